@@ -14,7 +14,7 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   function show(value) {
-    const busy = document.querySelector("#generate-jobs .strip")?.classList.contains("is-shown");
+    const busy = document.querySelector("#generate-jobs .job:not([hidden])") !== null;
     const greets = value === "new" && !busy;
     $(".stage-empty").hidden = !value;
     $(".plain").hidden = greets;
@@ -31,7 +31,7 @@ export default function mount({ element, trigger, props, watch }) {
   new MutationObserver(() => show(props.value)).observe(document.querySelector("#generate-jobs") ?? element, {
     attributes: true,
     subtree: true,
-    attributeFilter: ["class"],
+    attributeFilter: ["hidden"],
   });
   watch("value", () => show(props.value));
   show(props.value);

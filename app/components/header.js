@@ -1,10 +1,12 @@
 // Events: "arrive" {id}, the page was opened by the permalink of a clip; "arrive_at" {tab}, by the address of a tab.
 import { setAddress } from "../scripts/address.js";
 import { fill } from "../scripts/dom.js";
+import mountQueue from "./job_queue.js";
 import { ringing } from "./notifications.js";
 
 export default function mount({ element, trigger, props, server }) {
   fill(element, props.value);
+  mountQueue({ element, trigger, words: props.words.queue, server });
   ringing(element.querySelector(".bell"), props.words.bell, server.news);
 
   // ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to

@@ -1,16 +1,17 @@
-"""Header of the page: name, workspace, notifications, and the theme switch."""
+"""Header of the page: name, workspace, the queue, notifications, and the theme switch."""
 
 from typing import Any
 
 from app.components.base import Component
+from app.components.job_queue import queue_functions
 from app.context import AppContext
 from app.events import with_problem
-from app.text import general, notices
+from app.text import general, jobs, notices, training
 from app.views import notifications
 
 
 class Header(Component):
-    """Header; it polls for notifications if they are enabled.
+    """Header with the queue; it polls for notifications if they are enabled.
 
     Events: arrive {id}, if the page was opened by a clip's permalink; arrive_at {tab}, by a tab's address.
     """
@@ -28,12 +29,14 @@ class Header(Component):
             "theme": general.LIGHT_OR_DARK,
             "workspace": general.WORKSPACE,
             "bell": notices.BELL,
+            "queue": {**jobs.QUEUE_WORDS, "priorities": training.PRIORITIES},
         }
         super().__init__(
-            "header",
+            "job_queue",
             value,
             words=words,
             elem_id="masthead",
-            server_functions=[with_problem(news)],
+            server_functions=[with_problem(function) for function in (news, *queue_functions(context))],
+            around="header",
             render=render,
         )

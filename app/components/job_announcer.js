@@ -1,4 +1,4 @@
-// What a list of jobs says aloud (see job_list.js): that one begins or waits, and how one ended; not each step between.
+// What a list of jobs says aloud (see job_queue.js): that one begins or waits, and how one ended; not each step between.
 import { announce } from "../scripts/announce.js";
 
 const phase = (job) => (job.over ? "over" : job.status);

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.clips import ClipDetails, ClipGrid, ClipPlayer, EmptyState
-from app.components.job_list import JobList
+from app.components.job_queue import JobWatch
 from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
@@ -18,7 +18,7 @@ from app.forms.generation_form import GenerationOrder, RequestForm, adapter_name
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, keyframes
-from app.views.jobs import clip_ids, job_list
+from app.views.jobs import clip_ids, watched_jobs
 from engine.errors import StoreError
 from engine.jobs.spec import JobSpec
 from engine.request import GenerationRequest
@@ -45,7 +45,7 @@ class GenerateTab:
         self._wire(tab)
 
     def _stage(self) -> None:
-        self.jobs = JobList("generate-jobs", self.context, KINDS)
+        self.jobs = JobWatch("generate-jobs", KINDS)
         with gr.Column(visible=False, elem_classes="desk-panel") as self.keyframes_panel:
             self.keyframes = KeyframeEditor("generate-keyframes")
         self.welcome = EmptyState("generate-welcome")
@@ -127,7 +127,7 @@ class GenerateTab:
 
     def on_tab_selected(self, model: str | None, adapter: str | None) -> list[Any]:
         """Refresh the adapters and jobs when the tab is opened."""
-        return [self.form.offer(model, adapter), job_list(self.context, KINDS)]
+        return [self.form.offer(model, adapter), watched_jobs(self.context, KINDS)]
 
     # ---- Queueing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
@@ -136,7 +136,7 @@ class GenerateTab:
         order = self.form.order(fields)
         self._file(order)
         seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
-        return job_list(self.context, KINDS), str(seed)
+        return watched_jobs(self.context, KINDS), str(seed)
 
     def first_clip(self, *values: Any) -> list[Any]:
         """Queue the first example prompt with the form's settings."""
@@ -157,13 +157,13 @@ class GenerateTab:
         fields = named_values(values)
         seed = self.context.store.clip(event.id).seed
         self._file(self.form.order({**fields, "seed": str(seed), "takes": 1}))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request with another seed."""
         request = request_of(self.context.store.clip(event.id))
         self._file(GenerationOrder(requests=(request.with_seed(draw_seed()),), mix=mix or None))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def _file(self, order: GenerationOrder) -> None:
         self.context.file(JobSpec.generate(order.requests, order.mix))
@@ -175,7 +175,7 @@ class GenerateTab:
         """Queue the keyframes of the form's request."""
         order = self.form.order(named_values(values))
         self.context.file(JobSpec.keyframes(order.requests[0], order.mix))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
         """Show the keyframes of the last ended job, or keep the shown ones if no job generated any."""
@@ -190,7 +190,7 @@ class GenerateTab:
 
     def redraw(self, shown: dict[str, Any], event: gr.EventData) -> dict[str, Any]:
         self.context.file(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def replace(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Replace a keyframe by an uploaded picture, cropped and resized to the clip."""
@@ -202,7 +202,7 @@ class GenerateTab:
         """Queue the clip between the keyframes of the editor."""
         request, mix = keyframes.completed(shown)
         self.context.file(JobSpec.generate([request], mix))
-        return [job_list(self.context, KINDS), *self._show_keyframes(None)]
+        return [watched_jobs(self.context, KINDS), *self._show_keyframes(None)]
 
     def resume_keyframes(self) -> list[Any]:
         """Show the latest keyframes unless a clip was finished after them."""
@@ -216,7 +216,7 @@ class GenerateTab:
     def resume(self) -> list[Any]:
         """Return the initial state: active jobs, and the clips of the last finished job."""
         done = self.context.queue.list("done", KIND, limit=1)
-        return [job_list(self.context, KINDS), *self._show(clip_ids(done[0]) if done else [])]
+        return [watched_jobs(self.context, KINDS), *self._show(clip_ids(done[0]) if done else [])]
 
     def show_job(self, event: gr.EventData) -> list[Any]:
         """Show the clips of the jobs that just ended."""

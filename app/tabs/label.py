@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.components.campaign_summary import CampaignSummary
-from app.components.job_list import JobList
+from app.components.job_queue import JobWatch
 from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind, show_info, show_warning
@@ -17,7 +17,7 @@ from app.text import labelling as text
 from app.text import models as text_models
 from app.views import campaigns as view
 from app.views import clip_sets
-from app.views.jobs import job_list
+from app.views.jobs import watched_jobs
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign, file_missing
 from engine.jobs.worker_control import ensure_worker
@@ -36,7 +36,7 @@ class LabelTab:
 
     def __init__(self, context: AppContext, tab: gr.Tab) -> None:
         self.context, self.campaigns = context, Campaigns(context.store)
-        self.jobs = JobList("label-jobs", context, KIND)
+        self.jobs = JobWatch("label-jobs", KIND, line=False)
         with gr.Tabs(elem_id="label-views") as self.views:
             with gr.Tab(text.VOTE, id="vote"):
                 self.voting = VotingPanel("label-desk")
@@ -123,7 +123,7 @@ class LabelTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
-        bind(tab.select, lambda: job_list(self.context, KIND), None, self.jobs)
+        bind(tab.select, lambda: watched_jobs(self.context, KIND), None, self.jobs)
         selection = [self.campaign, self.judges, self.axis]
         chosen = (self.campaign.input, self.judges.input, self.axis.input)
         for event in (self.results_tab.select, *chosen, self.again.click):
@@ -182,13 +182,13 @@ class LabelTab:
             gr.update(selected="vote"),
             chosen,
             {"campaign": campaign.id, "at": campaign.id},
-            job_list(self.context, KIND),
+            watched_jobs(self.context, KIND),
         ]
 
     def make_missing(self, campaign_id: str | None, mix: str | None) -> dict[str, Any]:
         if campaign_id and not self._file_missing(campaign_id, mix):
             show_info(text.NOTHING_MISSING)
-        return job_list(self.context, KIND)
+        return watched_jobs(self.context, KIND)
 
     def _file_missing(self, campaign_id: str, mix: str | None) -> bool:
         jobs = file_missing(self.context.queue, self.campaigns, campaign_id, mix or None)

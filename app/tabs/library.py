@@ -7,14 +7,14 @@ from typing import Any
 import gradio as gr
 
 from app.components.clips import ClipDetails, ClipGrid, ClipPlayer
-from app.components.job_list import JobList
+from app.components.job_queue import JobWatch
 from app.context import AppContext
 from app.events import bind
 from app.forms.generation_form import default_mix, mix_choices
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, library
-from app.views.jobs import clip_ids, job_list
+from app.views.jobs import clip_ids, watched_jobs
 from engine.errors import ConfigError
 from engine.jobs.spec import JobSpec
 from engine.runs.clips_in_use import check_unused
@@ -40,7 +40,7 @@ class LibraryTab:
             self._comparison()
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=6, min_width=360):
-                self.jobs = JobList("library-jobs", context, KIND)
+                self.jobs = JobWatch("library-jobs", KIND)
                 self.grid = ClipGrid("library-grid", "library")
             with gr.Column(
                 scale=5, min_width=420, visible=False, elem_classes=["desk-panel", "inspector"]
@@ -155,7 +155,7 @@ class LibraryTab:
         store = self.context.store
         models = gr.update(choices=library.choices(general.ANY_MODEL, store.models()))
         adapters = gr.update(choices=library.choices(general.ANY_ADAPTER, store.adapters()))
-        return [job_list(self.context, KIND), self.find(*filters), models, adapters]
+        return [watched_jobs(self.context, KIND), self.find(*filters), models, adapters]
 
     def find(self, *filters: Any) -> dict[str, Any]:
         return library.page(self.context.store, library.read_filter(filters))
@@ -208,7 +208,7 @@ class LibraryTab:
     def score(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """Score the clip by its previous mix, or else by the mix for imports."""
         self.context.file(JobSpec.score([event.id], self.context.store.clip(event.id).mix or mix))
-        return job_list(self.context, KIND)
+        return watched_jobs(self.context, KIND)
 
     def _opened(self, view: clip_panel.View) -> list[Any]:
         column = gr.update(visible=view.facts is not None)
@@ -231,7 +231,7 @@ class LibraryTab:
         check_video(Path(upload))
         with kept_uploads(self.context.workspace, [Path(upload)]) as folder:
             self.context.file(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
-        return [job_list(self.context, KIND), None, gr.update(visible=False)]
+        return [watched_jobs(self.context, KIND), None, gr.update(visible=False)]
 
     def show_scored(self, event: gr.EventData, *filters: Any) -> list[Any]:
         """Refresh the grid, and open the clip that was scored last."""

@@ -7,14 +7,14 @@ import gradio as gr
 from app.components.clips import ClipPlayer
 from app.components.curriculum_progress import CurriculumProgress
 from app.components.evaluation import EvaluationTable, SampleBrowser
-from app.components.job_list import JobList
+from app.components.job_queue import JobWatch
 from app.components.metric_charts import MetricCharts
 from app.context import AppContext
 from app.events import bind
 from app.middleware.idempotency import once
 from app.text import monitor as text
 from app.trackio_dashboard import trackio_link
-from app.views.jobs import job_list
+from app.views.jobs import watched_jobs
 from app.views.training import curriculum_progress, evaluation, samples
 from app.views.training.metric_charts import CurveFeed
 from engine.jobs.maintenance_configs import samples_job
@@ -30,7 +30,7 @@ class MonitorTab:
     def __init__(self, context: AppContext, tab: gr.Tab) -> None:
         self.context = context
         self.feed = CurveFeed(context)
-        self.jobs = JobList("monitor-jobs", context, KINDS)
+        self.jobs = JobWatch("monitor-jobs", KINDS)
         self.stages = CurriculumProgress("monitor-stages", context)
         with gr.Column(elem_classes=["desk-panel", "run-samples"]):
             with gr.Row(elem_classes="titled"):
@@ -68,7 +68,7 @@ class MonitorTab:
 
     def refresh(self) -> list[Any]:
         return [
-            job_list(self.context, KINDS),
+            watched_jobs(self.context, KINDS),
             curriculum_progress.curriculum_list(self.context),
             trackio_link(self.context.workspace),
         ]
@@ -100,14 +100,14 @@ class MonitorTab:
         run = Run.find(self.context.workspace, event.run)
         if self.feed.state(run, self.feed.jobs()) == "running":
             RunSamples(run).request()
-            return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, job_list(self.context, KINDS)]
+            return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, watched_jobs(self.context, KINDS)]
         self.context.file_shared(samples_job(run.id))
-        return [slider, job_list(self.context, KINDS)]
+        return [slider, watched_jobs(self.context, KINDS)]
 
     # ---- Evaluation
     def measure(self, event: gr.EventData) -> dict[str, Any]:
         self.context.file_shared(JobSpec.evaluate(Run.find(self.context.workspace, event.run).id))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def measured(self, slider: dict[str, Any]) -> dict[str, Any]:
         """Refresh the evaluation of the shown run after a job has ended."""

@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.api.server_folders import opened_path
 from app.components.clips import ClipDetails, ClipPlayer
-from app.components.job_list import JobList
+from app.components.job_queue import JobWatch
 from app.components.scores import RewardDisagreement, ScoreTable, WeightSliders
 from app.context import AppContext
 from app.events import bind, show_warning
@@ -18,7 +18,7 @@ from app.plots.scores import matrix
 from app.text import general
 from app.views import campaign_ranking as ranking
 from app.views import clip_panel, clip_sets, clips
-from app.views.jobs import clip_ids, job_list
+from app.views.jobs import clip_ids, watched_jobs
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.jobs.spec import Job, JobSpec
@@ -39,7 +39,7 @@ class ScoreTab:
         with gr.Column(elem_classes=["desk-panel", "filters"]):
             self._choices()
         self._dropping()
-        self.jobs = JobList("score-jobs", context, KINDS)
+        self.jobs = JobWatch("score-jobs", KINDS)
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
                 gr.HTML(f'<h3>{general.WEIGHTS}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
@@ -161,7 +161,7 @@ class ScoreTab:
         rows = [ranking.row(record, reports.get(record.id), calibration) for record in records]
         sliders = ranking.sliders(preset)
         offered = gr.update(choices=clip_sets.choices(self.context), value=which)
-        return [job_list(self.context, KINDS), offered, sliders, *self._ranked(rows, sliders)]
+        return [watched_jobs(self.context, KINDS), offered, sliders, *self._ranked(rows, sliders)]
 
     def weigh(self, sliders: dict[str, Any], table: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Rank the same clips by the weights of the sliders, without a database query."""
@@ -185,7 +185,7 @@ class ScoreTab:
             self.context.file(JobSpec.score(missing, mix))
         else:
             show_warning(general.ALL_SCORED)
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     # ---- One clip, or several
     def open(self, clip_id: str, mix: str, overlay: str = "") -> list[Any]:
@@ -222,7 +222,7 @@ class ScoreTab:
 
     def draw_overlays(self, facts: dict[str, Any], mix: str) -> dict[str, Any]:
         self.context.file_shared(JobSpec.overlays(facts["id"], mix))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     # ---- Import
     def import_videos(self, files: Sequence[str] | None, folder: str, prompt: str, mix: str | None) -> list[Any]:
@@ -234,7 +234,7 @@ class ScoreTab:
             self.context.file(JobSpec.score_folder(opened_path(self.context, folder), prompt, mix))
         else:
             self._file_dropped(dropped, prompt, mix)
-        return [job_list(self.context, KINDS), None, gr.update(visible=False)]
+        return [watched_jobs(self.context, KINDS), None, gr.update(visible=False)]
 
     def _file_dropped(self, dropped: Sequence[Path], prompt: str, mix: str) -> None:
         videos = [path for path in dropped if path.suffix.lower() in VIDEO_SUFFIXES]

@@ -7,7 +7,7 @@ import gradio as gr
 
 from app.components.action_table import ActionTable
 from app.components.device_monitor import DeviceMonitor
-from app.components.job_list import JobList
+from app.components.job_queue import JobWatch
 from app.components.model_list import ModelList
 from app.context import AppContext
 from app.events import bind
@@ -15,7 +15,7 @@ from app.middleware.idempotency import once
 from app.text import models as text_models
 from app.text import system as text
 from app.views import system
-from app.views.jobs import job_list
+from app.views.jobs import watched_jobs
 from app.views.models import model_list
 from engine.errors import DailiesError
 from engine.hardware.telemetry.monitor import Telemetry, TelemetryMonitor
@@ -29,7 +29,7 @@ DISK = "system-disk"  # the line of the events that fill its tables
 class SystemTab:
     def __init__(self, context: AppContext, tab: gr.Tab) -> None:
         self.context = context
-        self.jobs = JobList("system-jobs", context, KINDS)
+        self.jobs = JobWatch("system-jobs", KINDS)
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.TELEMETRY_WORDS['devices']}</h3>")
             DeviceMonitor("system-telemetry", TelemetryMonitor(Telemetry()))
@@ -74,7 +74,7 @@ class SystemTab:
 
     def refresh(self) -> list[Any]:
         return [
-            job_list(self.context, KINDS),
+            watched_jobs(self.context, KINDS),
             model_list(self.context),
             system.findings(self.context.queue),
             system.settings(self.context.workspace),
@@ -93,11 +93,11 @@ class SystemTab:
 
     def ask_torch(self) -> dict[str, Any]:
         self.context.file_shared(inspect_job())
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def download(self, event: gr.EventData) -> dict[str, Any]:
         self.context.file_shared(weights_job(event.key))
-        return job_list(self.context, KINDS)
+        return watched_jobs(self.context, KINDS)
 
     def clean(
         self, disk: system.Table | None, cleaning: system.Table | None, event: gr.EventData

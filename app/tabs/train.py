@@ -1,10 +1,10 @@
-"""The Train tab: a preset with its settings on the left, the queue and the runs on the right."""
+"""The Train tab: a preset with its settings on the left, the runs on the right."""
 
 from typing import Any
 
 import gradio as gr
 
-from app.components.run_queue import RunQueue
+from app.components.run_list import RunList
 from app.components.train_form import TrainForm
 from app.context import AppContext
 from app.events import bind
@@ -18,7 +18,7 @@ class TrainTab:
             with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "recipe-panel"]):
                 self.form = TrainForm("train-form", context)
             with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
-                self.board = RunQueue("train-board", context)
+                self.board = RunList("train-board", context)
         bind(tab.select, self.on_tab_selected, self.form, [self.form, self.board])
         bind(self.form.run_filed, self.refresh, None, self.board)
         bind(self.board.clone_run, self.clone, None, self.form)
@@ -28,7 +28,7 @@ class TrainTab:
         return [shown or {**train_form.open_form(self.context), "fresh": True}, self.refresh()]
 
     def refresh(self) -> dict[str, Any]:
-        return runs.board(self.context)
+        return runs.run_list(self.context)
 
     def clone(self, event: gr.EventData) -> dict[str, Any]:
         return train_form.open_form(self.context, run=event.run)

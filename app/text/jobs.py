@@ -1,16 +1,71 @@
-"""Texts of the job list."""
+"""Texts of the queue in the header, and of the line of a tab that shows its job."""
 
-STRIP_WORDS = {
-    "jobs": "Jobs",
+from app.text.system import TABLE_WORDS
+
+QUEUE_WORDS = {
+    "queue": "Queue",
+    "idle": "Queue",
+    "running": "{count} running",
+    "waiting": "{count} queued",
+    "is_paused": "paused",
+    "away": "No connection",
+    "unread": "{count} failed since you last looked",
+    "close": "Close",
+    "empty": "The queue is empty.",
+    "pause": "Pause",
+    "resume": "Resume queue",
+    "paused": "The queue is paused: running jobs continue, queued jobs do not start.",
+    "cancel_pending": "Clear pending",
+    "cancel_pending_hint": "Removes all queued jobs. Their runs are kept, not started",
+    "cancel_others": "Cancel all but the current",
+    "cancel_others_hint": "Removes all queued jobs and stops all running jobs but the oldest",
+    "really": TABLE_WORDS["really"],
+    "no": TABLE_WORDS["no"],
+    "up": "Move up",
+    "down": "Move down",
+    "priority": "Priority",
     "cancel": "Cancel",
-    "retry": "Retry",
-    "dismiss": "Dismiss",
     "kill": "Kill",
     "kill_hint": "Ends a job that no longer responds; the next job starts a new worker",
+    "retry": "Retry",
+    "log": "Log",
+    "no_lines": "The log is empty.",
+    "history": "History",
+    "history_empty": "No job has ended yet.",
+    "all": "All",
+    "bad": "Failed",
+    "filter": "Show",
+    "older": "Show older",
+    "alarms": "Alarms",
+    "watch": "Open in Monitor",
     "done": "done",
     "unreachable": "The server is not responding. Retrying; nothing is lost.",
+}
+LINE_WORDS = {
+    "job": "Current job",
+    "cancel": QUEUE_WORDS["cancel"],
+    "retry": QUEUE_WORDS["retry"],
+    "open": "Details",
+    "dismiss": "Dismiss",
+    "more": "+{count} more",
+}
+STATES = {
+    "queued": "Queued",
+    "running": "Running",
+    "stopping": "Stopping",
+    "done": "Finished",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "lost": "Lost",
 }
 
 
 def silent(moment: str) -> str:
     return f"No heartbeat since {moment}: the job hangs or was suspended. Kill ends it."
+
+
+def took(seconds: float) -> str:
+    """Duration of a job, e.g. "took 4 s", "took 3 min", "took 2.1 h"."""
+    if seconds < 90:
+        return f"took {max(0, round(seconds))} s"
+    return f"took {round(seconds / 60)} min" if seconds < 5400 else f"took {seconds / 3600:.1f} h"

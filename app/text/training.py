@@ -63,25 +63,11 @@ FORM_WORDS = {
     "levels": {"ok": "Passed", "warning": "Warning", "stop": "Error"},
 }
 BOARD_WORDS = {
-    "queue": "Queue",
-    "queue_empty": "The queue is empty.",
-    "pause": "Pause",
-    "resume_queue": "Resume queue",
-    "paused": "The queue is paused: running jobs continue, queued jobs do not start.",
-    "cancel_pending": "Clear pending",
-    "cancel_pending_hint": "Removes all queued jobs. Their runs are kept, not started",
-    "cancel_others": "Cancel all but the current",
-    "cancel_others_hint": "Removes all queued jobs and stops all running jobs but the oldest",
     "really": TABLE_WORDS["really"],
     "no": TABLE_WORDS["no"],
-    "up": "Move up",
-    "down": "Move down",
-    "cancel": "Cancel",
-    "priority": "Priority",
     "stop": "Stop",
     "stop_hint": "Stops after the current step and saves a checkpoint",
     "kill": "Kill",
-    "kill_job_hint": "Ends a job that no longer responds; the next job starts a new worker",
     "kill_hint": "Ends the run immediately; progress since the last checkpoint is lost",
     "runs": "Runs",
     "runs_empty": "No run yet",
@@ -131,7 +117,7 @@ VERDICTS = {"fits": "fits", "tight": "is tight", "too_large": "does not fit"}
 PHASES = {"update": "the update", "rollout": "clip generation", "decode": "decoding", "text": "the encoding of prompts"}
 NO_FORECAST = "Unknown: the preset of this model does not give its size."
 NO_TIME = "Unknown: no finished run of this model on this machine yet."
-HELD = "Waiting: the queue is paused (see Train)"
+HELD = "Waiting: the queue is paused"
 NO_LENGTH = "Unknown: max_steps is not set."
 
 

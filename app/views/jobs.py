@@ -1,8 +1,7 @@
-"""Values of the job list: all active and queued jobs, and jobs that failed recently."""
+"""Jobs as the page shows them: title, phase, remaining time, and the reason why a queued one waits."""
 
 import time
 from collections.abc import Collection
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,21 @@ from app.views.clips import moment
 from engine.hardware.job_environment import difference
 from engine.jobs.device_leases import Demand
 from engine.jobs.heartbeat_age import is_silent
-from engine.jobs.spec import Job
+from engine.jobs.spec import ACTIVE, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
-from engine.storage.library import now
 
 OVERLAYS = "overlays"
 BAD_ENDS = ("failed", "cancelled", "lost")
-MENTIONED_FOR = timedelta(minutes=10)  # time that a failed job stays on the page unless it is dismissed
-SHOWN = 12
 
 
-def job_list(context: AppContext, kind: str | Collection[str]) -> dict[str, Any]:
-    """Return the value of a `JobList` of one or several kinds of jobs, oldest first.
+def watched_jobs(context: AppContext, kind: str | Collection[str]) -> dict[str, Any]:
+    """Return the value of a `JobWatch`: the ids of the active jobs of its kinds.
 
-    `at` (seconds of a monotonic clock) lets the browser drop answers that arrive out of order.
+    `at` (seconds of a monotonic clock) orders it among the answers of the queue.
     """
     at = time.monotonic()
     reconcile_and_ensure_worker(context.queue)
-    jobs, reasons = [job for job in context.queue.list(kind=kind, limit=100) if is_shown(job)], Reasons(context)
-    return {"jobs": [job_card(job, reasons.of(job)) for job in reversed(jobs[:SHOWN])], "at": at}
+    return {"active": [job.id for job in context.queue.list(("queued", *ACTIVE), kind)], "at": at}
 
 
 class Reasons:
@@ -69,12 +64,6 @@ def _behind(holder: Job | None, job: Job) -> str:
     at = holder.progress
     what = training.holding(holder.kind, title(holder))
     return training.behind(what, at.step if at else 0, at.of if at else 0, first=job.position == 1)
-
-
-def is_shown(job: Job) -> bool:
-    if job.status in BAD_ENDS:
-        return job.ended_at is not None and now() - job.ended_at < MENTIONED_FOR
-    return not job.is_over
 
 
 def job_card(job: Job, hold: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, and_, func, or_, select, update
 
 from engine.execution.process_runner import read_handle
 from engine.jobs import events
-from engine.jobs.spec import PRIORITIES, Job, JobProgress
+from engine.jobs.spec import ENDED, PRIORITIES, Job, JobProgress
 from engine.process_identity import ProcessIdentity
 from engine.storage.database import Database
 from engine.storage.library import now
@@ -50,6 +50,15 @@ def jobs_of(database: Database, job_ids: Sequence[str]) -> list[Job]:
         piece = JOBS.c.id.in_(job_ids[first : first + PIECE])
         jobs += read_jobs(database, select(JOBS).where(piece))
     return jobs
+
+
+def last_ended(database: Database, limit: int) -> list[Job]:
+    """Return the jobs that ended last, the newest first."""
+    moment = func.max(JOURNAL.c.number).label("moment")
+    ended = select(JOURNAL.c.job_id, moment).where(JOURNAL.c.event.in_(ENDED)).group_by(JOURNAL.c.job_id)
+    newest = ended.order_by(moment.desc()).limit(limit).subquery()
+    query = select(JOBS).join(newest, newest.c.job_id == JOBS.c.id).where(JOBS.c.status.in_(ENDED))
+    return read_jobs(database, query.order_by(newest.c.moment.desc()))
 
 
 def filing_order(database: Database, kind: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from fastapi import HTTPException
 
-from app.components.run_queue import Place
+from app.components.job_queue import Place
 from app.events import with_problem, with_toast
 from app.views import system
 from engine.errors import ConfigError

@@ -83,12 +83,12 @@ def test_the_hash_changes_with_any_module(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_page_loads_its_modules_before_gradio(client: TestClient) -> None:
-    for path, component in (("/", "components/run_queue"), ("/label/", "components/voting_panel")):
+    for path, component in (("/", "components/run_list"), ("/label/", "components/voting_panel")):
         page = client.get(path, headers={"accept": "text/html"}).text
         loads = re.findall(r'<script type="module"[^>]*src="([^"]+)"', page)
         assert loads[0] == modules.address("scripts/page")
         assert modules.address(component) in loads and loads[-1].startswith("./assets/"), path
-    assert modules.address("components/run_queue") not in loads, "the labellers' page has the voting panel alone"
+    assert modules.address("components/run_list") not in loads, "the labellers' page has the voting panel alone"
 
 
 def test_pages_have_their_full_length(client: TestClient) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.components.run_queue import functions
+from app.components.job_queue import queue_functions
+from app.components.run_list import functions
 from app.context import AppContext
 from app.text import general, training
-from app.views import jobs
+from app.views.queue import queue_state
 from app.views.training import curricula, runs, train_form
 from engine.cli.train import read_changes
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
@@ -41,7 +42,7 @@ def choices(context: AppContext, key: str = "mini_grpo", **settings: str) -> dic
 
 
 def hands(context: AppContext) -> dict[str, Any]:
-    return {function.__name__: function for function in functions(context)}
+    return {function.__name__: function for function in [*functions(context), *queue_functions(context)]}
 
 
 # ---- The form
@@ -189,7 +190,7 @@ def test_a_curriculum_is_queued_from_the_form(context: AppContext) -> None:
     assert made.id == filed["run"] and made.preset() == load_curriculum("mini_lengths")
     [job] = context.queue.list("queued")
     assert (job.kind, job.config) == ("curriculum", {"curriculum": made.id})
-    assert [row["title"] for row in runs.board(context)["jobs"]] == [made.id]
+    assert [row["title"] for row in queue_state(context)["jobs"]] == [made.id]
     with pytest.raises(ConfigError, match="mini_lengthz"):
         curricula.open_form("curriculum:mini_lengthz")
 
@@ -198,15 +199,15 @@ def test_a_curriculum_is_queued_from_the_form(context: AppContext) -> None:
 def test_the_board_shows_the_queue_in_its_order_and_obeys(context: AppContext) -> None:
     first, second, third = (train_form.queue(context, choices(context))["run"] for _ in range(3))
     do = hands(context)
-    shown = do["news"]()
+    shown = do["read_jobs"]({"ended": 20, "alarms": False})
     assert [row["title"] for row in shown["jobs"]] == [first, second, third]
-    shown = do["move"]({"id": shown["jobs"][2]["id"], "to": 1})
+    shown = do["move_job"]({"id": shown["jobs"][2]["id"], "to": 1})
     assert [row["title"] for row in shown["jobs"]] == [third, first, second]
     assert do["pause"]()["paused"] and not do["go_on"]()["paused"]
-    shown = do["cancel"](shown["jobs"][0]["id"])
+    shown = do["cancel_job"](shown["jobs"][0]["id"])
     assert [row["title"] for row in shown["jobs"]] == [first, second]
     assert do["cancel_pending"]()["jobs"] == []
-    assert {row["state"] for row in runs.board(context)["runs"]} == {"new"}
+    assert {row["state"] for row in runs.run_list(context)["runs"]} == {"new"}
 
 
 def test_runs_are_resumed_and_extended_from_the_board(context: AppContext) -> None:
@@ -229,11 +230,11 @@ def test_a_run_that_the_queue_does_not_train_is_no_business_of_its_buttons(conte
     run = Run.create(context.workspace, load_train_preset("mini_nft"))
     trainer = try_lock(run.lock)
     assert trainer is not None
-    [row] = runs.board(context)["runs"]
+    [row] = runs.run_list(context)["runs"]
     assert (row["state"], row["job"], row["problem"]) == ("training", "", training.OUTSIDE)
     assert not row["can_resume"] and not row["can_extend"]
     os.close(trainer)
-    [row] = runs.board(context)["runs"]
+    [row] = runs.run_list(context)["runs"]
     assert (row["state"], row["problem"]) == ("new", "")
 
 
@@ -266,7 +267,7 @@ def test_a_clip_beside_a_run_with_a_share_does_not_wait(context: AppContext) -> 
     train_form.queue(context, {**choices(context), "share": "0.5"})
     context.queue.claim(ProcessIdentity.current())
     context.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
-    [card] = jobs.job_list(context, "generate")["jobs"]
+    card = queue_state(context)["jobs"][-1]
     assert card["line"] == general.waiting(1)
 
 
@@ -288,10 +289,10 @@ def test_a_clip_that_waits_for_a_run_says_so(context: AppContext) -> None:
     assert job is not None
     context.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
     context.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
-    [card] = jobs.job_list(context, "generate")["jobs"]
+    card = queue_state(context)["jobs"][-1]
     assert card["line"] == f"Waiting: run {run} (step 3 of 40) uses the device. This job is next."
     context.queue.pause()
-    assert jobs.job_list(context, "generate")["jobs"][0]["line"] == training.HELD
+    assert queue_state(context)["jobs"][-1]["line"] == training.HELD
 
 
 def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_model_that_is_not_installed_says_so_before_generate(page: Page, studi
     page.locator("#prompt textarea").fill("a cat on a mat")
     page.locator("#generate").click()
     expect(page.locator(".toast-body")).to_contain_text("Wan 2.1 1.3B is not installed")
-    expect(page.locator("#generate-jobs .job").filter(has_text="a cat on a mat")).to_have_count(0)
+    expect(page.locator("#queue .job").filter(has_text="a cat on a mat")).to_have_count(0)
 
 
 def test_plots_that_are_drawn_in_a_hidden_tab_fit_their_box(page: Page, studio: Any) -> None:

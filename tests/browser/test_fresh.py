@@ -64,7 +64,7 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     store.close()
 
     go(page, general.GENERATE)
-    expect(page.locator("#generate-jobs .job")).to_contain_text(PROMPT)
+    expect(page.locator("#queue .jobs .job")).to_contain_text(PROMPT)
     expect(adapter).to_be_enabled()
     adapter.click()
     page.get_by_role("option", name="trained-first", exact=True).click()

@@ -12,7 +12,7 @@ from engine.config.presets import load_preset
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 PROMPT = "a large red circle moving left over a meadow"
-UNFINISHED = "#generate-jobs .job:not(.is-bad)"
+UNFINISHED = "#queue .jobs .job"
 
 
 def open_form(page: Page, bench: Any, prompt: str = PROMPT, **settings: Any) -> None:
@@ -30,8 +30,8 @@ def submit(page: Page) -> None:
 
 
 def job_of(page: Page, prompt: str) -> Locator:
-    """The row of a job in the strip; jobs of other tests that ended badly stay in sight for a while."""
-    return page.locator("#generate-jobs .job").filter(has_text=prompt)
+    """The row of an active job in the queue."""
+    return page.locator(UNFINISHED).filter(has_text=prompt)
 
 
 def wait_for_takes(page: Page, count: int) -> None:
@@ -98,11 +98,11 @@ def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: A
     )
     submit(page)
     expect(page.locator("#dailies-voice")).to_have_text(
-        f"1 clip: {prompt}: {jobs.STRIP_WORDS['done']}", timeout=180_000
+        f"1 clip: {prompt}: {jobs.QUEUE_WORDS['done']}", timeout=180_000
     )
     said = page.evaluate("window.said")
     assert 2 <= len(said) <= 4 and all(prompt in sentence for sentence in said), said
-    assert page.locator("#generate-jobs [aria-live]").count() == 0
+    assert page.locator("#queue [aria-live]").count() == 0
 
 
 def set_steps(page: Page, steps: int) -> None:
@@ -117,17 +117,22 @@ def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> 
     submit(page)
     job = job_of(page, "a blue square rising at night")
     expect(job).to_contain_text("Denoising", timeout=180_000)
+    page.locator("#queue .badge").click()
     with studio.paused_worker():
-        job.get_by_role("button", name=jobs.STRIP_WORDS["cancel"]).click()
+        job.get_by_role("button", name=jobs.QUEUE_WORDS["cancel"]).click()
         expect(job).to_contain_text(general.STOPPING)
-    expect(job).to_contain_text("ancelled", timeout=180_000)
+    ended = page.locator("#queue .ended .job").filter(has_text="a blue square rising at night")
+    expect(ended).to_have_attribute("data-status", "cancelled", timeout=180_000)
     with studio.paused_worker():
-        job.get_by_role("button", name=jobs.STRIP_WORDS["retry"]).click()
+        ended.get_by_role("button", name=jobs.QUEUE_WORDS["retry"]).click()
         expect(job).to_contain_text(general.waiting(1))
-        job.get_by_role("button", name=jobs.STRIP_WORDS["cancel"]).click()
-        expect(job).to_contain_text("ancelled")
-    job.get_by_role("button", name=jobs.STRIP_WORDS["dismiss"]).click()
-    expect(job).to_have_count(0)
+        job.get_by_role("button", name=jobs.QUEUE_WORDS["cancel"]).click()
+        expect(ended).to_have_count(2)
+    page.keyboard.press("Escape")
+    line = page.locator("#generate-jobs .job")
+    expect(line).to_have_attribute("data-status", "cancelled")
+    line.get_by_role("button", name=jobs.LINE_WORDS["dismiss"]).click()
+    expect(line).to_be_hidden()
 
 
 def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, studio: Any) -> None:

@@ -243,7 +243,7 @@ def test_an_upload_whose_end_is_missing_is_one_sentence(
     page.goto(new_archive.address)
     page.get_by_role("tab", name=general.LIBRARY).click()
     upload(page, path, "cut off")
-    job = page.locator("#library-jobs .job").filter(has_text="cut off")
+    job = page.locator("#library-jobs .job.is-bad").filter(has_text="cut off")
     expect(job).to_contain_text("'cut.gif' is damaged or cut off after about", timeout=180_000)
 
 
@@ -264,4 +264,4 @@ def test_a_bad_upload_is_one_sentence(library: Page, tmp_path: Path, name: str, 
     path.write_bytes(content)
     upload(library, path)
     expect(library.locator(".toast-body")).to_contain_text(sentence)
-    expect(library.locator("#library-jobs .job")).to_have_count(0)
+    expect(library.locator("#queue .jobs .job")).to_have_count(0)

@@ -14,8 +14,8 @@ PROMPT = "a purple heart circling around at night"
 
 
 def the_job(page: Page) -> Locator:
-    """Its row in the strip, beside which those of other tests may stand that ended badly a while ago."""
-    return page.locator("#generate-jobs .job").filter(has_text=PROMPT)
+    """Its row in the queue."""
+    return page.locator("#queue .job").filter(has_text=PROMPT).first
 
 
 def set_number(page: Page, name: str, value: int) -> None:
@@ -48,7 +48,7 @@ def test_the_page_is_killed_and_the_job_goes_on(page: Page, watched: Any, new_wo
     bench.start()
     begin(page, bench)
     bench.kill()
-    expect(page.locator("#generate-jobs .problem")).to_have_text(jobs.STRIP_WORDS["unreachable"])
+    expect(page.locator("#queue .badge")).to_have_text(jobs.QUEUE_WORDS["away"])
     bench.start()
     wait_for_the_clip(page)  # in the tab that was open all the time
     page.goto(bench.address)
@@ -65,5 +65,7 @@ def test_the_worker_is_killed_and_the_job_is_filed_again(page: Page, studio: Any
     job = the_job(page)
     expect(job).to_contain_text("The worker")
     expect(job).to_contain_text("submit the job again")
-    job.get_by_role("button", name=jobs.STRIP_WORDS["retry"]).click()
+    page.locator("#queue .badge").click()
+    job.get_by_role("button", name=jobs.QUEUE_WORDS["retry"]).click()
+    page.keyboard.press("Escape")
     wait_for_the_clip(page)

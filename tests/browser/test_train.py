@@ -172,9 +172,10 @@ def test_a_reload_loses_nothing_that_was_typed(train: Page) -> None:
 
 
 def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) -> None:
-    board = train.locator("#train-board")
-    board.locator('[data-do="pause"]').click()
-    expect(board.locator(".paused")).to_be_visible()
+    train.locator("#queue .badge").click()
+    train.locator('#queue [data-do="pause"]').click()
+    expect(train.locator("#queue .paused")).to_be_visible()
+    train.keyboard.press("Escape")
     train.locator('#train-form select[name="recipe"]').select_option("curriculum:mini_lengths")
     stages = train.locator("#train-form .stages li")
     expect(stages).to_have_count(3)
@@ -186,14 +187,16 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     do(train, "command").click()
     expect(train.locator("#train-form .shell code")).to_have_text("dailies curriculum mini_lengths --queue")
     do(train, "queue").click()
-    job = board.locator(".job").filter(has_text="Curriculum")
+    job = train.locator("#queue .jobs .job").filter(has_text="Curriculum")
     expect(job).to_contain_text("mini_lengths-")
     train.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
     expect(train.locator("#monitor-stages .stage")).to_have_count(3)
     train.get_by_role("tab", name=training.TRAIN, exact=True).click()
+    train.locator("#queue .badge").click()
     job.locator('[data-do="cancel"]').click()
-    expect(board.locator(".job")).to_have_count(0)
-    board.locator('[data-do="go_on"]').click()
+    expect(train.locator("#queue .jobs .job")).to_have_count(0)
+    train.locator('#queue [data-do="go_on"]').click()
+    train.keyboard.press("Escape")
     train.locator('#train-form select[name="recipe"]').select_option("short")
     expect(setting(train, "max_steps")).to_be_visible()
 
@@ -311,24 +314,27 @@ def test_small_runs_share_the_device_and_clips_go_on_beside_them(train: Page, be
 
 
 def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> None:
-    board = train.locator("#train-board")
-    board.locator('[data-do="pause"]').click()
-    expect(board.locator(".paused")).to_be_visible()
+    queue, badge = train.locator("#queue-drawer"), train.locator("#queue .badge")
+    badge.click()
+    queue.locator('[data-do="pause"]').click()
+    expect(queue.locator(".paused")).to_be_visible()
+    train.keyboard.press("Escape")
     already = train.locator("#train-board .run").count()
     first, second = queue_it(train, already + 1), queue_it(train, already + 2)
-    jobs = board.locator(".job .title")
+    badge.click()
+    jobs = queue.locator(".jobs .job .title")
     expect(jobs).to_have_count(2)
     expect(jobs.first).to_contain_text(first)
-    board.locator('.job [data-do="down"]').first.click()
+    queue.locator('.jobs .job [data-do="down"]').first.click()
     expect(jobs.first).to_contain_text(second)
-    board.locator('.job [name="priority"]').nth(1).select_option("high")
+    queue.locator('.jobs .job [name="priority"]').nth(1).select_option("high")
     expect(jobs.first).to_contain_text(first)
     for _ in range(2):  # it asks first
-        board.locator('[data-do="cancel_pending"]').click()
-    expect(board.locator(".job")).to_have_count(0)
+        queue.locator('[data-do="cancel_pending"]').click()
+    expect(queue.locator(".jobs .job")).to_have_count(0)
     state(train, first, "new")
-    board.locator('[data-do="go_on"]').click()
-    expect(board.locator(".paused")).to_be_hidden()
+    queue.locator('[data-do="go_on"]').click()
+    expect(queue.locator(".paused")).to_be_hidden()
 
 
 def test_a_runs_settings_are_used_again_and_kept_as_a_recipe(train: Page, bench: Any) -> None:

@@ -1,4 +1,4 @@
-"""The job queue and the list of runs of the Train tab."""
+"""The list of runs of the Train tab."""
 
 import time
 from collections.abc import Collection
@@ -7,44 +7,20 @@ from typing import Any
 from app.context import AppContext
 from app.text import training
 from app.views.clips import moment
-from app.views.jobs import Reasons, job_card
 from engine.files.log_tail import read_log
 from engine.jobs.handlers.preflight import read_verdicts
 from engine.jobs.handlers.run_actions import RunState, run_states
-from engine.jobs.spec import Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.adapters import newest_of_runs
 from engine.runs.run import Run
 
-SHOWN = 50  # queued jobs; each costs a query
 
-
-def board(context: AppContext, note: str = "") -> dict[str, Any]:
-    """Return the value of a `RunQueue`: active jobs, the first `SHOWN` queued jobs, and the runs.
-
-    `waiting` is the number of queued jobs. `note` reports the last action. `at` lets the browser drop answers that
-    arrive out of order.
-    """
+def run_list(context: AppContext) -> dict[str, Any]:
+    """Return the value of a `RunList`. `at` lets the browser drop answers that arrive out of order."""
     at = time.monotonic()
     reconcile_and_ensure_worker(context.queue)
-    jobs, counts = context.queue.board(SHOWN)
-    reasons = Reasons(context)
-    shown = sum(job.status == "queued" for job in jobs)
     usable = newest_of_runs(context.workspace)
-    return {
-        "jobs": [job_row(job, reasons.of(job)) for job in jobs],
-        "waiting": counts["queued"],
-        "more": training.more_waiting(counts["queued"] - shown),
-        "note": note,
-        "paused": context.queue.is_paused,
-        "runs": [run_row(state, usable) for state in run_states(context.queue)],
-        "at": at,
-    }
-
-
-def job_row(job: Job, hold: str) -> dict[str, Any]:
-    card = job_card(job, hold)
-    return {**card, "kind": training.kind(job.kind), "position": job.position, "priority": job.priority}
+    return {"runs": [run_row(state, usable) for state in run_states(context.queue)], "at": at}
 
 
 def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:

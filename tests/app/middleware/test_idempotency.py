@@ -40,13 +40,13 @@ READS = """
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
 GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
-JobList.news LabelTab._wire.<lambda> PictureFields.store offered preview
+Header.read_jobs Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered preview
 LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda>
 LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh
 LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter MetricCharts.news MetricCharts.points MonitorTab.follow
 ModelList.ask_get ModelList.ask_remove ModelList.news
 MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh RequestForm.defaults RequestForm.show_mode
-RequestForm.start RunQueue.log RunQueue.news ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load
+RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load
 ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh
 TrainForm.offered TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected
 TrainTab.refresh _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter
@@ -63,7 +63,7 @@ ROUTES = {
 }
 # What changes no row and no file of the workspace: order and pause of the queue, and the hub's own files.
 UNSEEN = (
-    *("GenerateTab.replace", "RunQueue.pause", "RunQueue.go_on", "RunQueue.move"),
+    *("GenerateTab.replace", "Header.pause", "Header.go_on", "Header.move_job"),
     *("ModelList.remove", "ModelList.save_token", "ModelList.forget_token"),
 )
 ANEW_AFTER_A_RESTART = ["LabelTab.bring_pairs"]  # the same zip comes in again under another name: nothing is lost
@@ -77,7 +77,7 @@ def built(make: Callable[[], Any]) -> Any:
 
 
 def named(name: str, handler: Callable[..., Any]) -> str:
-    """ "JobList.cancel", "LabelTab.create"."""
+    """ "Header.cancel_job", "LabelTab.create"."""
     plain = inspect.unwrap(handler).__qualname__.replace(".<locals>", "").replace(".__init__", "")
     return f"{name}.{plain.rpartition('.')[2]}" if name else plain
 
@@ -139,9 +139,15 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "GenerateTab.again": lambda s: [*s.typed(), event(id=s.clip().id)],
     "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
     "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(id=s.clip().id, starred=True)],
-    "JobList.cancel": lambda s: [s.waiting().id],
-    "JobList.kill": lambda s: [s.running_elsewhere().id],
-    "JobList.again": lambda s: [s.failed().id],
+    "Header.cancel_job": lambda s: [s.waiting().id],
+    "Header.kill_job": lambda s: [s.running_elsewhere().id],
+    "Header.retry_job": lambda s: [s.failed().id],
+    "Header.move_job": lambda s: [{"id": [s.waiting(), s.waiting()][-1].id, "to": 1}],
+    "Header.prioritise": lambda s: [{"id": s.waiting().id, "priority": "low"}],
+    "Header.pause": lambda s: [None],
+    "Header.go_on": lambda s: [s.context.queue.pause()],
+    "Header.cancel_pending": lambda s: [s.waiting() and None],
+    "Header.cancel_others": lambda s: [s.waiting() and None],
     "LabelTab.create": lambda s: s.campaign_form(),
     "LabelTab.make_missing": lambda s: [s.lacking().id, "mini"],
     "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", labelling.CLOSE_CAMPAIGN],
@@ -171,16 +177,10 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "SystemTab.ask_torch": lambda s: [],
     "SystemTab.clean": lambda s: [None, None, event(key=deleted(s) and "deleted")],
     "SystemTab.download": lambda s: [event(key="alexnet")],
-    "RunQueue.move": lambda s: [{"id": [s.waiting(), s.waiting()][-1].id, "to": 1}],
-    "RunQueue.prioritise": lambda s: [{"id": s.waiting().id, "priority": "low"}],
-    "RunQueue.cancel": lambda s: [s.waiting().id],
-    "RunQueue.kill": lambda s: [s.running_elsewhere().id],
-    "RunQueue.pause": lambda s: [None],
-    "RunQueue.go_on": lambda s: [s.context.queue.pause()],
-    "RunQueue.cancel_pending": lambda s: [s.waiting() and None],
-    "RunQueue.cancel_others": lambda s: [s.waiting() and None],
-    "RunQueue.resume": lambda s: [s.run().id],
-    "RunQueue.extend": lambda s: [{"id": s.run().id, "steps": 100}],
+    "RunList.cancel": lambda s: [s.waiting().id],
+    "RunList.kill": lambda s: [s.running_elsewhere().id],
+    "RunList.resume": lambda s: [s.run().id],
+    "RunList.extend": lambda s: [{"id": s.run().id, "steps": 100}],
 }
 
 

@@ -21,7 +21,7 @@ from engine.runs.run import Run
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 Away = Callable[[], AbstractContextManager[None]]
-WORDS = training.BOARD_WORDS
+WORDS, QUEUE = training.BOARD_WORDS, text_jobs.QUEUE_WORDS
 HELD = "document.activeElement?.closest('[data-id]')?.dataset.id + ' ' + document.activeElement?.dataset.do"
 
 
@@ -49,6 +49,14 @@ def board(page: Page, bench: Any) -> Locator:
     page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     expect(page.locator("#train-form .memory span")).not_to_be_empty()
     return page.locator("#train-board")
+
+
+def queue(page: Page) -> Locator:
+    """The drawer of the queue, opened."""
+    page.locator("#queue .badge").click()
+    drawer = page.locator("#queue-drawer")
+    expect(drawer).to_be_visible()
+    return drawer
 
 
 def row(board: Locator, key: str) -> Locator:
@@ -80,16 +88,17 @@ def test_a_row_of_the_board_keeps_what_is_held_when_another_run_comes(page: Page
 
 def test_the_focus_goes_with_the_job_that_is_moved(page: Page, idle: Any, jobs: JobQueue) -> None:
     first, second, third = (clip_job(jobs, f"number {number}") for number in range(3))
-    there = board(page, idle)
-    expect(there.locator(".job")).to_have_count(3)
+    page.goto(idle.address)
+    there = queue(page)
+    expect(there.locator(".jobs .job")).to_have_count(3)
     row(there, first.id).locator('[data-do="down"]').focus()
     for order in ([second, first, third], [second, third, first]):
         page.keyboard.press("Enter")
         for place, job in enumerate(order):
-            expect(there.locator(".job").nth(place)).to_have_attribute("data-id", job.id)
+            expect(there.locator(".jobs .job").nth(place)).to_have_attribute("data-id", job.id)
     page.wait_for_function(f"{HELD} === '{first.id} up'")  # it is the last: its other button
     page.keyboard.press("Enter")
-    expect(there.locator(".job").nth(1)).to_have_attribute("data-id", first.id)
+    expect(there.locator(".jobs .job").nth(1)).to_have_attribute("data-id", first.id)
     page.wait_for_function(f"{HELD} === '{first.id} up'")
 
 
@@ -120,57 +129,98 @@ def test_what_cannot_be_taken_back_asks_first(page: Page, idle: Any, jobs: JobQu
     expect(row(there, run.id)).not_to_contain_text(WORDS["kill_hint"])
     assert [job.status for job in jobs.list(kind="train", limit=1)] == ["running"]
 
+    there = queue(page)
     for name in ("cancel_others", "cancel_pending"):
         button = there.locator(f'[data-do="{name}"]')
         button.dblclick()  # is one press
         expect(button).to_have_text(WORDS["really"])
-    expect(there.locator('[data-do="cancel_others"]')).to_have_text(WORDS["cancel_others"])  # one question at a time
+    expect(there.locator('[data-do="cancel_others"]')).to_have_text(QUEUE["cancel_others"])  # one question at a time
     assert {jobs.get(job.id).status for job in waiting} == {"queued"}
     there.locator('[data-do="cancel_pending"]').click()
-    expect(there.locator(".job")).to_have_count(1)
+    expect(there.locator(".jobs .job")).to_have_count(1)
     assert {jobs.get(job.id).status for job in waiting} == {"cancelled"}
     expect(there.locator(".doubt")).to_have_count(0)
 
 
-# ---- The strip of jobs
-@pytest.fixture
-def strip(page: Page, idle: Any, jobs: JobQueue) -> Locator:
-    page.goto(idle.address)
-    page.wait_for_load_state("networkidle")
-    return page.locator("#generate-jobs")
-
-
-def test_a_row_of_the_strip_keeps_the_focus_when_the_job_before_it_ends(
-    page: Page, idle: Any, jobs: JobQueue, strip: Locator
-) -> None:
+# ---- The queue
+def test_a_row_of_the_queue_keeps_the_focus_when_the_job_before_it_ends(page: Page, idle: Any, jobs: JobQueue) -> None:
     first, second = clip_job(jobs, "ends first"), clip_job(jobs, "goes on")
-    page.reload()
-    row(strip, second.id).locator('[data-do="cancel"]').focus()
+    page.goto(idle.address)
+    there = queue(page)
+    row(there, second.id).locator('[data-do="cancel"]').focus()
     assert taken(jobs).id == first.id
     jobs.finish(first.id, "done", result={"clip_ids": []})
-    expect(row(strip, first.id)).to_have_count(0)
+    expect(there.locator(f'.ended [data-id="{first.id}"]')).to_have_attribute("data-status", "done")
     assert page.evaluate(HELD) == f"{second.id} cancel"
 
 
-def test_cancel_and_try_again_say_when_the_server_does_not_answer(
-    page: Page, idle: Any, jobs: JobQueue, strip: Locator, server_away: Away
+def test_cancel_and_retry_say_when_the_server_does_not_answer(
+    page: Page, idle: Any, jobs: JobQueue, server_away: Away
 ) -> None:
     job = clip_job(jobs, "to be tried again")
-    page.reload()
-    problem, mine = strip.locator(".problem"), row(strip, job.id)
+    page.goto(idle.address)
+    there = queue(page)
+    problem, mine = there.locator(".problem"), row(there, job.id)
     expect(mine).to_be_visible()
     with server_away():
         mine.locator('[data-do="cancel"]').click()
-        expect(problem).to_have_text(text_jobs.STRIP_WORDS["unreachable"])
+        expect(problem).to_have_text(QUEUE["unreachable"])
+        expect(page.locator("#queue .badge")).to_have_text(QUEUE["away"])
+        expect(mine.locator("[aria-busy]")).to_have_count(0)
     expect(problem).to_be_hidden()
     assert jobs.get(job.id).status == "queued"
     mine.locator('[data-do="cancel"]').click()
     expect(mine).to_have_attribute("data-status", "cancelled")
     with server_away():
         mine.locator('[data-do="retry"]').click()
-        expect(problem).to_have_text(text_jobs.STRIP_WORDS["unreachable"])
-        expect(mine).to_be_visible()
+        expect(problem).to_have_text(QUEUE["unreachable"])
+        expect(mine.locator("[aria-busy]")).to_have_count(0)
     expect(problem).to_be_hidden()  # asked for again, though no job is active
     mine.locator('[data-do="retry"]').click()
-    expect(mine).to_have_count(0)
+    expect(there.locator(".jobs .job")).to_have_count(1)
     assert [one.config["requests"][0]["prompt"] for one in jobs.list("queued")] == ["to be tried again"]
+
+
+def test_what_ended_is_kept_with_its_error_and_its_log(page: Page, idle: Any, jobs: JobQueue) -> None:
+    """Also when it ended long before anybody looked; the badge counts failures until the drawer is opened."""
+    page.goto(idle.address)
+    there, badge = page.locator("#queue-drawer"), page.locator("#queue .badge")
+    page.wait_for_function("localStorage.getItem('dailies.queue.seen') !== null")
+    failed, done = clip_job(jobs, "will fail"), clip_job(jobs, "will be done")
+    for job, status, error in ((failed, "failed", "The device has no memory left."), (done, "done", "")):
+        assert taken(jobs).id == job.id
+        jobs.finish(job.id, status, error=error, result={"clip_ids": []} if status == "done" else None)
+    log = idle.workspace.job_log(failed.id)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("first line\nout of memory\n")
+    expect(page.locator("#queue .unread")).to_have_text("1")
+    badge.click()
+    expect(page.locator("#queue .unread")).to_be_hidden()
+    mine = there.locator(f'.ended [data-id="{failed.id}"]')
+    expect(mine).to_contain_text("The device has no memory left.")
+    expect(there.locator(f'.ended [data-id="{done.id}"] [data-do="log"]')).to_be_hidden()
+    mine.locator('[data-do="log"]').click()
+    expect(mine.locator("pre")).to_have_text("first line\nout of memory")
+    there.locator('[name="ends"]').select_option("bad")
+    expect(there.locator(f'.ended [data-id="{done.id}"]')).to_have_count(0)
+    expect(mine).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(there).to_be_hidden()
+    expect(badge).to_be_focused()
+    page.reload()
+    expect(there.locator(f'.ended [data-id="{failed.id}"]')).to_have_count(1)
+    expect(page.locator("#queue .unread")).to_be_hidden()
+
+
+def test_many_jobs_take_one_line_of_a_tab(page: Page, idle: Any, jobs: JobQueue) -> None:
+    for number in range(6):
+        clip_job(jobs, f"number {number}")
+    page.goto(idle.address)
+    line = page.locator("#generate-jobs")
+    expect(line).to_contain_text("number 0")
+    expect(line).to_contain_text("+5 more")
+    expect(page.locator("#queue .badge")).to_have_text("6 queued")
+    box = line.bounding_box()
+    assert box is not None and box["height"] < 48
+    line.locator('[data-do="open"]').click()
+    expect(page.locator("#queue-drawer .jobs .job")).to_have_count(6)

@@ -111,7 +111,7 @@ def test_a_check_says_nothing_of_another_recipe(page: Page, form: Locator, jobs:
 
 def test_a_check_that_failed_is_shown_as_an_error(page: Page, form: Locator, jobs: JobQueue) -> None:
     hand(form, "check").click()
-    expect(page.locator("#train-board .job")).to_have_count(1)
+    expect(page.locator("#queue .jobs .job")).to_have_count(1)
     job = jobs.claim(ProcessIdentity.current())
     assert job is not None and job.kind == "preflight"
     jobs.finish(job.id, "failed", error="The recipe was not checked: no memory.")
@@ -128,7 +128,7 @@ def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
 ) -> None:
     note, verdicts = form.locator(".note"), form.locator(".verdicts")
     hand(form, "check").click()
-    expect(page.locator("#train-board .job")).to_have_count(1)
+    expect(page.locator("#queue .jobs .job")).to_have_count(1)
     with server_away():
         expect(note).to_have_text(WORDS["unreachable"])
     end_the_check(jobs)
@@ -140,7 +140,7 @@ def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
 
     expect(form.locator(".shell code")).to_contain_text("0.002")
     hand(form, "check").click()
-    expect(page.locator("#train-board .job")).to_have_count(1)
+    expect(page.locator("#queue .jobs .job")).to_have_count(1)
     form.locator('[data-setting="learning_rate"]').fill("0.003")
     end_the_check(jobs)
     expect(verdicts).to_contain_text("Looks well.")

@@ -47,10 +47,10 @@ def test_an_empty_workspace_greets_until_there_is_something(
     go(page, general.GENERATE)
     page.locator('[data-step="first_clip"]').click()
     expect(page.locator("#prompt textarea")).to_have_value(general.EXAMPLE_PROMPTS[0])
-    expect(page.locator("#generate-jobs .job")).to_have_count(1)
+    expect(page.locator("#queue .jobs .job")).to_have_count(1)
     expect(page.locator(GREETING)).to_be_hidden()
     page.reload()
-    expect(page.locator("#generate-jobs .job")).to_have_count(1)
+    expect(page.locator("#queue .jobs .job")).to_have_count(1)
     expect(page.locator(GREETING)).to_be_hidden()
 
 
@@ -201,7 +201,7 @@ def test_a_slow_network_shows_states_and_no_errors(page: Page, furnished: Any) -
     expect(page.locator("body")).to_contain_text(re.compile("Loading|Generate"), timeout=400_000)
     expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"), timeout=400_000)
     expect(page.locator("#generate-facts .prompt")).not_to_be_empty(timeout=400_000)
-    expect(page.locator("#generate-jobs .job").first).to_be_visible(timeout=400_000)
+    expect(page.locator("#generate-jobs .job")).to_be_visible(timeout=400_000)
     go(page, training.TRAIN)
     expect(page.locator("#train-board .run").first).to_be_visible(timeout=400_000)
     expect(page.locator("#train-board .problem")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""The job queue in order, and the list of runs with their actions."""
+"""The list of runs with their actions."""
 
 from typing import Any
 
@@ -12,20 +12,7 @@ from app.text import training
 from app.views.training import runs
 from engine.errors import ConfigError
 from engine.jobs.handlers import run_actions, train_process
-from engine.jobs.spec import PRIORITIES
 from engine.jobs.worker_control import reconcile_and_ensure_worker
-
-
-class Place(TypedDict):
-    """A job and its new position in the queue."""
-
-    id: str
-    to: int
-
-
-class QueueOrder(TypedDict):
-    id: str
-    priority: str
 
 
 class Extension(TypedDict):
@@ -42,8 +29,8 @@ class Search(TypedDict):
     word: str
 
 
-class RunQueue(Component):
-    """Queue and runs. `value` comes from `app.views.training.runs.board`.
+class RunList(Component):
+    """Runs. `value` comes from `app.views.training.runs.run_list`.
 
     Events: clone_run {run}, use_adapter {run}, watch_run.
     """
@@ -52,9 +39,9 @@ class RunQueue(Component):
 
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         super().__init__(
-            "run_queue",
+            "run_list",
             {},
-            words={**training.BOARD_WORDS, "priorities": training.PRIORITIES},
+            words=training.BOARD_WORDS,
             elem_id=name,
             server_functions=[with_problem(function) for function in functions(context)],
             render=render,
@@ -65,17 +52,7 @@ def functions(context: AppContext) -> list[Any]:
     """Return the server functions of the script; all but `log` return the new value of the component."""
 
     def news(_: Any = None) -> dict[str, Any]:
-        return runs.board(context)
-
-    def move(target: Place) -> dict[str, Any]:
-        context.queue.move(target["id"], target["to"])
-        return news()
-
-    def prioritise(order: QueueOrder) -> dict[str, Any]:
-        if order["priority"] not in PRIORITIES:
-            raise ConfigError(f"A priority is one of {', '.join(PRIORITIES)}, but got {order['priority'][:40]!r}.")
-        context.queue.prioritise(order["id"], order["priority"])
-        return news()
+        return runs.run_list(context)
 
     def cancel(job_id: str) -> dict[str, Any]:
         context.queue.cancel(job_id)
@@ -84,22 +61,6 @@ def functions(context: AppContext) -> list[Any]:
     def kill(job_id: str) -> dict[str, Any]:
         train_process.kill(context.queue, job_id)
         return news()
-
-    def pause(_: Any = None) -> dict[str, Any]:
-        context.queue.pause()
-        return news()
-
-    def go_on(_: Any = None) -> dict[str, Any]:
-        context.queue.resume()
-        return news()
-
-    def cancel_pending(_: Any = None) -> dict[str, Any]:
-        cancelled = context.queue.cancel_waiting()
-        return runs.board(context, training.cancelled(len(cancelled)))
-
-    def cancel_others(_: Any = None) -> dict[str, Any]:
-        cancelled = context.queue.cancel_all_but_current()
-        return runs.board(context, training.cancelled(len(cancelled)))
 
     def resume(run_id: str) -> dict[str, Any]:
         run_actions.resume(context.queue, run_id, request_key())
@@ -116,5 +77,5 @@ def functions(context: AppContext) -> list[Any]:
     def log(search: Search) -> dict[str, Any]:
         return runs.log(context, search["id"], search["word"])
 
-    changing = (move, prioritise, cancel, kill, pause, go_on, cancel_pending, cancel_others, resume, extend)
+    changing = (cancel, kill, resume, extend)
     return [news, *(once(function) for function in changing), log]

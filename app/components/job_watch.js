@@ -1,0 +1,79 @@
+// One line for the current job of the kinds `props.kinds`; the queue in the header shows all. `props.value` = {active:
+// ids, at}, what the server has under way. Events: "job_ended" {ids}, of jobs that are done since the last look;
+// "job_failed" {ids}, of those that came to another end. A hidden tab's events wait until it is shown.
+import { fill, visible } from "../scripts/dom.js";
+import { follow, latestNews, openQueue, orderJob, readNow } from "../scripts/job_news.js";
+import { paintTrack } from "./job_rows.js";
+
+export default function mount({ element, trigger, props, watch }) {
+  const $ = (selector) => element.querySelector(selector);
+  const row = $(".job");
+  const active = new Set(); // ids
+  let newest = 0,
+    shown = null, // the job of the line
+    failed = null; // the last one that came to a bad end here
+
+  const mine = (job) => props.kinds.includes(job.kind_key);
+
+  function begin({ active: ids = [], at = 0 } = {}) {
+    ids.forEach((id) => active.add(id));
+    newest = Math.max(newest, at);
+    if (ids.length || at) readNow();
+  }
+
+  function take(news) {
+    if (!news || news.at < newest || !visible(element.parentElement)) return;
+    newest = news.at;
+    const now = news.jobs.filter(mine),
+      ids = new Set(now.map((job) => job.id)),
+      ended = new Map(news.ended.map((job) => [job.id, job]));
+    const over = [...active].filter((id) => !ids.has(id) && (ended.has(id) || !news.more));
+    over.forEach((id) => active.delete(id));
+    ids.forEach((id) => active.add(id));
+    const isBad = (id) => ended.has(id) && ended.get(id).status !== "done";
+    const bad = over.filter(isBad),
+      done = over.filter((id) => !isBad(id));
+    if (bad.length) failed = ended.get(bad.at(-1));
+    if (done.length) failed = null;
+    paint(now);
+    if (bad.length) trigger("job_failed", { ids: bad });
+    if (done.length) trigger("job_ended", { ids: done });
+  }
+
+  function paint(now) {
+    shown = now[0] ?? failed;
+    row.hidden = !props.line || !shown;
+    if (!shown) return;
+    const { words } = props;
+    fill(row, shown);
+    row.dataset.id = shown.id;
+    row.dataset.status = shown.status;
+    row.classList.toggle("is-bad", shown.over);
+    row.title = `${shown.title}: ${shown.line}`;
+    row.querySelector(".others").textContent = now.length > 1 ? words.more.replace("{count}", now.length - 1) : "";
+    row.querySelector('[data-do="cancel"]').hidden = !shown.can_cancel;
+    row.querySelector('[data-do="retry"]').hidden = !shown.can_retry;
+    row.querySelector('[data-do="dismiss"]').hidden = !shown.over;
+    paintTrack(row, shown);
+  }
+
+  const forget = () => {
+    failed = null;
+    paint(latestNews()?.jobs.filter(mine) ?? []);
+  };
+  const hands = {
+    cancel: (id) => orderJob("cancel_job", id),
+    retry: async (id) => (await orderJob("retry_job", id)) && forget(),
+    open: (id) => openQueue(id),
+    dismiss: forget,
+  };
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-do]");
+    if (button) hands[button.dataset.do](shown.id);
+  });
+  new IntersectionObserver(() => take(latestNews())).observe(element.parentElement); // a hidden tab was shown again
+
+  watch("value", () => begin(props.value));
+  begin(props.value);
+  follow(element, take);
+}
