@@ -110,6 +110,7 @@ export default function mount({ element, trigger, words, server }) {
   }
 
   function paint() {
+    const held = drawer.contains(document.activeElement);
     const waiting = state.jobs.filter((job) => job.status === "queued");
     rows($(".jobs"), $("template.of-job"), state.jobs, paintJob);
     const onlyBad = $('[name="ends"]').value === "bad";
@@ -128,6 +129,7 @@ export default function mount({ element, trigger, words, server }) {
     show(drawer, "older", Boolean(state.older));
     doubt.check();
     paintBadge();
+    if (held && document.activeElement === document.body) drawer.focus({ preventScroll: true }); // its row is gone
   }
 
   function paintJob(row, job) {
@@ -258,9 +260,9 @@ export default function mount({ element, trigger, words, server }) {
     await order("prioritise", { id: target.closest("li").dataset.id, priority: target.value });
     target.blur();
   });
-  drawer.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    event.stopPropagation();
+  listen(element, "keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || drawer.hidden) return;
+    event.preventDefault();
     close();
   });
   badge.addEventListener("click", () => (drawer.hidden ? open() : close()));
