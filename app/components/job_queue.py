@@ -29,17 +29,18 @@ class QueueOrder(TypedDict):
 
 
 class Wanted(TypedDict):
-    """How many ended jobs the browser shows, and whether it shows alarms."""
+    """The number of ended jobs that the browser shows, and True if it shows alarms."""
 
     ended: int
     alarms: bool
 
 
 class JobWatch(Component):
-    """The current job of one or several kinds, in one line. `value` comes from `app.views.jobs.watched_jobs`.
+    """The current job of one or several kinds, in one line.
 
-    It follows what the header's queue reads. Events: job_ended {ids}, for finished jobs, and job_failed {ids}, for jobs
-    that failed, were cancelled or lost. Without `line` it only has the events.
+    `value` comes from `app.views.jobs.watched_jobs`. It follows what the header's queue reads. Events: job_ended {ids},
+    for finished jobs, and job_failed {ids}, for jobs that failed, were cancelled or lost. Without `line` it only has
+    the events.
     """
 
     custom_events = ("job_ended", "job_failed")

@@ -1,4 +1,7 @@
-"""The System tab: device telemetry, models, versions, ROCm environment, reward model weights and disk use."""
+"""The System tab.
+
+It shows device telemetry, models, versions, the ROCm environment, reward model weights and disk use.
+"""
 
 from collections.abc import Iterator
 from typing import Any

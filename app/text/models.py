@@ -91,7 +91,7 @@ def training(fit: Fit) -> str:
 
 
 def question(remaining_b: int, total_b: int, free_b: int, licence: str) -> str:
-    """What a download would do."""
+    """Question before a download: its size, the free disk and the licence."""
     here = f" ({size(total_b - remaining_b)} of {size(total_b)} are here)" if remaining_b < total_b else ""
     return f"Download {size(remaining_b)}{here}? Free disk: {size(free_b)}. Licence: {licence or NO_LICENCE}."
 

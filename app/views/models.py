@@ -1,4 +1,7 @@
-"""Values of the list of models: state on this machine, memory, and what a download or removal would do."""
+"""Values of the list of models.
+
+They are the state on this machine, the memory, and the effect of a download or a removal.
+"""
 
 import json
 import time
@@ -191,7 +194,10 @@ def ask_remove(key: str) -> dict[str, Any]:
 
 
 def remove(context: AppContext, key: str) -> dict[str, Any]:
-    """Delete a model's files. Raises ConfigError while a job needs the model, HubError while it is downloaded."""
+    """Delete a model's files.
+
+    Raises ConfigError while a job needs the model, HubError while it is downloaded.
+    """
     for job in context.queue.list(("queued", "running", "stopping"), limit=EVERY):
         if _needs(context, job, key):
             raise ConfigError(f"A {job.kind} job needs '{key}': cancel it, or wait for its end, and then remove it.")

@@ -49,7 +49,7 @@ def queue_state(
 
 
 def queue_row(context: AppContext, job: Job, hold: str = "") -> dict[str, Any]:
-    """Return one job: a card with its kind, its place, when it was filed or ended, and whether it has a log."""
+    """Return one job: its card with kind, place, time of filing or end, and True if it has a log."""
     card = job_card(job, hold)
     took = (job.ended_at - job.started_at).total_seconds() if job.ended_at and job.started_at else None
     return {

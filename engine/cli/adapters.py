@@ -1,4 +1,7 @@
-"""`dailies adapters`: list the LoRA adapters of the workspace, import those of other programs, and export."""
+"""`dailies adapters`: list, import and export LoRA adapters.
+
+Adapters are those of the workspace; imports come from other programs.
+"""
 
 import argparse
 from pathlib import Path

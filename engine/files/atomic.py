@@ -28,9 +28,10 @@ def replace_folder(partial: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target`, which gets that name when the block ends and is removed if it fails.
+    """Yield an empty folder in the folder of `target`.
 
-    Raises FileExistsError when there is a `target` already, and OSError.
+    It is renamed to `target` when the block ends, and removed if the block fails. Raises FileExistsError when there is
+    a `target` already, and OSError.
     """
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:

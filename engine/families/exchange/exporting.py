@@ -3,7 +3,7 @@
 - diffusers: see `engine.families.lora_files`.
 - comfyui: `diffusion_model.<layer>.lora_A.weight`, layers by the names of the model's own code. `alpha / rank` is
   multiplied into lora_B and no alpha is stated, so that programs that ignore alphas get the same model; the header
-  says so to `importing`.
+  states this for `importing`.
 - kohya: `lora_unet_<layer>.lora_down.weight`, dots as underscores, with every layer's `.alpha`; musubi-tuner and
   sd-scripts write and ComfyUI reads it.
 """
@@ -25,10 +25,10 @@ FOLDED_KEY, FOLDED = "dailies.alpha", "rank"  # in a header: the factor of every
 
 
 def write_format(folder: Path, name: str, parts: Mapping[str, Lora], spec: FamilySpec, form: str) -> None:
-    """Write an adapter into the folder in one of FORMATS; its files are called `name` unless diffusers names them.
+    """Write an adapter into the folder in one of FORMATS.
 
-    A pair of experts is two files. Raises FamilyError, before it writes, for a format that the family or one of the
-    adapter's layers does not have.
+    Its files are called `name` unless diffusers names them. A pair of experts is two files. Raises FamilyError, before
+    it writes, for a format that the family or one of the adapter's layers does not have.
     """
     from safetensors.torch import save_file
 

@@ -128,7 +128,7 @@ def _settings_beside(file: Path) -> dict[str, str]:
         raise FamilyError(f"'{path}' states no readable lora_alpha ({error}): pass it with --alpha.") from error
     if config.get("use_dora"):
         raise FamilyError(
-            f"'{path}' says that this is a DoRA adapter, which Dailies does not support: use a plain LoRA."
+            f"The adapter of '{path}' is a DoRA adapter, which Dailies does not support: use a plain LoRA."
         )
     return {METADATA_KEY: json.dumps(config)}
 

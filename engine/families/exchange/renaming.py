@@ -44,10 +44,10 @@ def to_native(lora: Lora, names: LayerNames) -> Lora:
 
 
 def to_diffusers(file: Path, lora: Lora, names: LayerNames) -> Lora:
-    """Return the layers by diffusers' names, given by these or by the model's own, with dots or underscores.
+    """Return the layers by diffusers' names.
 
-    Names with dots that are unknown are kept. Raises FamilyError for unknown names with underscores, and for fused
-    layers of another size.
+    They are given by these or by the model's own names, with dots or underscores. Names with dots that are unknown are
+    kept. Raises FamilyError for unknown names with underscores, and for fused layers of another size.
     """
     native, fused, own = (_patterns(templates) for templates in (names.native.values(), names.fused, names.native))
     own_of = {other: layer for layer, other in names.native.items()}
