@@ -93,6 +93,7 @@ def _named(name: str, scores: _SharedScores, pick: Callable[[RewardReport], floa
 
     reward.__name__ = name
     reward.compares_clips = scores.compares  # type: ignore[attr-defined]
+    reward.splittable = True  # type: ignore[attr-defined]
     return reward
 
 

@@ -5,6 +5,9 @@
 Completions are `Clip`s. `kwargs` are the data set's other columns, each a list, and TRL's further arguments
 `trainer_state`, `log_extra(column, values)` and `log_metric(name, value)`, but not `completion_ids`, since a clip has
 no tokens. None means that the reward does not apply. Functions may be `async`; these are awaited concurrently.
+
+A function with a true attribute `splittable` may be called with a part of the batch while the rest is generated. One
+with a true attribute `compares_clips` gets whole groups.
 """
 
 import asyncio

@@ -71,10 +71,11 @@ def open_rollout_worker(config: Mapping[str, Any]) -> Callable[[RolloutShard], R
         with torch.no_grad():
             for name, value in share.weights.items():
                 parameters[name].copy_(value)
-        rollouts = OnlineTrainer._generate_rollouts(
-            trainer, share.requests
-        )  # by these weights, whichever policy's they are
-        rewards = trainer._score([{"prompt": request.prompt} for request in share.requests], rollouts)
+        rows = [{"prompt": request.prompt} for request in share.requests]
+        with trainer._scoring(rows) as scoring:
+            # By these weights, whichever policy's they are: not by the subclass's own policy for rollouts.
+            rollouts = OnlineTrainer._generate_rollouts(trainer, share.requests, scoring.add)
+            rewards = trainer._rewards(scoring, rollouts)
         return to_device(replace(rollouts, rewards=rewards), torch.device("cpu"))
 
     return roll

@@ -1,7 +1,7 @@
 """Rollouts: clips of the policy with the denoising steps that their update needs, made by `denoise`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,17 +49,20 @@ def generate_rollouts(
     batch: int = 16,
     sigmas: Tensor | None = None,
     decode: bool = True,
+    decoded: Callable[[Sequence[Clip]], None] | None = None,
 ) -> Rollouts:
     """Generate a clip for each request; steps inside `window` use `random_step` and are kept.
 
     The requests may differ only in prompt, pictures and seed. `sigmas` replaces the model's own noise levels; without
-    `decode` there are latents but no clips. Raises TrainingError when a step adds too much noise (see `excess_noise`),
-    or when latents are not finite.
+    `decode` there are latents but no clips. `decoded` is called with the clips of each batch, before the next one.
+    Raises TrainingError when a step adds too much noise (see `excess_noise`), or when latents are not finite.
     """
-    parts = [
-        _generate_batch(family, requests[start : start + batch], prompts, random_step, window, sigmas, decode)
-        for start in range(0, len(requests), batch)
-    ]
+    parts = []
+    for start in range(0, len(requests), batch):
+        few = requests[start : start + batch]
+        parts.append(_generate_batch(family, few, prompts, random_step, window, sigmas, decode))
+        if decoded is not None:
+            decoded(parts[-1].clips)
     made = concat_rollouts(parts)
     if not made.latents.isfinite().all():
         raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")

@@ -12,7 +12,7 @@ from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoAWMConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
-from engine.training.trainers.online import RolloutBatch
+from engine.training.trainers.online import Decoded, RolloutBatch
 from engine.training.weights import WeightCopy
 
 
@@ -38,9 +38,9 @@ class VideoAWMTrainer(ForwardProcessTrainer):
             self.copies["moving"] = WeightCopy(self.family.network)
         self._followed_at = -1
 
-    def _generate_rollouts(self, requests: list[GenerationRequest]) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest], decoded: Decoded = None) -> Rollouts:
         self._follow()
-        return super()._generate_rollouts(requests)
+        return super()._generate_rollouts(requests, decoded)
 
     def _follow(self) -> None:
         """Set the old policy to the current one, and move the moving reference, at most once a step."""

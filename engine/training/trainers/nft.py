@@ -16,7 +16,7 @@ from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
-from engine.training.trainers.online import RolloutBatch
+from engine.training.trainers.online import Decoded, RolloutBatch
 from engine.training.weights import WeightCopy
 
 
@@ -37,10 +37,10 @@ class VideoNFTTrainer(ForwardProcessTrainer):
         self.copies["old"] = WeightCopy(self.family.network)
         self._old_at = -1
 
-    def _generate_rollouts(self, requests: list[GenerationRequest]) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest], decoded: Decoded = None) -> Rollouts:
         self._follow()
         with self.copies["old"].applied():
-            return super()._generate_rollouts(requests)
+            return super()._generate_rollouts(requests, decoded)
 
     def _follow(self) -> None:
         """Update the old policy before a rollout, at most once a step."""

@@ -7,7 +7,7 @@ split into `steps_per_generation` batches, used `num_iterations` times, and then
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,11 +24,15 @@ from engine.sampling.steps import StepFunction
 from engine.seeds import seed_for
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
-from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of, score
+from engine.training.rollout.part_scoring import PartScoring
+from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
+from rewards.clip import Clip
 
 log = logging.getLogger(__name__)
+
+Decoded = Callable[[Sequence[Clip]], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +194,11 @@ class OnlineTrainer(DiffusionTrainer):
 
     def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[RolloutBatch]:
         began = time.perf_counter()
-        rollouts = self._generate_rollouts(self._requests(rows))
-        rolled_out = time.perf_counter()
-        rewards = all_gather_rows(self._score(rows, rollouts))  # a group may lie in two processes
+        with self._scoring(rows) as scoring:
+            rollouts = self._generate_rollouts(self._requests(rows), scoring.add)
+            rolled_out = time.perf_counter()
+            own = self._rewards(scoring, rollouts)
+        rewards = all_gather_rows(own)  # a group may lie in two processes
         self.log_metric(
             time__rollout=rolled_out - began - rollouts.decode_s,
             time__decode=rollouts.decode_s,
@@ -215,7 +221,8 @@ class OnlineTrainer(DiffusionTrainer):
             for start in range(0, len(order), size)
         ]
 
-    def _generate_rollouts(self, requests: list[GenerationRequest]) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest], decoded: Decoded = None) -> Rollouts:
+        """Generate the clips of the requests; `decoded` gets those of each part, unless actors score them."""
         if self.actors is not None:
             return self.actors.generate(self, requests)
         return generate_rollouts(
@@ -225,6 +232,7 @@ class OnlineTrainer(DiffusionTrainer):
             random_step=self.random_step(),
             window=self.window(),
             batch=self.args.rollout_batch,
+            decoded=decoded,
         )
 
     def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
@@ -240,18 +248,25 @@ class OnlineTrainer(DiffusionTrainer):
     def _seed(self, prompt: str, sample: int = 0) -> int:
         return seed_for(self.args.seed, step=self.iteration, prompt=prompt, sample=sample)
 
-    def _score(self, rows: Sequence[Mapping[str, Any]], rollouts: Rollouts) -> Tensor:
-        if rollouts.rewards is not None:
-            return rollouts.rewards
-        return score(
+    def _scoring(self, rows: Sequence[Mapping[str, Any]]) -> PartScoring:
+        return PartScoring(
             self.reward_funcs,
             rows,
-            rollouts.clips,
-            fps=[clip.fps for clip in rollouts.clips],
+            group=self.args.num_generations,
+            device=self.args.device,
             trainer_state=self.state,
-            log_extra=self._log_extra,
-            log_metric=lambda name, value: self.log_metric(**{name: value}),
         )
+
+    def _rewards(self, scoring: PartScoring, rollouts: Rollouts) -> Tensor:
+        """Return the rewards `float32[N,R]` of this process's clips, and log what the functions logged."""
+        if rollouts.rewards is not None:
+            return rollouts.rewards
+        rewards = scoring.rewards(rollouts.clips)
+        for column, values in scoring.columns.items():
+            self._log_extra(column, values)
+        for name, value in scoring.metrics:
+            self.log_metric(**{name: value})
+        return rewards
 
     def _log_extra(self, column: str, values: Sequence[Any]) -> None:
         """TRL's `log_extra`: numbers become the metric `extra/COLUMN` (mean), other values are logged."""
