@@ -48,7 +48,7 @@ METRICS = {
     "learning_rate": "Learning rate",
     "time/rollout": "Rollout",
     "time/decode": "Decoding",
-    "time/score": "Scoring",
+    "time/score": "Waiting for scores",
     "time/update": "Update per batch",
     "time/step": "Full step",
     "memory/process": "Process",

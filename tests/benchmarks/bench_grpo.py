@@ -5,6 +5,9 @@ batch, steps by Flow-GRPO's SDE (Eq. 9, arXiv:2505.05470) in the window, decodes
 window's steps with gradients. Both have the recipe `mini_grpo` and the same reward, and run in turn, the order swapped.
 Bar: 1.05. The gradients of one update, from the same rollout, must be the same, or the times say nothing.
 
+Then the same with a reward that takes as long as the rollout, like a call of a server: ours scores a part of the batch
+while the next one is generated. Bar: 0.67.
+
 Counted besides, with a bar of 1: rows that pass the network, over the fewest there can be (each step of each clip once,
 each step of the window once more, for its gradient); and prompts encoded, over the prompts that there are.
 """
@@ -33,15 +36,23 @@ from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import trainable
 from rewards.clip import Clip
 
-BAR = 1.05
+BAR, SLOW_BAR = 1.05, 0.67
 PAIRS = 5
 SAME = 1e-4  # relative, of gradients
 PARTS = ("rollout", "decode", "score", "update")
 
 
-def brightness(prompts: Sequence[str], completions: Sequence[Clip], **_: Any) -> list[float]:
-    """A reward that costs nothing, so that what is compared is the rest."""
-    return [float(clip.frames.mean()) / 255 for clip in completions]
+class Brightness:
+    """Reward that costs no computation; `delay_s` per clip is the time of a server's answer."""
+
+    __name__, splittable, delay_s = "brightness", True, 0.0
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[Clip], **_: Any) -> list[float]:
+        time.sleep(self.delay_s * len(completions))
+        return [float(clip.frames.mean()) / 255 for clip in completions]
+
+
+brightness = Brightness()
 
 
 # ---- The plain script
@@ -217,6 +228,21 @@ def count(trainer: VideoGRPOTrainer) -> tuple[float, float]:
     return sum(rows) / (clips * (steps + len(trainer.window()))), (trainer.prompts.encoded - encoded) / prompts
 
 
+def compare(trainer: VideoGRPOTrainer, plain: Plain, prompts: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """Return the median ratio of the iterations' times, ours over plain, and the median seconds of their parts."""
+    found: list[tuple[dict[str, float], dict[str, float]]] = []
+    for pair in range(PAIRS + 1):  # the first warms both up
+        sides = [lambda: iteration(trainer), lambda: plain.iteration(prompts)]
+        times = [sides[side]() for side in ((0, 1) if pair % 2 else (1, 0))]
+        found.append((times[0], times[1]) if pair % 2 else (times[1], times[0]))
+    split = {
+        f"{side}_{part}_s": round(statistics.median(times[place][part] for times in found[1:]), 3)
+        for place, side in enumerate(("ours", "plain"))
+        for part in PARTS
+    }
+    return statistics.median(sum(ours.values()) / sum(theirs.values()) for ours, theirs in found[1:]), split
+
+
 def main() -> int:
     recipe = load_train_preset("mini_grpo")
     with tempfile.TemporaryDirectory() as folder:
@@ -242,18 +268,11 @@ def main() -> int:
         apart = check_gradients(trainer, plain)
         if not apart <= SAME:
             raise RuntimeError(f"The gradients differ by {apart:.1e}, so that the times say nothing.")
-        found: list[tuple[dict[str, float], dict[str, float]]] = []
-        for pair in range(PAIRS + 1):  # the first warms both up
-            sides = [lambda: iteration(trainer), lambda: plain.iteration(prompts)]
-            times = [sides[side]() for side in ((0, 1) if pair % 2 else (1, 0))]
-            found.append((times[0], times[1]) if pair % 2 else (times[1], times[0]))
-        ratio = statistics.median(sum(ours.values()) / sum(theirs.values()) for ours, theirs in found[1:])
-        split = {
-            f"{side}_{part}_s": round(statistics.median(times[place][part] for times in found[1:]), 3)
-            for place, side in enumerate(("ours", "plain"))
-            for part in PARTS
-        }
+        ratio, split = compare(trainer, plain, prompts)
         results.append(report("grpo_iteration_vs_plain", ratio, "ratio", bar=BAR, gradients_apart=apart, **split))
+        brightness.delay_s = split["plain_rollout_s"] / len(prompts)
+        ratio, split = compare(trainer, plain, prompts)
+        results.append(report("grpo_iteration_vs_plain_slow_reward", ratio, "ratio", bar=SLOW_BAR, **split))
     return int(not all(results))
 
 
