@@ -56,6 +56,9 @@ COMMANDS = (
     CliCommand("resume", "resume a run from its last checkpoint", "engine.cli.train:build_resume"),
     CliCommand("runs", "list, train and manage the runs of the workspace", "engine.cli.runs:build_runs"),
     CliCommand(
+        "vbench", "make the videos of VBench for a run, and read its scores", "engine.cli.results.vbench:build_vbench"
+    ),
+    CliCommand(
         "weights", "list, download and check the networks of the rewards", "engine.cli.downloads.weights:build_weights"
     ),
 )

@@ -12,7 +12,7 @@ from engine.cli.commands import command_help
 from engine.cli.jobs import open_queue, print_job
 from engine.cli.learning import build_evaluate, build_export
 from engine.cli.options.shared import add_shared_options, shared_options
-from engine.cli.tensorboard import build_export_tensorboard
+from engine.cli.results.tensorboard import build_export_tensorboard
 from engine.cli.terminal.output import print_json, print_table
 from engine.cli.train import add_queue, add_start, build_resume, build_train, execute, initial_adapter, read_changes
 from engine.errors import StoreError

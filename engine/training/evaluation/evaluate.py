@@ -6,7 +6,7 @@ known, the judge. Every change has a bootstrap interval over prompts.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -129,28 +129,53 @@ def plan_evaluation(
     Raise ConfigError without an adapter or enough prompts.
     """
     preset = run.preset()
-    weights, step = run.adapter_weights()
-    args = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
-    model = load_preset("models", preset.model)
-    template = GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})
     prompt_file = prompt_file_of(preset, prompts)
-    requests = requests_for(template, spread(run.rows(prompt_file), num_prompts), takes)
-    for request in requests[::takes]:
-        check_plan(request, family_spec(model.family))
-    student = {name: value for name, value in args.sampled_with().items() if value is not None}
+    rows = spread(run.rows(prompt_file), num_prompts)
+    sides = plan_sides(run, lambda template: requests_for(template, rows, takes))
+    model = load_preset("models", preset.model)
     trained = load_preset("rewards", preset.mix) if preset.mix else None
     return EvaluationPlan(
         run=run.id,
-        step=step,
+        step=sides.step,
         model=preset.model,
-        before=Side(requests=requests, adapter=run.start if args.learns_from_start and run.start.is_dir() else None),
-        after=Side(requests=tuple(r.model_copy(update=student) for r in requests), adapter=weights),
+        before=sides.before,
+        after=sides.after,
         takes=takes,
         prompt_file=prompt_file,
         scored=scored_mix(preset, mix),
         trained=trained,
         judge=import_object(model.judge) if model.judge else None,
         load=partial(load_picture, run.workspace),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Both sides of a comparison; `step` is the number of updates of the weights after training."""
+
+    before: Side
+    after: Side
+    step: int
+
+
+def plan_sides(run: Run, requests_of: Callable[[GenerationRequest], Sequence[GenerationRequest]]) -> Sides:
+    """Plan the clips of a run's base model and of its current weights.
+
+    `requests_of` makes the requests from one with the run's settings. Raises ConfigError when the run has no adapter,
+    or when its model cannot make a request.
+    """
+    preset = run.preset()
+    weights, step = run.adapter_weights()
+    args = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
+    model = load_preset("models", preset.model)
+    requests = tuple(requests_of(GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})))
+    for request in {subject_of(request): request for request in requests}.values():
+        check_plan(request, family_spec(model.family))
+    student = {name: value for name, value in args.sampled_with().items() if value is not None}
+    return Sides(
+        before=Side(requests=requests, adapter=run.start if args.learns_from_start and run.start.is_dir() else None),
+        after=Side(requests=tuple(r.model_copy(update=student) for r in requests), adapter=weights),
+        step=step,
     )
 
 
@@ -228,17 +253,29 @@ def _made(
     family: ModelFamily, side: Side, phase: str, load: LoadPicture | None
 ) -> Generator[Progress, None, tuple[list[Clip], float]]:
     """Generate the clips of one side; also return the seconds a clip."""
+    clips: list[Clip] = []
+    began = time.perf_counter()
+    for batch in batches_of(family, side, phase, load):
+        yield Progress(phase=phase, step=len(clips), of=len(side.requests))
+        clips += batch()
+    return clips, (time.perf_counter() - began) / len(clips)
+
+
+def batches_of(
+    family: ModelFamily, side: Side, phase: str, load: LoadPicture | None = None
+) -> Iterator[Callable[[], list[Clip]]]:
+    """Yield a function for each batch of a side's requests, which generates its clips with the side's adapter."""
     activate_adapter(family.network, None)
     if side.adapter is not None:
         activate_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
     prompts = PromptEmbeddings(family, side.requests[0].fps, load=load)
-    clips: list[Clip] = []
-    began = time.perf_counter()
     for start in range(0, len(side.requests), BATCH):
-        yield Progress(phase=phase, step=start, of=len(side.requests))
-        clips += generate_rollouts(family, side.requests[start : start + BATCH], prompts, batch=BATCH).clips
+        yield partial(_clips_of, family, side.requests[start : start + BATCH], prompts)
     activate_adapter(family.network, None)
-    return clips, (time.perf_counter() - began) / len(clips)
+
+
+def _clips_of(family: ModelFamily, requests: Sequence[GenerationRequest], prompts: PromptEmbeddings) -> list[Clip]:
+    return generate_rollouts(family, requests, prompts, batch=BATCH).clips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
