@@ -30,7 +30,7 @@ def test_train_and_monitor_show_every_run(context: AppContext, damage: str) -> N
     name, content = DAMAGES[damage]
     with Path(runs[1].folder / name).open("ab") as file:
         file.write(content)
-    board = {row["id"]: row for row in run_board.board(context)["runs"]}
+    board = {row["id"]: row for row in run_board.run_list(context)["runs"]}
     assert {board[run.id]["where"] for run in (runs[0], runs[2])} == {"2 / 4"}
     assert not board[runs[0].id]["problem"]
     assert bool(board[runs[1].id]["problem"]) == (damage == "recipe")

@@ -20,7 +20,7 @@ from app.text import monitor as text
 from app.trackio_dashboard import reads_only, trackio_link, trackio_routes
 from app.views.training import curriculum_progress, samples
 from app.views.training.metric_charts import GROUPS, CurveFeed, grouped
-from app.views.training.runs import board
+from app.views.training.runs import run_list
 from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError
@@ -185,7 +185,7 @@ def test_a_run_that_fell_back_to_an_older_checkpoint_says_so(context: AppContext
     sentence = "The checkpoint of step 2 was damaged (optimizer.pt is missing): the run resumed from step 1."
     cards = {card["id"]: card["where"] for card in CurveFeed(context).news({"runs": [run.id, other.id]})["runs"]}
     assert cards == {run.id: f"3/9. {sentence}", other.id: "3/9"}
-    rows = {row["id"]: row["problem"] for row in board(context)["runs"]}
+    rows = {row["id"]: row["problem"] for row in run_list(context)["runs"]}
     assert rows == {run.id: sentence, other.id: ""}
     assert run_state(context.queue, run.id).note == sentence
 
@@ -251,8 +251,8 @@ def test_sample_now_asks_the_process_or_files_a_job(context: AppContext, sampled
     sampled.adapter.mkdir()
     _, jobs = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
     assert not RunSamples(sampled).take_request()
-    assert [job.config for job in context.queue.list(kind="samples")] == [{"run": sampled.id}]
-    assert jobs["jobs"][0]["title"] == sampled.id
+    (filed,) = context.queue.list(kind="samples")
+    assert filed.config == {"run": sampled.id} and jobs["active"] == [filed.id]
 
 
 # ---- Files and Trackio

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from app.context import AppContext
-from app.views.training import runs
+from app.views import queue as queue_view
 from engine.jobs.queue import JobQueue
 from engine.storage.library import Library, now
 from engine.storage.schema import JOBS, JOURNAL
@@ -66,10 +66,10 @@ def test_only_one_kind_is_cancelled(full: JobQueue) -> None:
 def test_the_board_shows_the_next_jobs_and_says_how_many_wait(full: JobQueue, statements: list[str]) -> None:
     full.pause()
     desk = AppContext(store=full.store, queue=full)
-    shown = runs.board(desk)
-    assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(runs.SHOWN)]
-    assert [job["position"] for job in shown["jobs"]] == list(range(1, runs.SHOWN + 1))
-    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - runs.SHOWN:,} more queued."
+    shown = queue_view.queue_state(desk)
+    assert [job["id"] for job in shown["jobs"]] == [f"{number:08x}" for number in range(queue_view.SHOWN)]
+    assert [job["position"] for job in shown["jobs"]] == list(range(1, queue_view.SHOWN + 1))
+    assert shown["waiting"] == NUMBER and shown["more"] == f"And {NUMBER - queue_view.SHOWN:,} more queued."
     assert len(statements) < 40
 
 
@@ -80,9 +80,9 @@ def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements
 
     full.claim(ProcessIdentity.current())
     desk = AppContext(store=full.store, queue=full)
-    jobs, _ = full.board(runs.SHOWN)
+    jobs, _ = full.board(queue_view.SHOWN)
     statements.clear()
-    memory = runs.Reasons(desk)
+    memory = queue_view.Reasons(desk)
     reasons = {memory.of(job) for job in jobs[2:]}
     assert reasons == {held_up(desk, jobs[2])}
     assert len(statements) < 10
