@@ -1,8 +1,8 @@
-"""Names of videos and results of VBench (arXiv:2311.17982) and VBench-2.0 (arXiv:2503.21755). Imports no torch.
+"""Names of videos and results of VBench and VBench-2.0. Imports no torch.
 
-A suite is the benchmark's own `VBench_full_info.json` or `VBench2_full_info.json`. Video names and counts are those of
-the benchmarks' instructions: five a prompt in one folder, or three (for Diversity 20) in a folder for each dimension,
-named after the prompt's first 180 characters.
+Sources: arXiv:2311.17982, arXiv:2503.21755. A suite is the benchmark's own `VBench_full_info.json` or
+`VBench2_full_info.json`. Video names and counts are those of the benchmarks' instructions: five a prompt in one folder,
+or three (for Diversity 20) in a folder for each dimension, named after the prompt's first 180 characters.
 """
 
 import json
@@ -23,7 +23,10 @@ PERCENT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class VBenchVideo:
-    """A video of the suite: the sample `index` of a prompt, and the files to write it to, relative to a folder."""
+    """A video of the suite: the sample `index` of a prompt.
+
+    It is written to the files, which are relative to a folder.
+    """
 
     prompt: str
     index: int

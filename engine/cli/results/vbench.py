@@ -87,7 +87,10 @@ def _video_steps(
 
 
 def read_results(options: argparse.Namespace) -> None:
-    """Add the scores. Raises ConfigError for a run without an evaluation, or results without a common dimension."""
+    """Add the scores.
+
+    Raises ConfigError for a run without an evaluation, or results without a common dimension.
+    """
     from engine.training.evaluation.vbench import add_scores  # imports torch
 
     run = Run.find(Workspace.from_env(options.workspace), options.run_id)

@@ -264,7 +264,10 @@ def _made(
 def batches_of(
     family: ModelFamily, side: Side, phase: str, load: LoadPicture | None = None
 ) -> Iterator[Callable[[], list[Clip]]]:
-    """Yield a function for each batch of a side's requests, which generates its clips with the side's adapter."""
+    """Yield a function for each batch of a side's requests.
+
+    It generates the batch's clips with the side's adapter.
+    """
     activate_adapter(family.network, None)
     if side.adapter is not None:
         activate_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)

@@ -1,4 +1,7 @@
-"""Videos for VBench from a run's base model and its trained weights, and its scores as measures of the evaluation."""
+"""Videos for VBench, and its scores as measures of the evaluation.
+
+The videos are made by a run's base model and by its trained weights.
+"""
 
 import json
 from collections.abc import Generator, Mapping, Sequence
@@ -23,7 +26,10 @@ PREFIX = "vbench/"
 
 
 def plan_videos(run: Run, videos: Sequence[VBenchVideo]) -> Sides:
-    """Plan the suite's videos; a video has the same seed on both sides. Raises ConfigError as `plan_sides`."""
+    """Plan the suite's videos; a video has the same seed on both sides.
+
+    Raises ConfigError as `plan_sides`.
+    """
 
     def requests_of(template: GenerationRequest) -> list[GenerationRequest]:
         return [

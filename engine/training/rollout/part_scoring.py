@@ -62,7 +62,10 @@ class PartScoring:
             self._submit(ready)
 
     def rewards(self, clips: Sequence[Clip]) -> Tensor:
-        """Return `float32[N,R]` for the whole batch, NaN where a function returned None. Raises as `score` does."""
+        """Return `float32[N,R]` for the whole batch, NaN where a function returned None.
+
+        Raises as `score` does.
+        """
         found = torch.full((len(clips), len(self._functions)), float("nan"))
         if self._early:
             self._waiting += clips[self._scored + len(self._waiting) :]
@@ -97,7 +100,7 @@ class PartScoring:
 
 
 def _side_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a stream of its own on a GPU, so that networks of rewards run beside the denoising."""
+    """Return a stream of its own on a GPU, so that networks of rewards run in parallel to the denoising."""
     if device.type != "cuda":
         return nullcontext()
     stream = torch.cuda.Stream(device)
