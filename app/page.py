@@ -20,6 +20,7 @@ from app.components.header import Header
 from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind
+from app.forms.kept_form import begin_js, read_js
 from app.middleware.body_limits import BodyLimit
 from app.middleware.error_responses import silent
 from app.middleware.gradio_guard import GradioGuard, enforce
@@ -98,7 +99,12 @@ def _connect_tabs(
     bind(score.facts.show_in_library, show_in_library, None, in_library)
     bind(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
     bind(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
-    bind(page.load, generate.form.start, None, [*generate.form.settings, generate.form.fields["seed"]])
+    form = generate.form
+    # The script's answer takes the place of the prompt: what the browser saved of the form.
+    opened = bind(page.load, form.start, form.fields["prompt"], form.inputs, js=read_js())
+    opened.then(None, None, None, js=begin_js(), api_visibility="private")
+    fields = [form.fields[name] for name in ("mode", "model", "num_frames")]
+    bind(opened.then, form.show_mode, fields, form.by_mode)
     bind(header.arrive, show_in_library, None, in_library)
     bind(header.arrive_at, arrive_at, None, tabs)
 

@@ -1,5 +1,5 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
-// Each action is an event of its own name that carries {id, starred}, `starred` being what a click on the star wants.
+// Each action is an event of its own name that carries {id, ids: [id], starred}, `starred` being what a click on the star wants.
 import { copy } from "../scripts/clipboard.js";
 import { fill, listen, make, visible } from "../scripts/dom.js";
 import { composes, typing } from "../scripts/keyboard.js";
@@ -43,7 +43,8 @@ export default function mount({ element, trigger, props, watch }) {
 
   element.addEventListener("click", (event) => {
     const action = event.target.closest("[data-action]")?.dataset.action;
-    if (action && EVENTS.includes(action)) trigger(action, { id: props.value.id, starred: !props.value.starred });
+    if (action && EVENTS.includes(action))
+      trigger(action, { id: props.value.id, ids: [props.value.id], starred: !props.value.starred });
     const copies = event.target.closest('[data-do="copy"]');
     if (copies) copy(copies, $('[data-link="permalink"]').href);
   });

@@ -22,7 +22,8 @@ export default function mount({ element, trigger, props, watch }) {
       paint();
       trigger("open_clip", { id });
     },
-    star: (id) => trigger("star_clip", { id, starred: !shownClip(id).starred }),
+    star: (id) => trigger("star_clip", { ids: [id], starred: !shownClip(id).starred }),
+    star_chosen: () => trigger("star_clip", { ids: [...chosen], starred: !allStarred() }),
     compare: () => trigger("compare", { ids: [...chosen] }),
     label: () => {
       trigger("label_these", { ids: [...chosen] });
@@ -47,6 +48,7 @@ export default function mount({ element, trigger, props, watch }) {
   };
 
   const thumbOf = (id) => `.card[data-id="${id}"] .thumb`;
+  const allStarred = () => [...chosen].every((id) => shownClip(id)?.starred);
   const shownClip = (id) => props.value.cards.find((candidate) => candidate.id === id);
 
   // ---- Showing
@@ -88,6 +90,7 @@ export default function mount({ element, trigger, props, watch }) {
     const next = (free || element.contains(document.activeElement) ? refocus : null) ?? focused();
     refocus = null;
     current = value?.current ?? current;
+    if (props.mode === "takes") for (const id of chosen) if (!list.some((clip) => clip.id === id)) chosen.delete(id);
     cards.replaceChildren(...list.map(makeCard));
     $(".empty").hidden = !value?.empty;
     fill($(".empty"), value?.empty ?? {});
@@ -128,6 +131,7 @@ export default function mount({ element, trigger, props, watch }) {
     $(".chosen-count").textContent = words.chosen.replace("{count}", chosen.size);
     $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
     $('[data-do="label"]').disabled = chosen.size < 2;
+    $('[data-do="star_chosen"]').textContent = allStarred() ? words.unstar : words.star;
     $('[data-do="remove"]').hidden = props.mode === "takes";
   }
 

@@ -1,9 +1,12 @@
-"""Components that show clips: the player, one clip's details, a grid of clips, and the empty state."""
+"""Components around clips: player, details of one clip, grid of clips, earlier prompts, and the empty state."""
 
 from typing import Any, Literal
 
 from app.components.base import Component
+from app.context import AppContext
+from app.events import with_problem
 from app.text import general
+from app.views.jobs import used_prompts
 
 
 class ClipPlayer(Component):
@@ -24,7 +27,7 @@ class ClipDetails(Component):
 
     `part` "head" is the prompt, the score and the buttons; "details" is the rest; "alone" is a head with links, for
     places that show no details. Each action of `general.ACTIONS` is an event of its own name with {id}; the star's has
-    {starred} as well.
+    {ids, starred} as well.
     """
 
     custom_events = (
@@ -47,7 +50,7 @@ class ClipGrid(Component):
 
     In the mode "library" it has paging and deletion; "takes" is a strip under a player.
 
-    Events: open_clip {id}, star_clip {id, starred}, compare {ids}, label_these {ids}, remove_clips {ids},
+    Events: open_clip {id}, star_clip {ids, starred}, compare {ids}, label_these {ids}, remove_clips {ids},
     undo_removal {ids}, turn_page {page}.
     """
 
@@ -57,6 +60,18 @@ class ClipGrid(Component):
         self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
     ) -> None:
         super().__init__("clip_grid", value, words=general.GRID_WORDS, elem_id=name, mode=mode, render=render)
+
+
+class PromptHistory(Component):
+    """List of the prompts that were used before and of examples; it fills the field of the prompt."""
+
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
+        def recent_prompts(_: Any = None) -> dict[str, Any]:
+            return {"prompts": used_prompts(context)}
+
+        words: dict[str, Any] = {**general.HISTORY_WORDS, "example_prompts": general.EXAMPLE_PROMPTS}
+        functions = [with_problem(recent_prompts)]
+        super().__init__("prompt_history", words=words, elem_id=name, server_functions=functions, render=render)
 
 
 class EmptyState(Component):

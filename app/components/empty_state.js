@@ -14,9 +14,9 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   function show(value) {
-    const busy = document.querySelector("#generate-jobs .job:not([hidden])") !== null;
+    const busy = document.querySelector("#generate-jobs .job:not([hidden], .is-bad)") !== null;
     const greets = value === "new" && !busy;
-    $(".stage-empty").hidden = !value;
+    $(".stage-empty").hidden = !value || (busy && !greets);
     $(".plain").hidden = greets;
     $(".greeting").hidden = !greets;
   }

@@ -10,7 +10,10 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.clips import PromptHistory
+from app.context import AppContext
 from app.forms import mode_fields
+from app.forms.kept_form import read_kept
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
 from app.text import general, modes
@@ -174,14 +177,14 @@ def adapter_choices(names: Sequence[str]) -> dict[str, Any]:
 class RequestForm:
     """Components of the form, created in the current layout block. `inputs` is in the order of `FIELDS`."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, context: AppContext) -> None:
+        self.context, self.workspace = context, context.workspace
         models = model_choices()
         model = default_choice(models, GenerationRequest.model_fields["model"].default)
         self.fields: dict[str, Any] = {}
         self.model = model
         self._what(models, model)
-        self.pictures = PictureFields(workspace)
+        self.pictures = PictureFields(self.workspace)
         self.fields |= self.pictures.fields
         self._how_many()
         self.modes: ModeFields = build_modes()
@@ -202,9 +205,23 @@ class RequestForm:
     def settings(self) -> list[Any]:
         return [self.fields[name] for name in SETTINGS]
 
-    def start(self) -> list[Any]:
-        """Return initial settings and seed: the defaults of the first model, and a random seed."""
-        return [*(self.defaults(self.model) if self.model else [gr.skip()] * len(SETTINGS)), str(draw_seed())]
+    @property
+    def kept(self) -> dict[str, Any]:
+        """Components whose values the browser keeps, by name: all but the pictures."""
+        return {name: field for name, field in self.fields.items() if name in FIELDS and name not in PICTURES}
+
+    def start(self, saved: str = "") -> list[Any]:
+        """Return initial updates for `inputs`: what the browser `saved`, else a model's defaults and a random seed."""
+        values = read_kept(saved, {**self.kept, "adapter": self.fields["seed"]})  # any name of an adapter is shown
+        model = values.get("model", self.model)
+        updates: dict[str, Any] = {name: gr.update(value=value) for name, value in values.items()}
+        if model:
+            names = adapter_names(self.workspace, model)
+            asked = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+            updates |= zip(SETTINGS, settings_of(model, names, asked, values.get("mode")), strict=True)
+        if not (values.get("keep_seed") and values.get("seed")):
+            updates["seed"] = gr.update(value=str(draw_seed()))
+        return [updates.get(name, gr.skip()) for name in FIELDS]
 
     def defaults(self, model: str, mode: str | None = None) -> list[Any]:
         """Return updates for `settings` after a model was chosen."""
@@ -223,11 +240,12 @@ class RequestForm:
         return [self.fields["num_frames"], self.keyframes_first, *self.modes.grouped]
 
     def show_mode(self, mode: str, model: str, num_frames: int) -> list[Any]:
-        """Return updates for `by_mode`; the number of frames is clamped to the mode's maximum."""
-        frames = Ranges.of(load_preset("models", model)).frames(mode)
-        value = min(num_frames, frames["maximum"])
+        """Return updates for `by_mode`; a number of frames above the mode's maximum becomes the maximum."""
+        frames: dict[str, Any] = Ranges.of(load_preset("models", model)).frames(mode)
+        if num_frames > frames["maximum"]:
+            frames["value"] = frames["maximum"]
         first = gr.update(visible=mode == mode_fields.KEYFRAMES)
-        return [gr.update(value=value, **frames), first, *self.modes.visible(mode)]
+        return [gr.update(**frames), first, *self.modes.visible(mode)]
 
     def fill(self, request: GenerationRequest) -> list[Any]:
         """Return updates for `inputs` that show a request, with its seed locked."""
@@ -247,8 +265,7 @@ class RequestForm:
         self.fields["prompt"] = gr.Textbox(
             label=general.PROMPT, placeholder=general.PROMPT_HINT, lines=3, max_lines=8, elem_id="prompt"
         )
-        with gr.Row(elem_classes="examples"):
-            self.examples = [gr.Button(words, size="sm", elem_classes="example") for words in general.EXAMPLE_PROMPTS]
+        PromptHistory("prompt-history", self.context)
         self.fields["model"] = gr.Dropdown(models, value=model, label=general.MODEL, elem_id="model")
         gr.HTML(f'<p class="hint-left">{text_models.LINK}</p>', elem_classes="models-link", padding=False)
         self.fields["adapter"] = gr.Dropdown(value="", label=general.ADAPTER, elem_id="adapter", **adapter_choices([]))

@@ -15,10 +15,11 @@ from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms import picture_fields
 from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
+from app.forms.kept_form import keep_js
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, keyframes
-from app.views.jobs import clip_ids, watched_jobs
+from app.views.jobs import LOOKED_AT, clip_ids, of_one_prompt, watched_jobs
 from engine.errors import StoreError
 from engine.jobs.spec import JobSpec
 from engine.request import GenerationRequest
@@ -39,7 +40,7 @@ class GenerateTab:
         self.context = context
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=340, elem_classes=["desk-panel", "request-form", "ctrl-enter"]):
-                self.form = RequestForm(context.workspace)
+                self.form = RequestForm(context)
             with gr.Column(scale=1, elem_classes="stage-column"):
                 self._stage()
         self._wire(tab)
@@ -53,10 +54,10 @@ class GenerateTab:
             with gr.Row(elem_classes="watch", equal_height=False):
                 with gr.Column(scale=6, min_width=320):
                     self.player = ClipPlayer("generate")
+                    self.takes = ClipGrid("generate-takes", "takes")
                 with gr.Column(scale=5, min_width=320):
                     self.facts = ClipDetails("generate-facts", "alone")
                     self.bars = gr.Plot(show_label=False, container=False, elem_id="generate-bars", elem_classes="plot")
-                    self.takes = ClipGrid("generate-takes", "takes")
             self.timeline = gr.Plot(show_label=False, container=False, elem_id="generate-timeline", elem_classes="plot")
 
     @property
@@ -104,8 +105,8 @@ class GenerateTab:
             form.inputs,
             [form.fields["prompt"], self.jobs, form.fields["seed"]],
         )
-        for button, words in zip(form.examples, general.EXAMPLE_PROMPTS, strict=True):
-            bind(button.click, lambda words=words: words, None, form.fields["prompt"])
+        changes = [getattr(field, "change") for field in form.kept.values()]  # noqa: B009 (Gradio makes it)
+        gr.on(changes, None, list(form.kept.values()), None, js=keep_js([*form.kept]), api_visibility="private")
         bind(self.jobs.job_ended, self.show_job, None, self.outputs)
         bind(self.takes.open_clip, self.show_take, self.takes, self.outputs)
         bind(self.takes.compare, self.compare, self.takes, self.outputs)
@@ -215,8 +216,9 @@ class GenerateTab:
     # ---- Showing clips
     def resume(self) -> list[Any]:
         """Return the initial state: active jobs, and the clips of the last finished job."""
-        done = self.context.queue.list("done", KIND, limit=1)
-        return [watched_jobs(self.context, KINDS), *self._show(clip_ids(done[0]) if done else [])]
+        ended = self.context.queue.list("done", KIND, limit=LOOKED_AT)
+        done = next((job for job in ended if of_one_prompt(job)), None)
+        return [watched_jobs(self.context, KINDS), *self._show(clip_ids(done) if done else [])]
 
     def show_job(self, event: gr.EventData) -> list[Any]:
         """Show the clips of the jobs that just ended."""
@@ -229,7 +231,9 @@ class GenerateTab:
 
     def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Show a few clips synchronised."""
-        records = clip_panel.in_order(self.context.store, [card["id"] for card in shown["cards"]])
+        records = clip_panel.best_first(
+            clip_panel.in_order(self.context.store, [card["id"] for card in shown["cards"]])
+        )
         chosen = [record for record in records if record.id in event.ids]
         return self._outputs(clip_panel.several(self.context.store, chosen), clip_panel.takes(records, None))
 
@@ -242,13 +246,13 @@ class GenerateTab:
         return [*self.form.fill(request), *self._show_keyframes(keyframes.from_request(request, record.mix))]
 
     def star(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """Star or unstar a clip; the shown clip stays."""
-        self.context.store.star([event.id], event.starred)
-        ids = [card["id"] for card in shown["cards"]] or [event.id]
-        return self._show(ids, shown["current"] or event.id)
+        """Star or unstar clips; the shown clip stays."""
+        self.context.store.star(event.ids, event.starred)
+        ids = [card["id"] for card in shown["cards"]] or event.ids
+        return self._show(ids, shown["current"] or event.ids[0])
 
     def _show(self, ids: Sequence[str], current: str | None = None) -> list[Any]:
-        records = clip_panel.in_order(self.context.store, ids)
+        records = clip_panel.best_first(clip_panel.in_order(self.context.store, ids))
         if not records:
             return self._outputs(clip_panel.NOTHING, clip_panel.takes([], None))
         shown = next((record for record in records if record.id == current), records[0])

@@ -180,7 +180,7 @@ class LibraryTab:
     ) -> list[Any]:
         """Star or unstar a clip, in the grid and in the details."""
         store = self.context.store
-        store.star([event.id], event.starred)
+        store.star(event.ids, event.starred)
         facts = clip_panel.one(store, store.clip(opened["id"]), ACTIONS).facts if opened else None
         return [self._same_page([grid, *filters]), facts]
 

@@ -212,7 +212,7 @@ class ScoreTab:
         return [gr.update(visible=False), view.facts, view.player, *_plots(view), skip, skip]
 
     def star(self, mix: str, event: gr.EventData) -> list[Any]:
-        self.context.store.star([event.id], event.starred)
+        self.context.store.star(event.ids, event.starred)
         return self.open(event.id, mix)
 
     # ---- Overlays

@@ -53,6 +53,13 @@ EXAMPLE_PROMPTS = (
     "a pink heart growing in front of a sunset",
 )
 
+HISTORY_WORDS = {
+    "title": "Recent and example prompts",
+    "recent": "Recent (arrow up in the empty field: the newest)",
+    "examples": "Examples",
+    "unreachable": "The server is not responding: open the list again.",
+}
+
 # ---- Generate: the stage
 STAGE_EMPTY_TITLE = "No clips yet"
 STAGE_EMPTY_HINT = "Enter a prompt and press Generate. The clip and its scores appear here."
@@ -78,7 +85,6 @@ WELCOME_WORDS = {
         },
     },
 }
-TAKE = "Variation"
 BARS = "Scores"
 TIMELINE = "Scores per frame"
 

@@ -7,7 +7,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app.plots.scores import radar, reward_bars, timeline
-from app.text import general
 from app.views import clips
 from app.views.scores import remarks, scores
 from engine.storage.library import ClipRecord, Library
@@ -56,9 +55,14 @@ def several(store: Library, records: Sequence[ClipRecord], mix: str | None = Non
     return View(player=clips.player(compared), facts=None, bars=reward_bars(named), radar=radar(named), timeline=None)
 
 
+def best_first(records: Sequence[ClipRecord]) -> list[ClipRecord]:
+    """Return the clips by score, the best one first; those without a score last."""
+    return sorted(records, key=lambda record: -1.0 if record.total is None else record.total, reverse=True)
+
+
 def takes(records: Sequence[ClipRecord], current: str | None) -> dict[str, Any]:
-    """Return the value of the grid of variations under the player; it is empty for a single clip."""
-    names = [f"{general.TAKE} {number}" for number in range(1, len(records) + 1)]
+    """Return the value of the strip of variations under the player; it is empty for a single clip."""
+    names = [f"#{number}" for number in range(1, len(records) + 1)]
     cards = [clips.card(record, name) for record, name in zip(records, names, strict=True)]
     return {"cards": cards if len(cards) > 1 else [], "current": current}
 

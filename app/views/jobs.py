@@ -17,6 +17,7 @@ from engine.jobs.spec import ACTIVE, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
 
 OVERLAYS = "overlays"
+LOOKED_AT, PROMPTS_SHOWN = 200, 30
 BAD_ENDS = ("failed", "cancelled", "lost")
 
 
@@ -84,6 +85,22 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
         "can_kill": silent,
         "can_retry": job.status in BAD_ENDS,
     }
+
+
+def of_one_prompt(job: Job) -> bool:
+    """Return True for a "generate" job of one prompt, as Generate files them; those of campaigns have several."""
+    return len({request["prompt"] for request in job.config["requests"]}) == 1
+
+
+def used_prompts(context: AppContext) -> list[str]:
+    """Return the prompts of the last jobs of one prompt, the newest first, each once."""
+    jobs = context.queue.list(kind=("generate", "keyframes"), limit=LOOKED_AT)
+    prompts = [
+        job.config["request"]["prompt"] if "request" in job.config else job.config["requests"][0]["prompt"]
+        for job in jobs
+        if "request" in job.config or of_one_prompt(job)
+    ]
+    return list(dict.fromkeys(prompts))[:PROMPTS_SHOWN]
 
 
 def title(job: Job) -> str:

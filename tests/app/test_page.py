@@ -114,7 +114,7 @@ def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, context: AppCon
     strip, seed = tabs[0].submit(*typed())
     (job,) = context.queue.list()
     assert [request["seed"] for request in job.config["requests"]] == [5, 6] and job.config["mix"] == "mini"
-    assert [card["id"] for card in strip["jobs"]] == [job.id]
+    assert strip["active"] == [job.id]
     assert seed != "5"
 
 
@@ -149,7 +149,7 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
 
 def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:
     offered, strip = tabs[0].on_tab_selected("mini", "")
-    assert not offered["interactive"] and strip["jobs"] == []
+    assert not offered["interactive"] and strip["active"] == []
     folder = context.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"0")
@@ -158,14 +158,14 @@ def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: 
     offered, strip = tabs[0].on_tab_selected("mini", "gone")
     assert [key for _, key in offered["choices"]] == ["", "gone", "run-2"] and offered["interactive"]
     assert "value" not in offered, "what is chosen stays"
-    assert [card["id"] for card in strip["jobs"]] == [job.id]
+    assert strip["active"] == [job.id]
 
 
 def test_a_starred_take_stays_in_sight(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     ids = [make_clip(seed=seed).id for seed in (1, 2)]
-    outputs = tabs[0].star(tabs[0]._show(ids, ids[1])[-1], event(id=ids[1], starred=True))
+    outputs = tabs[0].star(tabs[0]._show(ids, ids[1])[-1], event(ids=[ids[1]], starred=True))
     assert shown_ids(outputs) == ids[1:] and [card["starred"] for card in outputs[-1]["cards"]] == [False, True]
-    alone = tabs[0].star({"cards": [], "current": ids[1]}, event(id=ids[1], starred=False))
+    alone = tabs[0].star({"cards": [], "current": ids[1]}, event(ids=[ids[1]], starred=False))
     assert shown_ids(alone) == ids[1:] and not context.store.clip(ids[1]).starred
 
 
@@ -295,12 +295,12 @@ def test_clips_are_removed_and_come_back(tabs: Any, context: AppContext, make_cl
 def test_stars_are_put_on_in_the_grid_and_where_a_clip_is_open(tabs: Any, make_clip: MakeClip) -> None:
     library, ids = tabs[1], [make_clip(seed=seed).id for seed in range(3)]
     grid, opened = library.find(*library.unfiltered), library.open(ids[0])[1]
-    grid, facts = library.star(event(id=ids[0], starred=True), grid, opened, *library.unfiltered)
+    grid, facts = library.star(event(ids=[ids[0]], starred=True), grid, opened, *library.unfiltered)
     assert facts["starred"] and [key for key, label, _ in facts["actions"] if label == "Remove star"] == ["star_clip"]
-    assert library.star(event(id=ids[1], starred=True), grid, None, *library.unfiltered)[1] is None
+    assert library.star(event(ids=[ids[1]], starred=True), grid, None, *library.unfiltered)[1] is None
     starred = [*library.unfiltered[:-1], True]
     assert {card["id"] for card in library.find(*starred)["cards"]} == set(ids[:2])
-    grid, _ = library.star(event(id=ids[1], starred=False), grid, facts, *starred)
+    grid, _ = library.star(event(ids=[ids[1]], starred=False), grid, facts, *starred)
     assert [card["id"] for card in grid["cards"]] == ids[:1]
 
 

@@ -122,7 +122,7 @@ def test_a_single_take_needs_no_strip(make_clip: MakeClip) -> None:
     record = make_clip()
     assert clip_panel.takes([record], record.id)["cards"] == []
     names = [card["name"] for card in clip_panel.takes([record, make_clip(seed=5)], record.id)["cards"]]
-    assert names == ["Variation 1", "Variation 2"]
+    assert names == ["#1", "#2"]
 
 
 # ---- The shelf

@@ -56,7 +56,9 @@ def is_playing(page: Page, player: str) -> bool:
 
 def shown_clip(page: Page) -> str:
     """The id of the clip whose facts are shown, from the address of its media."""
-    return page.evaluate("document.querySelector('#generate-player [id^=html]').player.state.clips[0].id")
+    first = "document.querySelector('#generate-player [id^=html]').player.state.clips[0]"
+    page.wait_for_function(first)
+    return page.evaluate(f"{first}.id")
 
 
 def test_a_prompt_becomes_a_clip_that_plays_with_its_scores(page: Page, studio: Any) -> None:
