@@ -110,12 +110,16 @@ def _connect_tabs(
 
 
 def _connect_training(context: AppContext, tabs: gr.Tabs, label: LabelTab, train: TrainTab) -> None:
-    """Connect Label's button with Train: it opens the form for the chosen campaign."""
+    """Connect Label's buttons with Train: they open the form for the campaign."""
 
     def show_in_train(campaign_id: str | None) -> list[Any]:
         return [gr.update(selected="train"), train_form(context, campaign_id)]
 
+    def train_on_votes(event: gr.EventData) -> list[Any]:
+        return show_in_train(event.id)
+
     bind(label.train.click, show_in_train, label.campaign, [tabs, train.form])
+    bind(label.voting.train_on_votes, train_on_votes, None, [tabs, train.form])
 
 
 def _connect_actions(

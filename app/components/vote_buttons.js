@@ -1,9 +1,8 @@
 // The buttons of the voting panel, each with the key that does the same.
 import { make } from "../scripts/dom.js";
 
-const ORDER = ["left", "tie", "both_bad", "right"];
 const PRESSED_MS = 180;
-const CHOICES = { left: "1", right: "2", tie: "3", both_bad: "4" };
+const CHOICES = { left: "1", right: "2", tie: "3", both_bad: "4" }; // the order of the buttons too
 
 // The actions that the panel adds to those of the player, with their keys, which people can change.
 export function voteActions(words, { vote, undo, comment, past, leave, canLeave }) {
@@ -34,7 +33,7 @@ export function voteButtons(desk, words, player, judge) {
 
   function makeVotes() {
     $(".votes").replaceChildren(
-      ...ORDER.map((choice) => keyButton("vote_" + choice, words.choices[choice], { vote: choice })),
+      ...Object.keys(CHOICES).map((choice) => keyButton("vote_" + choice, words.choices[choice], { vote: choice })),
     );
     $(".hands-votes").replaceChildren(
       keyButton("vote_skip", words.choices.skip, { vote: "skip" }),

@@ -321,10 +321,8 @@ export default function mount({ element, trigger, props, watch }) {
       note.blur();
     }
   });
-  picker.addEventListener("change", () => {
-    picker.blur();
-    choose(view.campaigns.find(({ id }) => id === picker.value) ?? null);
-  });
+  const picked = () => view.campaigns.find(({ id }) => id === picker.value) ?? null;
+  picker.addEventListener("change", () => picker.blur() ?? choose(picked()));
   $(".who").addEventListener("submit", (event) => {
     event.preventDefault();
     rename($(".name").value.trim());
@@ -332,6 +330,9 @@ export default function mount({ element, trigger, props, watch }) {
   });
   $(".rename").addEventListener("click", () => rename(""));
   $(".leave").addEventListener("click", earlier.stopChanging);
+  $(".after").addEventListener("click", ({ target: { dataset } }) => {
+    if (dataset.after) trigger(dataset.after, { id: view.campaign.id });
+  });
 
   // ---- Painting
   function say(sentence) {
@@ -379,6 +380,7 @@ export default function mount({ element, trigger, props, watch }) {
     $(".voting").hidden = !asked();
     $(".nothing").hidden = !nothing;
     if (nothing) [$(".nothing h3").textContent, $(".nothing p").textContent] = nothing;
+    $(".after").hidden = !props.offers_new || !view.campaign || asked() || view.making || !view.done;
     paintPlace();
     buttons.paintAxes(view.axes);
     earlier.paint();

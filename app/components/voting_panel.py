@@ -10,10 +10,11 @@ class VotingPanel(Component):
     """Voting panel. `value` is {campaign, at}.
 
     It shows this campaign unless the labeller has chosen another one since. Its script uses the routes of
-    `app.api.votes`. Event: choose_campaign {id}.
+    `app.api.votes`. Events: choose_campaign {id}; with `offers_new`, after the last vote, see_results {id} and
+    train_on_votes {id}.
     """
 
-    custom_events = ("choose_campaign",)
+    custom_events = ("choose_campaign", "see_results", "train_on_votes")
 
     def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "reveals": False, "offers_new": offers_new}

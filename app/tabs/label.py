@@ -139,6 +139,8 @@ class LabelTab:
         bind(self.votes_in.upload, once(self.bring_votes), [*selection, self.votes_in], self.shown, line=RESULTS)
         bind(self.pairs_in.upload, once(self.bring_pairs), self.pairs_in, None)
         bind(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
+        seen = [self.views, *self.shown]
+        bind(self.voting.see_results, self.see_results, [self.judges, self.axis], seen, line=RESULTS)
         bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
         bind(self.new_tab.select, self.offer, which, [entrants, which])
         bind(what.input, self.show_what, what, [self.of_models, self.of_clips])
@@ -204,6 +206,10 @@ class LabelTab:
     def follow(self, event: gr.EventData) -> dict[str, Any]:
         """Select the campaign of the voting panel for the results."""
         return gr.update(choices=self._choices(), value=event.id)
+
+    def see_results(self, mix: str, axis: str, event: gr.EventData) -> list[Any]:
+        """Open the results of the voting panel's campaign."""
+        return [gr.update(selected="results"), *self.show(event.id, mix, axis)]
 
     def show(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> list[Any]:
         """Show the results of a campaign, or of the newest one, and the agreement with the rewards of a mix.

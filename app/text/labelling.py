@@ -54,6 +54,8 @@ DESK_WORDS = PLAYER_WORDS | {
     "lost_pair": "A file of that pair is missing: the pair was skipped, and the campaign reports it.",
     "undone": "Your last vote was withdrawn.",
     "logout": "Log out",
+    "results": "See results",
+    "train": "Train on these votes",
     "past": "History",
     "past_hint": "Open a vote to see its pair again and change it. The previous vote is kept on record.",
     "past_none": "You have not voted in this campaign yet.",

@@ -78,3 +78,13 @@ def test_the_labellers_page_keeps_its_address(page: Page, bench: Any, campaign: 
     page.keyboard.press("Enter")
     expect(page.locator("#label-desk select.campaign")).to_have_value(re.compile(".+"))
     expect(page).to_have_url(f"{bench.address}label/")
+
+
+def test_the_keys_of_the_votes_run_from_left_to_right(desk: Any, page: Page) -> None:
+    desk.arrive()
+    boxes = [
+        (button.bounding_box(), button.locator("kbd").inner_text()) for button in page.locator(".votes button").all()
+    ]
+    assert all(box is not None for box, _ in boxes)
+    assert [key for _, key in sorted(boxes, key=lambda pair: pair[0]["x"])] == ["1", "2", "3", "4"]
+    assert len({box["y"] for box, _ in boxes}) == 1, "they are in one row"
