@@ -1,12 +1,14 @@
-// Curves of several runs. Asks `server.news({runs, axis, have, looked})` for what is new, only while visible. Events:
+// Table of runs, and curves of several. Asks `server.news({runs, axis, have, looked, facts})` for what is new, only while
+// visible. Events:
 // "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
 import { setAddress } from "../scripts/address.js";
-import { listen, make, rows, visible } from "../scripts/dom.js";
+import { listen, make, visible } from "../scripts/dom.js";
 import { canvasPng, plotFiles } from "../scripts/plot_files.js";
 import { readJson, storage } from "../scripts/storage.js";
 import { takeWantedRun } from "../scripts/wanted_run.js";
 import { LEFT, paintChart, placeOf, RIGHT } from "./chart_canvas.js";
 import { nearest, short, smoothed, withPart } from "./curve_data.js";
+import { runTable } from "./run_table.js";
 
 export default function mount({ element, trigger, props, server }) {
   const { words, colours } = props;
@@ -18,6 +20,10 @@ export default function mount({ element, trigger, props, server }) {
   const KEPT = "dailies.monitor";
   const state = {
     runs: [],
+    facts: {},
+    digest: "",
+    order: null,
+    search: "",
     chosen: null,
     looked: new URL(location.href).searchParams.get("run"),
     axis: "step",
@@ -36,7 +42,8 @@ export default function mount({ element, trigger, props, server }) {
     generation = 0;
 
   function keep() {
-    storage.set(KEPT, JSON.stringify({ chosen: state.chosen, axis: state.axis, smoothing: state.smoothing }));
+    const { chosen, axis, smoothing, order, search } = state;
+    storage.set(KEPT, JSON.stringify({ chosen, axis, smoothing, order, search }));
   }
 
   // ---- Asking
@@ -54,7 +61,8 @@ export default function mount({ element, trigger, props, server }) {
     const have = Object.fromEntries([...state.series].map(([run, one]) => [run, [one.epoch, one.step]]));
     try {
       state.asks += 1;
-      const news = await server.news({ runs: state.chosen, axis: state.axis, have, looked: state.looked });
+      const { chosen: runs, axis, looked, digest: facts } = state;
+      const news = await server.news({ runs, axis, have, looked, facts });
       asking = false;
       if (!element.isConnected) return;
       if (of !== generation) return schedule(0); // what was asked for is no longer wanted
@@ -83,6 +91,8 @@ export default function mount({ element, trigger, props, server }) {
     if (forget(news.runs)) return again();
     if (state.chosen === null) state.chosen = news.chosen;
     state.runs = news.runs;
+    state.digest = news.digest;
+    state.facts = news.facts ?? state.facts;
     state.alarms = news.alarms;
     for (const run of state.series.keys()) if (!news.chosen.includes(run)) state.series.delete(run);
     for (const [run, part] of Object.entries(news.series)) state.series.set(run, withPart(state.series.get(run), part));
@@ -91,7 +101,7 @@ export default function mount({ element, trigger, props, server }) {
       state.grouped = grouped;
       layOut(news.groups);
     }
-    paintRuns();
+    table.paint();
     paintAlarms();
     paintEmpty(news);
     paintAll();
@@ -112,7 +122,7 @@ export default function mount({ element, trigger, props, server }) {
     if (run !== state.looked) {
       state.looked = run;
       state.sets = sets;
-      paintRuns();
+      table.paint();
       setAddress({ run });
       if (run) trigger("look_at", { id: run });
     } else if (sets !== state.sets) {
@@ -120,6 +130,12 @@ export default function mount({ element, trigger, props, server }) {
       if (run) trigger("sets_changed", { id: run });
     }
   }
+
+  // ---- The table
+  const say = (sentence) => {
+    $(".said").textContent = sentence;
+  };
+  const table = runTable({ element, words, state, server, keep, colourOf: (run) => colourOf(run), say });
 
   // ---- Layout
   const colourOf = (run) => colours[Math.max(0, state.chosen.indexOf(run)) % colours.length];
@@ -179,18 +195,6 @@ export default function mount({ element, trigger, props, server }) {
   new ResizeObserver(() => requestAnimationFrame(paintAll)).observe($(".main"));
 
   // ---- Painting lists
-  function paintRuns() {
-    rows($(".runs"), $("template"), state.runs, (row, run) => {
-      const drawn = (state.chosen ?? []).includes(run.id);
-      row.classList.toggle("is-looked", run.id === state.looked);
-      row.querySelector("input").checked = drawn;
-      row.querySelector("input").setAttribute("aria-label", run.id);
-      row.querySelector(".swatch").style.background = drawn ? colourOf(run.id) : "";
-      row.querySelector(".state").textContent = [run.state_text, run.where].filter(Boolean).join(", ");
-      row.querySelector(".pick").setAttribute("aria-pressed", run.id === state.looked);
-    });
-  }
-
   function paintAlarms() {
     const all = Object.entries(state.alarms).flatMap(([run, found]) => found.map((alarm) => ({ run, ...alarm })));
     $(".alarms").hidden = all.length === 0;
@@ -301,7 +305,7 @@ export default function mount({ element, trigger, props, server }) {
       axis = event.target.closest("[data-axis]"),
       pick = event.target.closest(".pick");
     if (bulk) {
-      state.chosen = bulk.dataset.do === "all" ? state.runs.map((run) => run.id) : [];
+      state.chosen = bulk.dataset.do === "all" ? table.listed().map((run) => run.id) : [];
       again();
     }
     if (axis && axis.dataset.axis !== state.axis) {

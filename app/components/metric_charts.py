@@ -1,31 +1,60 @@
-"""Metric curves of several runs, with alarms as marks; they poll the server while they are visible."""
+"""Table of runs with the metric curves of several, alarms as marks; they poll the server while they are visible."""
 
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from app.components.base import Component
+from app.context import AppContext
 from app.events import with_problem
+from app.middleware.idempotency import once
 from app.plots.scores import SERIES
 from app.text import monitor as text
 from app.views.training.metric_charts import CurveFeed
+from app.views.training.run_table import differences
+from engine.runs.run import Run
+from engine.runs.run_notes import write_notes
+
+COMPARED = 12  # runs at once
+
+
+class Description(TypedDict):
+    """Name and tags of a run."""
+
+    id: str
+    name: str
+    tags: list[str]
 
 
 class MetricCharts(Component):
-    """Metric curves. Events: look_at {id}, a run was chosen; sets_changed {id}, that run has new samples."""
+    """Table of runs and their metric curves.
+
+    Events: look_at {id}, a run was chosen; sets_changed {id}, that run has new samples.
+    """
 
     custom_events = ("look_at", "sets_changed")
 
-    def __init__(self, name: str, feed: CurveFeed, *, render: bool = True) -> None:
+    def __init__(self, name: str, context: AppContext, feed: CurveFeed, *, render: bool = True) -> None:
         def news(request: Any = None) -> dict[str, Any]:
             return feed.news(request if isinstance(request, dict) else {})
 
         def points(request: Any = None) -> dict[str, Any]:
             return feed.points(request if isinstance(request, dict) else {})
 
+        def compare_settings(runs: list[str]) -> dict[str, Any]:
+            return {"rows": differences([Run.find(context.workspace, run) for run in runs[:COMPARED]])}
+
+        def describe(notes: Description) -> dict[str, Any]:
+            write_notes(Run.find(context.workspace, notes["id"]), notes["name"], notes["tags"])
+            return {}
+
         super().__init__(
             "metric_charts",
             words=text.CURVES_WORDS,
             elem_id=name,
-            server_functions=[with_problem(news), with_problem(points)],
+            server_functions=[
+                *(with_problem(function) for function in (news, points, compare_settings, once(describe)))
+            ],
             render=render,
             colours=list(SERIES),
         )

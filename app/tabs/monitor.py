@@ -31,6 +31,7 @@ class MonitorTab:
         self.context = context
         self.feed = CurveFeed(context)
         self.jobs = JobWatch("monitor-jobs", KINDS)
+        self.curves = MetricCharts("monitor-curves", context, self.feed)
         self.stages = CurriculumProgress("monitor-stages", context)
         with gr.Column(elem_classes=["desk-panel", "run-samples"]):
             with gr.Row(elem_classes="titled"):
@@ -49,7 +50,6 @@ class MonitorTab:
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text.FINDINGS}</h3>")
             self.findings = EvaluationTable("monitor-findings")
-        self.curves = MetricCharts("monitor-curves", self.feed)
         self._wire(tab)
 
     @property

@@ -7,7 +7,32 @@ NO_RUNS = ("No runs yet", "Runs started in Train or with `dailies train` appear 
 STATES = {"running": "training", "queued": "queued", "done": "finished", "stopped": "not finished"}
 CURVES_WORDS: dict[str, Any] = {
     "runs": "Runs",
-    "runs_hint": "Tick runs to overlay them; click one to see its samples.",
+    "runs_hint": "Tick runs to overlay and compare them; click one to see its samples and evaluation.",
+    "search": "Search runs",
+    "nothing": "No run matches.",
+    "columns": {
+        "name": "Name",
+        "tags": "Tags",
+        "state": "Status",
+        "where": "Step",
+        "algorithm": "Algorithm",
+        "model": "Model",
+        "changed": "Changed settings",
+        "reward": "Last reward",
+        "duration": "Duration",
+    },
+    "sort": "Sort by {column}",
+    "draw": "Draw {run}",
+    "edit": "Name and tags of {run}",
+    "tags_hint": "Tags, separated by commas",
+    "save": "Save",
+    "cancel": "Cancel",
+    "compare": "Compare settings",
+    "compare_hint": "Settings in which the ticked runs differ",
+    "compare_few": "Tick at least two runs to compare their settings.",
+    "same": "These runs have the same settings.",
+    "setting": "Setting",
+    "close": "Close",
     "all": "All",
     "none": "None",
     "smoothing": "Smoothing",
@@ -109,6 +134,13 @@ STAGES_WORDS = {
 STAGE_STATES = {"done": "passed", "now": "running", "later": "pending", "failed": "not passed"}
 TRACKIO = "Open in Trackio"
 TRACKIO_OFF = "No Trackio runs yet."
+
+
+def duration(seconds: float) -> str:
+    """Duration of a run, e.g. "45 s", "12 min", "3.4 h"."""
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def step(number: int | None) -> str:

@@ -174,6 +174,11 @@ class Run:
         return self.folder / "alarms.jsonl"
 
     @property
+    def notes_file(self) -> Path:
+        """Name and tags, see engine.runs.run_notes."""
+        return self.folder / "notes.json"
+
+    @property
     def pairs_file(self) -> Path:
         """The preferred and rejected clips of a run on votes, see engine.labelling.run_dataset."""
         return self.folder / "pairs.jsonl"

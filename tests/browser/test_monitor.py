@@ -110,9 +110,10 @@ def test_curves_appear_and_move_with_the_run(page: Page, bench: Any, runs: list[
         f"{CURVES}.charts.get('loss').lines.some(line => line.x.at(-1) === 12 && line.x.length === 12)"
     )
     row = page.locator(f'#monitor-curves [data-id="{runs[0].id}"]')
-    expect(row.locator(".state")).to_have_text("not finished, 12/40")
+    expect(row.locator(".state")).to_have_text("not finished")
+    expect(row.locator(".where")).to_have_text("12/40")
     with trained(runs[0]):
-        expect(row.locator(".state")).to_have_text("training, 12/40")
+        expect(row.locator(".state")).to_have_text("training")
     drawn = page.evaluate(
         f"""() => {{ const canvas = {CURVES}.charts.get('loss').canvas, pen = canvas.getContext('2d');
         return pen.getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0); }}"""

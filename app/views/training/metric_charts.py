@@ -14,6 +14,7 @@ import numpy as np
 
 from app.context import AppContext
 from app.text import monitor as text
+from app.views.training.run_table import RunTable, digest
 from engine.jobs.handlers.run_actions import last_fallback
 from engine.jobs.spec import Status
 from engine.runs.metrics import CHUNK_BYTES, MOMENT, MetricStore, downsample
@@ -46,14 +47,15 @@ class CurveFeed:
     def __init__(self, context: AppContext) -> None:
         self._context = context
         self._columns: dict[str, MetricStore] = {}
+        self._table = RunTable()
         self._alarms: dict[str, tuple[int, list[dict[str, Any]]]] = {}
         self._lock = threading.Lock()
 
     def news(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is new for a `request`, with the list of runs.
 
-        `request` has the `runs` to draw (None: choose), the `axis`, `have` = {run: [epoch, step]}, and `looked`, the
-        run whose samples are shown.
+        `request` has the `runs` to draw (None: choose), the `axis`, `have` = {run: [epoch, step]}, `looked`, the run
+        whose samples are shown, and `facts`, the digest of the table that the browser has: it is sent if it differs.
         """
         with self._lock:
             runs = {run.id: run for run in list_runs(self._context.workspace)[:LISTED]}
@@ -63,8 +65,12 @@ class CurveFeed:
             left = self._read(runs, chosen)
             series = {name: self._series(name, request, len(chosen)) for name in chosen}
             looked = request.get("looked") if request.get("looked") in runs else next(iter(runs), None)
+            facts = self._table.facts(runs.values())
+            known = digest(facts)
             return {
-                "runs": [self._card(run, jobs) for run in runs.values()],
+                "runs": [self._card(run, jobs, facts[run.id]["step"]) for run in runs.values()],
+                "facts": facts if request.get("facts") != known else None,
+                "digest": known,
                 "chosen": chosen,
                 "looked": looked,
                 "sets": len(RunSamples(runs[looked]).names()) if looked else 0,
@@ -143,11 +149,12 @@ class CurveFeed:
             return None
         return {"epoch": columns.epoch, "step": columns.last_step, "whole": not is_same_epoch, "data": data}
 
-    def _card(self, run: Run, jobs: Mapping[str, str]) -> dict[str, Any]:
+    def _card(self, run: Run, jobs: Mapping[str, str], logged: str) -> dict[str, Any]:
+        """Return a run's state; `where` is its step, as `logged` while its curves are not drawn."""
         columns = self._columns.get(run.id)
         state = self.state(run, jobs)
         of = columns.last("of") if columns else None
-        where = f"{columns.last_step:.0f}{f'/{of:.0f}' if of else ''}" if columns and columns.columns else ""
+        where = f"{columns.last_step:.0f}{f'/{of:.0f}' if of else ''}" if columns and columns.columns else logged
         if columns and columns.damaged:
             where = f"{where} {text.damaged(columns.damaged)}".strip()
         if note := last_fallback(run):

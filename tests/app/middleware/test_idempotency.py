@@ -40,17 +40,18 @@ READS = """
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
 GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
-Header.read_jobs Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered preview
-LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda>
-LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh
-LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter MetricCharts.news MetricCharts.points MonitorTab.follow
-ModelList.ask_get ModelList.ask_remove ModelList.news
-MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh RequestForm.defaults RequestForm.show_mode
-RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load
-ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh
-TrainForm.offered TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected
-TrainTab.refresh _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter
-_connect_tabs.arrive_at _connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train usable
+Header.read_jobs PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered
+preview LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.see_results LabelTab.show LabelTab.show_what
+LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find
+LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter
+MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.follow ModelList.ask_get
+ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
+RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda>
+ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay
+ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open TrainForm.outlook
+TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh _connect_actions.<lambda>
+_connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at _connect_tabs.show_in_library
+_connect_tabs.use_settings _connect_training.show_in_train _connect_training.train_on_votes usable
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {
@@ -138,7 +139,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "GenerateTab.complete": lambda s: [s.strip()],
     "GenerateTab.again": lambda s: [*s.typed(), event(id=s.clip().id)],
     "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
-    "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(id=s.clip().id, starred=True)],
+    "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(ids=[s.clip().id], starred=True)],
     "Header.cancel_job": lambda s: [s.waiting().id],
     "Header.kill_job": lambda s: [s.running_elsewhere().id],
     "Header.retry_job": lambda s: [s.failed().id],
@@ -155,7 +156,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LabelTab.bring_pairs": lambda s: [s.archive()],
     "LibraryTab.remove": lambda s: [GRID, *UNFILTERED, event(ids=[s.clip().id])],
     "LibraryTab.undo": lambda s: [GRID, *UNFILTERED, event(ids=[deleted(s)])],
-    "LibraryTab.star": lambda s: [GRID, None, *UNFILTERED, event(id=s.clip().id, starred=True)],
+    "LibraryTab.star": lambda s: [GRID, None, *UNFILTERED, event(ids=[s.clip().id], starred=True)],
     "LibraryTab.remove_opened": lambda s: [GRID, *UNFILTERED, event(id=s.clip().id)],
     "LibraryTab.score": lambda s: ["mini", event(id=s.clip().id)],
     "LibraryTab.import_video": lambda s: [s.video(), "p", "mini"],
@@ -164,13 +165,14 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "ModelList.remove": lambda s: ["hunyuanvideo"],
     "ModelList.save_token": lambda s: [TOKEN],
     "ModelList.forget_token": lambda s: [None],
+    "MetricCharts.describe": lambda s: [{"id": s.run().id, "name": "one", "tags": ["a"]}],
     "MonitorTab.sample_now": lambda s: [samples.slider(run := finished(s)), event(run=run.id)],
     "MonitorTab.measure": lambda s: [event(run=finished(s).id)],
     "TrainForm.queue": lambda s: [s.choices()],
     "TrainForm.check": lambda s: [s.choices()],
     "TrainForm.save": lambda s: [s.choices(key=f"k{uuid.uuid4().hex[:8]}")],
     "ScoreTab.score_missing": lambda s: [{"rows": [{"id": s.clip().id, "values": {}}]}, "mini"],
-    "ScoreTab.star": lambda s: ["mini", event(id=s.clip().id, starred=True)],
+    "ScoreTab.star": lambda s: ["mini", event(id=(clip := s.clip().id), ids=[clip], starred=True)],
     "ScoreTab.draw_overlays": lambda s: [{"id": s.clip().id}, "mini"],
     "ScoreTab.import_videos": lambda s: [[s.video("a.mp4"), s.video("b.mp4")], "", "p", "mini"],
     "CurriculumProgress.go_on": lambda s: [s.curriculum().id],

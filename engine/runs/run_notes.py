@@ -1,0 +1,45 @@
+"""Name and tags that people give to a run, in `notes.json` of its folder."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from engine.errors import ConfigError
+from engine.files.atomic import write_text_atomic
+from engine.runs.run import Run
+
+MOST_TAGS = 12
+
+
+class RunNotes(BaseModel):
+    """Name of at most 80 characters ("": the run's id) and up to `MOST_TAGS` tags of at most 40."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = ""
+    tags: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)], ...] = Field(
+        default=(), max_length=MOST_TAGS
+    )
+
+
+def read_notes(run: Run) -> RunNotes:
+    """Return a run's name and tags; none if the file is missing or damaged."""
+    try:
+        return RunNotes.model_validate_json(run.notes_file.read_bytes())
+    except (OSError, ValueError):
+        return RunNotes()
+
+
+def write_notes(run: Run, name: str, tags: list[str]) -> RunNotes:
+    """Store a run's name and tags, each tag once. Raises ConfigError if one is too long or there are too many."""
+    try:
+        notes = RunNotes(name=name, tags=tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        value = name if field == "name" else ", ".join(tags)
+        raise ConfigError(
+            f"A run has a name of at most 80 characters and at most {MOST_TAGS} tags of at most 40, but got "
+            f"{field} = {value[:100]!r}: shorten it."
+        ) from error
+    write_text_atomic(run.notes_file, notes.model_dump_json())
+    return notes
