@@ -26,16 +26,19 @@ PLANS: Mapping[str, Mapping[str, str]] = {
 KEYFRAME_PLAN, WINDOW_PLAN = KeyframePlan(), WindowPlan()
 DEFAULTS: Mapping[str, KeyframePlan | WindowPlan] = {KEYFRAMES: KEYFRAME_PLAN, WINDOWS: WINDOW_PLAN}
 MODELS_OWN = ("keyframe_guidance", "inbetween_guidance", "length")  # fields of a plan that default to the model's
+EMPTY_AT_0 = ("keyframe_guidance", "inbetween_guidance", "window")  # names in the form of those fields
 MODE_FIELDS = ("mode", *(name for plan in PLANS.values() for name in plan))
 
 
 def read_mode(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Read mode and plan of a request; an empty field keeps the plan's default.
 
+    In fields that default to the model's, 0 is empty: an empty number becomes 0 when Gradio shows its field.
     The mix that scores the clip selects among several drafts.
     """
     mode = fields["mode"] or DIRECT
-    plan = {field: fields[name] for name, field in PLANS.get(mode, {}).items() if fields[name] is not None}
+    empty = {name: (None, 0) if name in EMPTY_AT_0 else (None,) for name in PLANS.get(mode, {})}
+    plan = {field: fields[name] for name, field in PLANS.get(mode, {}).items() if fields[name] not in empty[name]}
     if plan.get("drafts", 1) > 1:
         plan["choose_by"] = fields["mix"]
     return {"mode": mode, **({mode: plan} if plan else {})}
@@ -105,8 +108,8 @@ def _keyframe_fields() -> dict[str, Any]:
 
 
 def _of_model(label: str, elem_id: str, **more: Any) -> gr.Number:
-    """Create a number field; empty means the model's default."""
-    return gr.Number(None, label=label, placeholder=text.MODELS_OWN, min_width=90, elem_id=elem_id, **more)
+    """Create a number field; 0 and empty mean the model's default."""
+    return gr.Number(None, label=label, info=text.MODELS_OWN, min_width=90, elem_id=elem_id, **more)
 
 
 def longest(mode: str | None, longest_direct: int) -> int:

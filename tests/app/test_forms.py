@@ -80,7 +80,7 @@ def test_models_without_pictures_hide_and_empty_the_fields() -> None:
             {"mode": "keyframes", "keyframes": KeyframePlan(interval=16, keyframe_guidance=3.0)},
         ),
         (
-            {"mode": "keyframes", "keyframe_guidance": 9.0},
+            {"mode": "keyframes", "keyframe_guidance": 9.0, "inbetween_guidance": 0},  # 0: the model's own
             {"mode": "keyframes", "keyframes": KeyframePlan(keyframe_guidance=9.0)},
         ),
         ({"mode": "windows", "window": 33, "overlap": None}, {"mode": "windows", "windows": WindowPlan(length=33)}),
