@@ -330,9 +330,8 @@ export default function mount({ element, trigger, props, watch }) {
   });
   $(".rename").addEventListener("click", () => rename(""));
   $(".leave").addEventListener("click", earlier.stopChanging);
-  $(".after").addEventListener("click", ({ target: { dataset } }) => {
-    if (dataset.after) trigger(dataset.after, { id: view.campaign.id });
-  });
+  $(".see-results").addEventListener("click", () => trigger("see_results", { id: view.campaign.id }));
+  $(".train-on").addEventListener("click", () => trigger("train_on_votes", { id: view.campaign.id }));
 
   // ---- Painting
   function say(sentence) {

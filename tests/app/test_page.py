@@ -139,7 +139,7 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"weights")
     write_card(folder, AdapterCard(model="mini"))
-    offered = dict(zip(FIELDS[2:], tabs[0].form.start(), strict=False))["adapter"]
+    offered = dict(zip(FIELDS, tabs[0].form.start(), strict=True))["adapter"]
     assert [key for _, key in offered["choices"]] == ["", "run-2"]
     tabs[0].submit(*typed(adapter="run-2"))
     assert context.queue.list()[0].config["requests"][0]["adapter"] == "run-2"

@@ -12,6 +12,7 @@ from app.text import score as text_score
 from app.views import clip_panel, clips, jobs
 from app.views import library as shelf
 from app.views.scores import remarks, scores
+from engine.jobs.job_rows import last_ended
 from engine.jobs.spec import Job, JobProgress, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
@@ -244,7 +245,7 @@ def test_what_can_be_done_with_a_job() -> None:
     assert [status for status, card in can.items() if card["can_retry"]] == ["failed", "lost"]
 
 
-def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(context: AppContext) -> None:
+def test_the_queue_has_what_is_not_over_and_the_jobs_that_ended_last(context: AppContext) -> None:
     spec = JobSpec.generate([GenerationRequest(prompt="a star")])
     filed = [context.queue.submit(spec) for _ in range(3)]
     context.queue.cancel(filed[0].id)
@@ -252,9 +253,9 @@ def test_the_strip_has_what_is_not_over_and_fresh_bad_ends(context: AppContext) 
     done = context.queue.claim(me)
     assert done is not None and done.id == filed[1].id
     context.queue.finish(done.id, "done", result={"clip_ids": []})
-    # What waits for a worker is not claimed here, so the strip would start one: look at the choice alone.
-    shown = [found.id for found in reversed(context.queue.list(kind="generate")) if jobs.is_shown(found)]
-    assert shown == [filed[0].id, filed[2].id]
+    # What waits for a worker is not claimed here, so the queue's state would start one: look at the ended ones alone.
+    ended = [found.id for found in last_ended(context.store.database, 5)]
+    assert ended == [filed[1].id, filed[0].id] and last_ended(context.store.database, 1)[0].id == filed[1].id
     assert jobs.clip_ids(context.queue.get(done.id)) == []
 
 
