@@ -4,12 +4,12 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PROMPT_LIMIT = 2000  # characters
 SEED_LIMIT = 2**63  # exclusive
 PICTURE = r"^[0-9a-f]{64}$"
-OMITTED_WHEN_NONE = ("image", "last_image")  # fields that the hash contains only when set: older ids stay valid
+OMITTED_WHEN_EMPTY = ("image", "last_image", "adapters")  # the hash has them only when set: older ids stay valid
 
 
 class GivenKeyframe(BaseModel):
@@ -57,11 +57,21 @@ class WindowPlan(BaseModel):
     overlap: int = Field(16, ge=1)
 
 
+class ScaledAdapter(BaseModel):
+    """One of several adapters: its LoRA is multiplied by `scale`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(min_length=1)
+    scale: float = Field(1.0, ge=-10, le=10)
+
+
 class GenerationRequest(BaseModel):
     """All inputs that determine a clip: the same request always gives the same clip.
 
-    `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None. `image` and
-    `last_image` are the pictures that the clip begins and ends with, as SHA-256 of their stored files (64 hex digits).
+    `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None. For several
+    adapters, whose effects add up, or a scale other than 1, `adapters` is used instead. `image` and `last_image` are
+    the pictures that the clip begins and ends with, as SHA-256 of their stored files (64 hex digits).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -70,6 +80,7 @@ class GenerationRequest(BaseModel):
     negative_prompt: str = Field("", max_length=PROMPT_LIMIT)
     model: str = "mini"
     adapter: str | None = None
+    adapters: tuple[ScaledAdapter, ...] = ()
     num_frames: int = Field(33, ge=1, le=10_000)
     width: int = Field(64, ge=16, le=8192, description="px")
     height: int = Field(64, ge=16, le=8192, description="px")
@@ -83,11 +94,30 @@ class GenerationRequest(BaseModel):
     last_image: str | None = Field(None, pattern=PICTURE)
     seed: int = Field(0, ge=0, lt=SEED_LIMIT)
 
+    @model_validator(mode="after")
+    def _check_adapters(self) -> "GenerationRequest":
+        names = [used.name for used in self.adapters]
+        if self.adapter is not None and names:
+            raise ValueError("'adapter' and 'adapters' exclude each other")
+        if len(set(names)) < len(names):
+            raise ValueError("an adapter is named twice: add its scales")
+        return self
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The scale of each adapter by its name."""
+        return {used.name: used.scale for used in self.adapters} or ({self.adapter: 1.0} if self.adapter else {})
+
+    @property
+    def adapter_label(self) -> str | None:
+        """The adapters as they are shown, such as "film-look" or "film-look 0.8 + motion 0.5"; None for none."""
+        return self.adapter or " + ".join(f"{used.name} {used.scale:g}" for used in self.adapters) or None
+
     @property
     def id(self) -> str:
         """The clip's id: 16 hex digits of the request's hash."""
         fields = self.model_dump(mode="json")
-        hashed = {name: value for name, value in fields.items() if name not in OMITTED_WHEN_NONE or value is not None}
+        hashed = {name: value for name, value in fields.items() if name not in OMITTED_WHEN_EMPTY or value}
         canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -248,7 +248,12 @@ class RequestForm:
         return [gr.update(**frames), first, *self.modes.visible(mode)]
 
     def fill(self, request: GenerationRequest) -> list[Any]:
-        """Return updates for `inputs` that show a request, with its seed locked."""
+        """Return updates for `inputs` that show a request, with its seed locked.
+
+        Raises ConfigError for several adapters, which the form does not have.
+        """
+        if request.adapters:
+            raise ConfigError(general.no_form_for(request.adapter_label))
         values = request.model_dump(include={*ASKED, *PICTURES})
         names = adapter_names(self.workspace, request.model)
         asked = {name: value for name, value in values.items() if name not in PICTURES}

@@ -318,6 +318,13 @@ def not_installed(title: str) -> str:
     return f"{title} (not installed)"
 
 
+def no_form_for(adapters: str | None) -> str:
+    return (
+        f"This clip has the adapters {adapters}: the form takes one at a scale of 1. Use `dailies generate` with "
+        "--adapter and --adapter-scale."
+    )
+
+
 def which_chosen(number: int) -> str:
     return f"Selected: {count(number, 'clip')}"
 

@@ -39,7 +39,7 @@ NOT_ALL = 1  # exit code: some of the videos could not be scored
 NO_MIX = "none"
 # Options that are fields of a request, for which the model's preset has the defaults.
 SETTINGS = ("width", "height", "fps")
-REQUESTED = ("prompt", "negative_prompt", "model", "adapter", "num_frames", "num_steps", "guidance", *SETTINGS)
+REQUESTED = ("prompt", "negative_prompt", "model", "num_frames", "num_steps", "guidance", *SETTINGS)
 
 
 def build_generate(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="negative prompt")
     parser.add_argument("--model", default="mini", metavar="KEY", help="see `dailies models ls` (default: mini)")
-    parser.add_argument("--adapter", metavar="NAME", help="LoRA adapter of the model, see `dailies adapters ls`")
+    add_adapters(parser)
     parser.add_argument("--frames", dest="num_frames", type=int, metavar="N", help="number of frames")
     parser.add_argument("--width", type=int, metavar="PX")
     parser.add_argument("--height", type=int, metavar="PX")
@@ -101,6 +101,33 @@ def build_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=demo, model="mini")
 
 
+def add_adapters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        metavar="NAME",
+        help="LoRA adapter of the model, see `dailies adapters ls`; repeat the option to add several",
+    )
+    parser.add_argument(
+        "--adapter-scale",
+        action="append",
+        type=float,
+        metavar="X",
+        help="strength of the adapter, such as 0.8 (default: 1); for several, once for each in their order",
+    )
+
+
+def adapter_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of a request for the adapters. Raises ConfigError for a scale without an adapter."""
+    names, scales = options.adapter or [], options.adapter_scale
+    if scales is not None and len(scales) != len(names):
+        raise ConfigError(f"{len(scales)} --adapter-scale for {len(names)} --adapter: give one for each, or none.")
+    if len(names) == 1 and (scales is None or scales == [1.0]):
+        return {"adapter": names[0]}
+    scales = scales or [1.0] * len(names)
+    return {"adapters": [{"name": name, "scale": scale} for name, scale in zip(names, scales, strict=True)]}
+
+
 def add_mix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix",
@@ -142,7 +169,7 @@ def score(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> None:
     """Run `generate` with the defaults of every option."""
     unset = [name for name in REQUESTED if name not in ("prompt", "model")]
-    for name in ("prompts", *unset, *MODE_OPTIONS):
+    for name in ("prompts", "adapter", "adapter_scale", *unset, *MODE_OPTIONS):
         setattr(options, name, None)
     options.takes, options.queue = 1, False
     generate(options)
@@ -158,8 +185,10 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
     workspace = Workspace.from_env(options.workspace)
     recommended = {adapter.name: adapter.card.recommended for adapter in list_adapters(workspace)}
-    defaults = recommended.get(values.get("adapter", ""), {})
-    fields = {**defaults, **values, **mode_fields(options, workspace), "seed": seed}
+    defaults = dict[str, Any]()
+    for name in reversed(options.adapter or []):
+        defaults |= recommended.get(name, {})
+    fields = {**defaults, **values, **adapter_fields(options), **mode_fields(options, workspace), "seed": seed}
     if options.prompts is None:
         return _takes(fields, workspace, options.takes)
     requests = []

@@ -2,8 +2,9 @@
 
 `lora_files` describes the files of an adapter.
 
-A network is a diffusers model with `PeftAdapterMixin`. One adapter is active at a time, or none (the base model, bit
-for bit). Names are free text; peft does not allow dots in names, so a dot becomes an underscore internally.
+A network is a diffusers model with `PeftAdapterMixin`. Some of its adapters are active, each with a scale, or none (the
+base model, bit for bit). Names are free text; peft does not allow dots in names, so a dot becomes an underscore
+internally.
 """
 
 import warnings
@@ -37,23 +38,33 @@ _READ: WeakKeyDictionary[Any, dict[str, tuple[tuple[str, int, int], ...]]] = Wea
 
 
 def activate_adapter(network: Any, name: str | None, folder: Path | None = None) -> None:
-    """Make `name` the only active adapter (None: the base model).
+    """Make `name` the only active adapter (None: the base model), see `activate_adapters`."""
+    scales = {} if name is None else {name: 1.0}
+    activate_adapters(network, scales, {} if name is None or folder is None else {name: folder})
 
-    An adapter that is not loaded, or whose files have changed since, is read from `folder`. Raises FamilyError when the
+
+def activate_adapters(network: Any, scales: Mapping[str, float], folders: Mapping[str, Path]) -> None:
+    """Make these the active adapters, each multiplied by its scale; none: the base model.
+
+    An adapter that is not loaded, or whose files have changed since, is read from its folder. Raises FamilyError when a
     folder is missing or its weights do not fit; the network is then unchanged.
     """
-    if name is None:
+    if not scales:
         if loaded_adapters(network):
             network.disable_adapters()
         return
-    if folder is not None and _inner(name) in loaded_adapters(network) and _was_replaced(network, name, folder):
-        _fitting(network, name, folder)
-        unload_adapter(network, name)
-    if _inner(name) not in loaded_adapters(network):
-        if folder is None:
+    new = {}
+    for name in scales:
+        is_loaded = _inner(name) in loaded_adapters(network)
+        if not is_loaded and name not in folders:
             raise FamilyError(f"Adapter '{name}' is not loaded: pass the folder that holds it.")
-        load_adapter(network, name, folder)
-    network.set_adapters(_inner(name))
+        if not is_loaded or (name in folders and _was_replaced(network, name, folders[name])):
+            new[name] = _fitting(network, name, folders[name])
+    for name, lora in new.items():
+        if _inner(name) in loaded_adapters(network):
+            unload_adapter(network, name)
+        _add(network, name, lora, folders[name])
+    network.set_adapters([_inner(name) for name in scales], list(scales.values()))
     network.enable_adapters()
 
 
@@ -61,13 +72,17 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
     """Load an adapter into the network and activate it. Raises FamilyError; the network is then unchanged."""
     if _inner(name) in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is loaded already: unload it first.")
-    lora = _fitting(network, name, folder)
+    _add(network, name, _fitting(network, name, folder), folder)
+    network.set_adapters(_inner(name))
+    network.enable_adapters()
+
+
+def _add(network: Any, name: str, lora: Lora, folder: Path) -> None:
+    """Put the layers on the network."""
     with warnings.catch_warnings():  # several adapters are intended
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         network.load_lora_adapter(dict(lora.tensors), prefix=None, adapter_name=_inner(name), metadata=lora.settings())
     restore_adapter(network, _inner(name), lora.tensors)
-    network.set_adapters(_inner(name))
-    network.enable_adapters()
     network.eval()
     _READ.setdefault(network, {})[_inner(name)] = state_of(folder)
 
@@ -122,18 +137,19 @@ def loaded_adapters(network: Any) -> list[str]:
     return list(getattr(network, "peft_config", {}))
 
 
-def is_active(network: Any, name: str | None) -> bool:
-    """Return True when exactly this adapter is active; None stands for the base model."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
+def is_active(network: Any, scales: Mapping[str, float]) -> bool:
+    """Return True when exactly these adapters are active, at these scales; {} stands for the base model."""
+    from peft.tuners.lora import LoraLayer
 
+    layers = [layer for layer in network.modules() if isinstance(layer, LoraLayer)]
     active = {
-        key
-        for module in network.modules()
-        if isinstance(module, BaseTunerLayer) and not module.disable_adapters
-        for key in module.active_adapters
-        if key in loaded_adapters(network)
+        (name, round(layer.scaling[name] * layer.r[name] / layer.lora_alpha[name], 6))
+        for layer in layers
+        if not layer.disable_adapters
+        for name in layer.active_adapters
+        if name in layer.scaling
     }
-    return active == (set() if name is None else {_inner(name)})
+    return active == {(_inner(name), round(scale, 6)) for name, scale in scales.items()}
 
 
 def find_mismatches(network: Any, weights: "Mapping[str, Tensor]") -> list[str]:

@@ -96,9 +96,9 @@ def _check(family: ModelFamily, request: GenerationRequest) -> None:
         nearest = family.spec.nearest_frames(request.num_frames)
         raise FamilyError(f"{family.spec.title} does not support {request.num_frames} frames: use {nearest}.")
     check_plan(request, family.spec)
-    if not is_active(family.network, request.adapter):
-        expected = f"adapter '{request.adapter}'" if request.adapter else "no adapter"
-        raise ConfigError(f"The request needs {expected} on the model: call `activate_adapter` first.")
+    if not is_active(family.network, request.scales):
+        expected = f"adapter '{request.adapter_label}'" if request.adapter_label else "no adapter"
+        raise ConfigError(f"The request needs {expected} on the model: call `activate_adapters` first.")
 
 
 def _batches(requests: Sequence[GenerationRequest]) -> list[list[GenerationRequest]]:

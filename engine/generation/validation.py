@@ -123,9 +123,10 @@ def check_request(request: GenerationRequest, adapters: Collection[str] = ()) ->
         raise ConfigError("The prompt is empty: describe what the clip should show.")
     _check_frames(request, preset)
     _check_size(request, preset)
-    if request.adapter is not None and request.adapter not in adapters:
-        hint = did_you_mean(request.adapter, adapters) or "None has been trained yet: leave the adapter empty."
-        raise ConfigError(f"Unknown adapter '{request.adapter}' for model '{request.model}'. {hint}")
+    for name in request.scales:
+        if name not in adapters:
+            hint = did_you_mean(name, adapters) or "None has been trained yet: leave the adapter empty."
+            raise ConfigError(f"Unknown adapter '{name}' for model '{request.model}'. {hint}")
 
 
 def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:

@@ -108,7 +108,7 @@ def load_kinds(path: str) -> Kinds:
 def check_generate(config: GenerateConfig) -> None:
     """Check all but the adapter, which is in a workspace: page, command line and handler check it."""
     for request in config.requests:
-        check_request(request, adapters=[request.adapter] if request.adapter else [])
+        check_request(request, adapters=request.scales)
     for model in sorted({request.model for request in config.requests}):
         check_available(load_model_preset(model))
     if config.mix is not None:

@@ -75,7 +75,8 @@ class ClipRecord:
     def generated(cls, request: GenerationRequest, notes: Sequence[str] = ()) -> "ClipRecord":
         """Return the record of a clip generated from `request`."""
         shape = request.model_dump(include={"num_frames", "width", "height", "fps"})
-        names = request.model_dump(include={"prompt", "model", "adapter", "seed"}) | {"id": request.id}
+        names = request.model_dump(include={"prompt", "model", "seed"})
+        names |= {"id": request.id, "adapter": request.adapter_label}
         return cls(source="generated", request=request.model_dump(mode="json"), notes=tuple(notes), **shape, **names)
 
     @classmethod

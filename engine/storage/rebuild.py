@@ -58,7 +58,7 @@ def _record_of(sidecar: Path) -> ClipRecord | None:
             height=height,
             fps=float(about["fps"]),
             model=request.model if request else None,
-            adapter=request.adapter if request else None,
+            adapter=request.adapter_label if request else None,
             request=request.model_dump(mode="json") if request else None,
             seed=request.seed if request else None,
             created_at=at,

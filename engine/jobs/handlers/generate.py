@@ -4,7 +4,7 @@ A handler yields its progress and returns its result; worker and CLI run the sam
 as it is made: an interrupted job that is submitted again makes only the rest.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engine.config.presets import load_model_preset
 from engine.errors import StoreError
 from engine.estimation.clip_estimate import describe_memory
-from engine.families.lora import activate_adapter
+from engine.families.lora import activate_adapters
 from engine.families.prompt_cache import PromptCache
 from engine.families.sources import cached_revisions
 from engine.generation.prompt_length import truncation_warnings
@@ -43,8 +43,8 @@ def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:
     missing = [request for request in requests_by_id.values() if request.id not in reused]
     for name in {name for request in missing for name in (request.image, request.last_image) if name}:
         load_picture(context.store.workspace, name)  # a missing picture fails the job before the model is loaded
-    for (model, adapter), requests in groupby(sorted(missing, key=_weights), key=_weights):
-        yield from _generate(model, adapter, list(requests), context)
+    for _, requests in groupby(sorted(missing, key=_weights), key=_weights):
+        yield from _generate(list(requests), context)
     clip_ids = [request.id for request in config.requests]
     unscored = (yield from score_each(list(requests_by_id), config.mix, context.store)) if config.mix else {}
     return {"clip_ids": clip_ids, "reused": reused, "unscored": unscored}
@@ -66,13 +66,12 @@ def reuse(store: Library, request: GenerationRequest) -> bool:
     return True
 
 
-def _generate(
-    model: str, adapter: str, requests: Sequence[GenerationRequest], context: JobContext
-) -> Iterator[JobProgress]:
-    """Make clips with one model and one adapter ("": none)."""
+def _generate(requests: Sequence[GenerationRequest], context: JobContext) -> Iterator[JobProgress]:
+    """Make clips with one model and the same adapters."""
     from engine.generation.pipeline import ClipReady, generate
 
-    family = yield from opened(model, adapter, context)
+    model = requests[0].model
+    family = yield from opened(model, requests[0].scales, context)
     revisions = cached_revisions(load_model_preset(model))
     for event in generate(family, requests, tools_of(context.store.workspace)):
         if isinstance(event, ClipReady):
@@ -82,13 +81,15 @@ def _generate(
             yield JobProgress(phase=event.phase, step=event.step, of=event.of)
 
 
-def opened(model: str, adapter: str, context: JobContext) -> "Generator[JobProgress, None, ModelFamily]":
-    """Return the model, loaded if necessary, with the adapter active ("": none)."""
-    folder = find_adapter(context.store.workspace, adapter, model).folder if adapter else None
+def opened(
+    model: str, adapters: Mapping[str, float], context: JobContext
+) -> "Generator[JobProgress, None, ModelFamily]":
+    """Return the model, loaded if necessary, with the adapters active at their scales."""
+    folders = {name: find_adapter(context.store.workspace, name, model).folder for name in adapters}
     if context.model.key != model:
         yield JobProgress(phase="load")
     family = context.model.open(model)
-    activate_adapter(family.network, adapter or None, folder)
+    activate_adapters(family.network, adapters, folders)
     return family
 
 
@@ -104,5 +105,5 @@ def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "Generati
     )
 
 
-def _weights(request: GenerationRequest) -> tuple[str, str]:
-    return request.model, request.adapter or ""
+def _weights(request: GenerationRequest) -> tuple[object, ...]:
+    return request.model, *request.scales.items()

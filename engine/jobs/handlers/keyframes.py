@@ -14,7 +14,7 @@ def draw_keyframes(config: KeyframesConfig, context: JobContext) -> JobSteps:
     Result: `keyframes`, each `{"frame": n, "picture": its name}`.
     """
     request, workspace = config.request, context.store.workspace
-    family = yield from opened(request.model, request.adapter or "", context)
+    family = yield from opened(request.model, request.scales, context)
 
     keyframes: list[dict[str, int | str]] = []
     for event in generate(family, [request], tools_of(workspace, only_keyframes=True)):

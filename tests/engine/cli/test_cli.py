@@ -105,6 +105,8 @@ def parser_of(parser, path):
         (["generate", "a", "--takes", "0"], "at least 1, but got 0"),
         (["generate", "a", "--model", "mnii"], "Did you mean 'mini'"),
         (["generate", "a", "--adapter", "nobody"], "Unknown adapter 'nobody'"),
+        (["generate", "a", "--adapter", "nobody", "--adapter-scale", "0.5"], "Unknown adapter 'nobody'"),
+        (["generate", "a", "--adapter-scale", "0.5"], "1 --adapter-scale for 0 --adapter"),
         (["generate", "a", "--mix", "mnii"], "Did you mean 'mini'"),
         (["generate", ""], "prompt"),
         (["generate", "   "], "prompt is empty"),

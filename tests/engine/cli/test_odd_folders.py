@@ -127,4 +127,7 @@ def test_the_whole_loop(folder: str, model: str, dailies: Callable[..., Any]) ->
     assert {"pytorch_lora_weights.safetensors", "resolved.json"} <= set(exported["files"])
     (used,) = dailies("generate", "a red circle", "--model", model, *SMALL, "--adapter", run.id)["clips"]
     assert used["adapter"] == run.id and used["id"] != clip["id"]
+    half = ("--adapter", run.id, "--adapter-scale", "0.5")
+    (weaker,) = dailies("generate", "a red circle", "--model", model, *SMALL, *half)["clips"]
+    assert weaker["adapter"] == f"{run.id} 0.5" and weaker["id"] != used["id"]
     assert Path(dailies("database", "backup")["path"]).is_file()

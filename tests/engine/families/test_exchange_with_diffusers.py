@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from engine.errors import FamilyError
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import convert
-from engine.families.lora import activate_adapter, save_adapter
+from engine.families.lora import activate_adapter, activate_adapters, save_adapter
 from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
 from engine.model_spec import Conditioning
 from engine.sampling.sampler import denoise
@@ -128,6 +128,31 @@ def test_what_is_saved_is_the_same_model_in_diffusers(plain_diffusers: Any, tmp_
     wanted = theirs(tiny, noise)
     assert (wanted - base).abs().max() > 1e-3, "the adapter does something"
     assert_same(ours, wanted)
+
+
+@pytest.mark.parametrize("tiny", ["ltx_condition", "wan_experts", "animatediff"], indirect=True)
+def test_several_adapters_are_those_of_diffusers(plain_diffusers: Any, tmp_path: Path) -> None:
+    tiny = plain_diffusers
+    family = adapted(tiny)
+    folders = {name: tmp_path / name for name in ("first", "second")}
+    save_adapter(family.network, "made", folders["first"])
+    for name, parameter in family.network.named_parameters():
+        if ".lora_A.made." in name:
+            parameter.data.neg_().add_(0.1)
+    save_adapter(family.network, "made", folders["second"])
+    again = tiny.open()
+    activate_adapters(again.network, {"first": 0.75, "second": 0.5}, folders)
+    for name, folder in folders.items():
+        tiny.pipeline.load_lora_weights(folder, adapter_name=name)
+        if (folder / SECOND_FILE).is_file():
+            tiny.pipeline.load_lora_weights(
+                folder, weight_name=SECOND_FILE, adapter_name=name, load_into_transformer_2=True
+            )
+    tiny.pipeline.set_adapters(list(folders), [0.75, 0.5])
+    ours = latents_of(again, tiny.model)
+    assert_same(ours, theirs(tiny, again.init_latents(tiny.model.request, [generator_for(SEED)])))
+    activate_adapter(again.network, "first")
+    assert (latents_of(again, tiny.model) - ours).abs().max() > 1e-3
 
 
 def old_form(network: Any, folder: Path) -> None:

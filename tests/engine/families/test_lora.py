@@ -18,6 +18,7 @@ from engine.errors import FamilyError
 from engine.families.lora import (
     WEIGHTS_FILE,
     activate_adapter,
+    activate_adapters,
     find_mismatches,
     is_active,
     load_adapter,
@@ -96,15 +97,15 @@ def test_on_off_and_unloaded(bare: Any, adapter: Path) -> None:
     load_adapter(bare.network, NAME, adapter)
     changed = output(bare)
     assert (changed - base).abs().max() > 1e-2
-    assert is_active(bare.network, NAME) and not is_active(bare.network, None)
+    assert is_active(bare.network, {NAME: 1}) and not is_active(bare.network, {})
     activate_adapter(bare.network, None)
     assert torch.equal(output(bare), base)
-    assert is_active(bare.network, None) and loaded_adapters(bare.network)
+    assert is_active(bare.network, {}) and loaded_adapters(bare.network)
     activate_adapter(bare.network, NAME)
     assert torch.equal(output(bare), changed)
     unload_adapter(bare.network, NAME)
     assert torch.equal(output(bare), base)
-    assert loaded_adapters(bare.network) == [] and is_active(bare.network, None)
+    assert loaded_adapters(bare.network) == [] and is_active(bare.network, {})
 
 
 def test_the_saved_scale_is_used(bare: Any, adapter: Path, tmp_path: Path) -> None:
@@ -122,12 +123,44 @@ def test_one_adapter_at_a_time(bare: Any, adapter: Path, tmp_path: Path) -> None
     activate_adapter(bare.network, "first", adapter)
     first = output(bare)
     activate_adapter(bare.network, "second", other)
-    assert is_active(bare.network, "second") and not is_active(bare.network, "first")
+    assert is_active(bare.network, {"second": 1}) and not is_active(bare.network, {"first": 1})
     assert not torch.allclose(output(bare), first, atol=1e-4)
     activate_adapter(bare.network, "first")
     assert torch.equal(output(bare), first)
     unload_adapter(bare.network, "first")
-    assert is_active(bare.network, None), "what is left stays off until it is asked for"
+    assert is_active(bare.network, {}), "what is left stays off until it is asked for"
+
+
+def test_several_adapters_add_up_at_their_scales(bare: Any, adapter: Path, tmp_path: Path) -> None:
+    """As one LoRA whose matrices are those of both, one below the other."""
+    torch.manual_seed(0)
+    second = rewritten(adapter, tmp_path / "second", **{"lora_B.weight": torch.randn(24, 2)})
+    (first, _), (other, _) = read(adapter), read(second)
+    both = {}
+    for key, tensor in first.items():
+        if "lora_A" in key:
+            both[key] = torch.cat([tensor, other[key]])
+        else:  # alpha / r of the first is 4, of the second 1
+            both[key] = torch.cat([0.8 * 4 * tensor, -0.5 * other[key]], dim=1)
+    (tmp_path / "both").mkdir()
+    save_file(
+        both | {f"{key.split('.lora_')[0]}.alpha": torch.tensor(4.0) for key in both}, tmp_path / "both" / WEIGHTS_FILE
+    )
+    activate_adapter(bare.network, "both", tmp_path / "both")
+    wanted = output(bare)
+    scales, folders = {"first": 0.8, "second": -0.5}, {"first": adapter, "second": second}
+    activate_adapters(bare.network, scales, folders)
+    assert (output(bare) - wanted).abs().max() <= 1e-5
+    assert is_active(bare.network, scales) and not is_active(bare.network, scales | {"first": 1})
+    activate_adapters(bare.network, {"first": 1}, folders)
+    alone = output(bare)
+    assert (alone - wanted).abs().max() > 1e-3 and is_active(bare.network, {"first": 1})
+    torn = halved(adapter, tmp_path / "torn", lacks=".lora_B")
+    with pytest.raises(FamilyError, match="has no lora_B"):
+        activate_adapters(bare.network, {"second": 1, "third": 1}, {"second": second, "third": torn})
+    assert torch.equal(output(bare), alone), "what cannot be used changes nothing"
+    with pytest.raises(FamilyError, match="'third' is not loaded: pass the folder"):
+        activate_adapters(bare.network, {"first": 1, "third": 1}, {})
 
 
 def test_other_weights_under_the_same_name_are_read(bare: Any, adapter: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.files.locks import try_lock
+from engine.generation.validation import read_request
 from engine.jobs.context import JobContext, ModelCache
 from engine.jobs.handlers import score
 from engine.jobs.kinds import KINDS, kind_of
@@ -200,6 +201,43 @@ def test_an_adapter_changes_the_clip_and_leaves_the_model_as_it_was(context, sto
     remove_files(workspace, request_.id)
     drain(JobSpec.generate([request_]), context)
     assert np.array_equal(load_clip(workspace, request_.id).frames, frames[request_.id]), "the base model, bit for bit"
+
+
+def test_several_adapters_are_stored_with_their_scales(context, store, workspace, request_, tiny_lora):
+    for name in ("film", "motion"):
+        shutil.copytree(tiny_lora, workspace.adapters / name)
+        write_card(workspace.adapters / name, AdapterCard(model=request_.model))
+    asked = [
+        GenerationRequest(
+            **{**request_.model_dump(), "adapters": [{"name": name, "scale": scale} for name, scale in used]}
+        )
+        for used in ([("film", 0.3)], [("film", 0.1), ("motion", 0.2)], [("film", 0.5), ("motion", 0.5)], [("film", 1)])
+    ]
+    alone = request_.model_copy(update={"adapter": "film"})
+    drain(JobSpec.generate([*asked, alone, request_]), context)
+    made = [load_clip(workspace, one.id).frames.astype(float) for one in [*asked, alone]]
+    assert np.abs(made[0] - made[1]).max() <= 1, "the same LoRA twice: 0.1 + 0.2 are 0.3"
+    assert max(np.abs(made[4] - one).max() for one in made[2:4]) <= 1, "0.5 + 0.5, and 1, are the adapter alone"
+    assert np.abs(made[0] - made[4]).max() > 1
+    assert [store.clip(one.id).adapter for one in asked[:2]] == ["film 0.3", "film 0.1 + motion 0.2"]
+    assert GenerationRequest(**store.clip(asked[1].id).request) == asked[1]
+    assert len({one.id for one in [*asked, alone, request_]}) == 6
+    older = {name: value for name, value in alone.model_dump(mode="json").items() if name != "adapters"}
+    assert GenerationRequest(**older).id == alone.id, "clips of earlier versions keep their ids"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"adapter": "a", "adapters": [{"name": "b"}]}, "exclude each other"),
+        ({"adapters": [{"name": "a"}, {"name": "a"}]}, "an adapter is named twice"),
+        ({"adapters": [{"name": "a", "scale": float("nan")}]}, "adapters.0.scale"),
+        ({"adapters": [{"name": "a", "scale": 11}]}, "adapters.0.scale = 11 is invalid"),
+    ],
+)
+def test_adapters_that_contradict_each_other(request_, fields, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        read_request({**request_.model_dump(), **fields})
 
 
 def test_an_adapter_that_is_gone_is_a_sentence(context, request_):
