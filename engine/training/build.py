@@ -17,6 +17,7 @@ from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
 from engine.training.data.prompt_rows import training_rows
+from engine.training.reporting import name_run, reporting_tools
 from engine.training.trainers.base import DiffusionTrainer
 from rewards import as_reward_funcs, mix_reward_func
 from rewards.import_object import import_object
@@ -39,7 +40,8 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
     """Build the preset's trainer and load its model; raise ConfigError for unknown or unusable settings."""
     trainer_class, config_class = (import_object(path) for path in ALGORITHMS[preset.algorithm])
     check_settings(preset.algorithm, preset.settings)
-    args = build_config(config_class, preset.settings, run.checkpoints)
+    args = build_config(config_class, {"run_name": run.id, **preset.settings}, run.checkpoints)
+    name_run(run)
     data = _data(preset, run, args)
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
@@ -57,6 +59,7 @@ def build_config(config_class: Any, settings: Mapping[str, Any], folder: Path) -
         if name not in known:
             raise SettingsError(f"Unknown setting '{name}' for {config_class.__name__}. {did_you_mean(name, known)}")
     _check_types(config_class, settings)
+    reporting_tools(settings.get("report_to"))
 
     ours = {"output_dir": str(folder), "report_to": "none", "disable_tqdm": True, "use_cpu": pick_device() == "cpu"}
     try:

@@ -58,6 +58,7 @@ from engine.training.distributed.process_group import (
 from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate, shard, shard_like
 from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
+from engine.training.reporting import add_reports, reporting_tools
 from engine.training.video_arguments import VideoArguments
 from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, average_decay, local, setup_lora, trainable
 from engine.workspace import Workspace
@@ -118,11 +119,13 @@ class DiffusionTrainer(Trainer):
         self.micro_step, self._at = 0, -1
         self.last_good = -1
         self._written_to: Path | None = None
+        reports, args.report_to = reporting_tools(args.report_to), []
         with hide_fsdp_from_accelerate():
             super().__init__(model=network, args=args, train_dataset=train_dataset, data_collator=list, **others)
         self.is_distributed_loading_by_transformers = is_distributed()  # so accelerate wraps nothing
         self.model_accepts_loss_kwargs = False
         self.add_callback(_Guard(self))
+        add_reports(self, reports)
 
     def losses(self, inputs: Any) -> Iterator[Tensor]:
         """Yield the parts of a batch's loss, each with its own graph; their sum is minimised."""

@@ -1,0 +1,106 @@
+"""`report_to`: events that TensorBoard's reader finds, and tools that are unknown or not installed."""
+
+import importlib.util
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import TrainerCallback
+
+from engine.config.presets import load_train_preset
+from engine.errors import SettingsError
+from engine.jobs.handlers.train_process import command
+from engine.runs.run import Run
+from engine.training.reporting import WithoutModel, reporting_tools
+from engine.workspace import Workspace
+
+PRESET = """
+title = "Tiny NFT"
+algorithm = "nft"
+model = "tiny"
+mix = "tiny"
+prompts = "mini"
+[settings]
+num_frames = 9
+width = 32
+height = 32
+num_steps = 2
+lora_rank = 2
+max_steps = 2
+num_generations = 2
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+sample_clips = 0
+logging_steps = 1
+"""
+
+
+@pytest.fixture
+def new_run(tiny_model: str, tmp_path: Path, workspace: Workspace) -> Callable[..., Run]:
+    (tmp_path / "presets" / "train").mkdir()
+    (tmp_path / "presets" / "train" / "tiny_nft.toml").write_text(PRESET)
+    return lambda **settings: Run.create(workspace, load_train_preset("tiny_nft", {"settings": settings}))
+
+
+def events(file: Path) -> Iterator[Any]:
+    """Yield the events of a file of TensorBoard: records with their length and two checksums."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data = file.read_bytes()
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        yield Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboardX") is None, reason="tensorboardX is not installed")
+def test_a_run_writes_its_metrics_for_tensorboard(new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_TRACKIO", "0")
+    run = new_run(report_to="tensorboard")
+    done = subprocess.run(command(run), capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    files = list((run.workspace.tensorboard / run.id).glob("*tfevents*"))
+    assert len(files) == 1
+    found = {(value.tag, event.step) for event in events(files[0]) for value in event.summary.value}
+    assert {("train/loss", 1), ("train/loss", 2), ("train/reward", 2)} <= found
+
+
+@pytest.mark.parametrize("value", [None, "none", [], ["none"]])
+def test_none_is_no_tool(value: Any) -> None:
+    assert reporting_tools(value) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("wandbb", "unknown tool 'wandbb'. Did you mean 'wandb'"),
+        ("all", "unknown tool 'all'"),
+        (["tensorboard", "trackio"], "is not needed"),
+    ],
+)
+def test_unknown_tools_are_refused_before_the_model_is_loaded(value: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        reporting_tools(value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("clearml") is not None, reason="ClearML is installed")
+def test_a_tool_that_is_not_installed_is_named_with_its_package() -> None:
+    with pytest.raises(SettingsError, match="'clearml', which is not installed: `pip install clearml`"):
+        reporting_tools("clearml")
+
+
+def test_all_events_are_passed_on_without_the_model() -> None:
+    seen: list[tuple[str, Any]] = []
+
+    class Recorder:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *args, **named: seen.append((name, named["model"]))
+
+    wrapped = WithoutModel(Recorder())  # type: ignore[arg-type]
+    names = [name for name in dir(TrainerCallback) if name.startswith("on_")]
+    for name in names:
+        getattr(wrapped, name)(None, None, None, model=object(), logs={})
+    assert seen == [(name, None) for name in names] and "on_log" in names
