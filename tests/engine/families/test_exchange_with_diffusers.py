@@ -130,6 +130,7 @@ def test_what_is_saved_is_the_same_model_in_diffusers(plain_diffusers: Any, tmp_
     assert_same(ours, wanted)
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
 @pytest.mark.parametrize("tiny", ["ltx_condition", "wan_experts", "animatediff"], indirect=True)
 def test_several_adapters_are_those_of_diffusers(plain_diffusers: Any, tmp_path: Path) -> None:
     tiny = plain_diffusers
