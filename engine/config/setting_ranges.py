@@ -112,6 +112,7 @@ RANGES: Mapping[str, Range] = {
     "old_decay_slope": _from(0),
     "old_decay_most": _SHARE_BELOW,
     "huber": _above(0),
+    "step_share": _above(0, 1),
     "window_every": _from(1, STEP_LIMIT),
     "sample_clips": _from(0, 1000),
     "sample_every": _from(1, STEP_LIMIT),

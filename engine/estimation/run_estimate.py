@@ -126,7 +126,8 @@ def _dpo(planned: RunPlan) -> FlopCount:
 
 def _grpo(planned: RunPlan) -> FlopCount:
     values = planned.values
-    window = int(values["window"] or values["num_steps"] - 1)
+    candidates = min(values["num_steps"] - 1, int(values["step_share"] * values["num_steps"]))
+    window = int(values["window"] or max(1, candidates))
     clips = planned.clips_per_update * planned.rows_per_clip
     reference = window if values["beta"] else 0
     return FlopCount(

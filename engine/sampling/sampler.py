@@ -15,7 +15,8 @@ from engine.seeds import unit_noise
 class DenoiseStep:
     """Step `index` of K, from `latents[B,C,t,h,w]` at `sigma` to `next_latents` at `sigma_next`.
 
-    `log_prob` float32[B] and `noise_std` describe the random part; they are None and 0 for a deterministic step.
+    `log_prob` float32[B], `noise_std` and `mean`, the expected `next_latents`, describe the random part; they are None,
+    0 and None for a deterministic step.
     """
 
     index: int
@@ -25,6 +26,7 @@ class DenoiseStep:
     next_latents: Tensor
     log_prob: Tensor | None
     noise_std: float
+    mean: Tensor | None = None
 
 
 def guided_prediction(
@@ -118,5 +120,6 @@ def denoise(
             next_latents=next_latents,
             log_prob=result.log_prob,
             noise_std=result.std,
+            mean=result.mean if result.std > 0 else None,
         )
         latents = next_latents

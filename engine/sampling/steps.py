@@ -13,6 +13,7 @@ x1 = x + (1 - s) v the noise; z ~ N(0, 1); l = noise_level. An SDE step replaces
     ode         0                                 0                           flow matching, Euler
     flow_grpo   l sqrt(s / (1 - s)) sqrt(h)       std^2 / (2 s)               Eq. 9, arXiv:2505.05470
     dance       l sqrt(h)                         std^2 / (2 s)               the SDE of arXiv:2505.07818
+    wan         l s sqrt(h)                       std^2 / (2 s)               Flow-GRPO's code for Wan
     cps         s' sin(l pi / 2)                  s' - sqrt(s'^2 - std^2)     arXiv:2509.05952
 
 Special cases, the same for all forms:
@@ -28,24 +29,27 @@ level above it is the same timestep as pure noise, and only a schedule with hund
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engine.model_spec import Prediction
-from engine.sampling.forward_process import predict_x0_and_noise
+from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 
-Form = Literal["flow_grpo", "dance", "cps"]
-DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "cps": 0.7, "ddim": 1.0}
+Form = Literal["flow_grpo", "dance", "wan", "cps"]
+DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "wan": 1.0, "cps": 0.7, "ddim": 1.0}
 """Default noise level of each form, and eta of DDIM. The forms' levels are not comparable with each other.
 
 flow_grpo 0.7 is Flow-GRPO's a. dance 0.3 is DanceGRPO's eta: its std is l * sqrt(h) at every level, without a factor
-that decreases towards the end, so 0.7 would leave far more noise in the last steps. cps makes the fraction
-sin(l pi / 2) of the next level's noise fresh, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level.
-eta = 1 is DDPM's step, as in DDPO (arXiv:2305.13301).
+that decreases towards the end, so 0.7 would leave far more noise in the last steps. wan's std has the factor s; its
+authors' l is the schedule's second level, such as 0.98 (20 steps, shift 3). cps makes the fraction sin(l pi / 2) of the
+next level's noise fresh, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level. eta = 1 is
+DDPM's step, as in DDPO (arXiv:2305.13301).
 """
 PURE_NOISE = 1e-4
 """Levels within this distance of 1 count as 1."""
@@ -66,6 +70,7 @@ class StepResult:
     log_prob: LogProb | None
 
 
+@runtime_checkable
 class StepFunction(Protocol):
     """Signature of a step, which the sampler calls at each noise level."""
 
@@ -133,11 +138,13 @@ def sde_coefficients(form: Form, noise_level: float, sigma: float, sigma_next: f
             std = noise_level * math.sqrt(sigma / signal) * root_h
         case "dance":
             std = noise_level * root_h
+        case "wan":
+            std = noise_level * sigma * root_h
         case "cps":
             std = sigma_next * math.sin(noise_level * math.pi / 2)
             return std, sigma_next - math.sqrt(max(0.0, sigma_next**2 - std**2))
         case _:
-            raise ValueError(f"unknown form {form!r}: use flow_grpo, dance or cps")
+            raise ValueError(f"unknown form {form!r}: use flow_grpo, dance, wan or cps")
     return std, std**2 / (2 * sigma)
 
 
@@ -168,6 +175,58 @@ def gaussian_log_prob(value: Latents, mean: Latents, std: float) -> LogProb:
     z = (value.float() - mean) / std
     per_element = -0.5 * z.square() - math.log(std) - 0.5 * math.log(2 * math.pi)
     return per_element.flatten(1).mean(1)
+
+
+def for_rows(random: StepFunction, plain: StepFunction, rows: Sequence[int]) -> StepFunction:
+    """Return a step that is `random` for these rows of a batch and `plain` for the others.
+
+    The result's `std` and `log_prob` are those of the random rows, and have no meaning for the others.
+    """
+
+    def step(
+        prediction: Latents,
+        latents: Latents,
+        sigma: float,
+        sigma_next: float,
+        noise: Latents | None = None,
+        next_latents: Latents | None = None,
+    ) -> StepResult:
+        drawn = random(prediction, latents, sigma, sigma_next, noise, next_latents)
+        still = plain(prediction, latents, sigma, sigma_next)
+        chosen = torch.zeros(len(latents), *[1] * (latents.ndim - 1), dtype=torch.bool, device=latents.device)
+        chosen[list(rows)] = True
+        return replace(
+            drawn,
+            next_latents=torch.where(chosen, drawn.next_latents, still.next_latents),
+            mean=torch.where(chosen, drawn.mean, still.mean),
+        )
+
+    return step
+
+
+def prediction_gain(step: StepFunction, sigma: float, sigma_next: float) -> float:
+    """Return |d mean / d prediction| / std of a random step.
+
+    A step's mean is linear in the prediction, and the gradient of its log-probability is this factor times its noise z.
+    For the SDE forms it is (h + drift (1 - s)) / std. Raises ValueError for a step without noise.
+    """
+    nothing, unit = torch.zeros(1, 1), torch.ones(1, 1)
+    still, moved = (step(prediction, nothing, sigma, sigma_next, nothing) for prediction in (nothing, unit))
+    if moved.std == 0:
+        raise ValueError(f"the step from {sigma:.3g} to {sigma_next:.3g} is not random: it has no log-probability")
+    return abs(float(moved.mean - still.mean)) / moved.std
+
+
+def noise_surplus(step: StepFunction, prediction_type: Prediction, sigma: float, sigma_next: float) -> float:
+    """Return the noise that a step leaves in the latents, divided by `sigma_next`, for a perfect prediction.
+
+    1 is exact. The part above 1 is noise that the network takes for a part of the clip. `sigma_next` must be above 0.
+    """
+    clean, noise = torch.zeros(1, 1), torch.ones(1, 1)
+    latents = add_noise(prediction_type, clean, noise, sigma)
+    target = training_target(prediction_type, clean, noise, sigma)
+    result = step(target, latents, sigma, sigma_next, clean)
+    return math.hypot(float(result.mean), result.std) / sigma_next
 
 
 def _finish(

@@ -160,7 +160,7 @@ class OnlineArguments(VideoArguments):
 class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     """`trl.GRPOConfig` for clips. `epsilon` is the clip range of the ratio, `beta` the weight of the KL."""
 
-    sde_form: Literal["flow_grpo", "dance", "cps", "ddim"] = field(
+    sde_form: Literal["flow_grpo", "dance", "wan", "cps", "ddim"] = field(
         default="flow_grpo",
         metadata={
             "help": "Form of a random denoising step; ddim for noise predictors. The clip range of the authors of cps "
@@ -170,13 +170,40 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     noise_level: float | None = field(
         default=None,
         metadata={
-            "help": "The papers' a or eta; None = the default of the form: flow_grpo and cps 0.7, dance 0.3, ddim 1."
+            "help": "The papers' a or eta; None = the default of the form: flow_grpo and cps 0.7, dance 0.3, "
+            "wan and ddim 1."
         },
     )
     window: int | None = field(
-        default=None, metadata={"help": "Number of random, trained steps (MixGRPO); None = all but the last."}
+        default=None, metadata={"help": "Number of random, trained steps of a clip; None = all that step_share allows."}
     )
-    window_every: int = field(default=25, metadata={"help": "Iterations after which the window moves by one step."})
+    window_every: int = field(
+        default=25, metadata={"help": 'Iterations after which step_choice "window" moves by one step.'}
+    )
+    step_choice: Literal["window", "random", "per_prompt"] = field(
+        default="window",
+        metadata={
+            "help": "Choice of the random steps: a window that moves slowly (MixGRPO), steps without neighbours drawn "
+            "anew in each iteration, or the same drawn for each prompt (Flash-GRPO)."
+        },
+    )
+    step_share: float = field(
+        default=1.0,
+        metadata={"help": "Share of the steps, from the noisiest, among which random steps are; Flash-GRPO: 0.51."},
+    )
+    step_weight: Literal["none", "gradient"] = field(
+        default="none",
+        metadata={
+            "help": "gradient: weight steps so that their gradients are equally large (Flash-GRPO, LongCat-Video)."
+        },
+    )
+    ratio: Literal["clip", "guard", "kl_mask"] = field(
+        default="clip",
+        metadata={
+            "help": "Limit of the ratio by epsilon: PPO's clip; the same on GRPO-Guard's normalised ratio (its "
+            "epsilon: 2e-6); or Flow-DPPO's mask of steps whose KL from the rollout reaches epsilon (1e-5)."
+        },
+    )
     # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire. For
     # sde_form cps this is not the range of Flow-CPS' code, which leaves 1 / (2 std^2) out (engine.sampling.steps).
     epsilon: float = 1e-4
@@ -197,6 +224,16 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
             raise ConfigError(f"epsilon and noise_level must be above 0, got {self.epsilon} and {self.noise_level}.")
         if self.sde_form == "cps" and self.random_level > 1:
             raise ConfigError(f"noise_level must be at most 1 for sde_form cps, got {self.noise_level}.")
+        if not 0 < self.step_share <= 1:
+            raise ConfigError(f"step_share must be above 0 and at most 1, got {self.step_share}.")
+        if self.step_choice != "window" and self.window is None:
+            raise ConfigError(
+                f"step_choice {self.step_choice!r} needs window, the number of random steps: set it to 1."
+            )
+        if self.ratio == "guard" and self.step_weight != "none":
+            raise ConfigError("ratio 'guard' has its own weights of the steps: set step_weight to 'none'.")
+        if self.ratio == "kl_mask" and self.epsilon_high is not None:
+            raise ConfigError("epsilon_high has no effect with ratio 'kl_mask': leave it out.")
 
     @property
     def random_level(self) -> float:

@@ -66,7 +66,7 @@ class Plain:
         self.shape = (48, 1 + (request.num_frames - 1) // 4, request.height // 16, request.width // 16)
         tokens = math.prod(self.shape[1:])
         self.sigmas = sigmas_for(self.family.scheduler_config, request.num_steps, tokens).tolist()
-        self.window = list(trainer.window())
+        self.window = list(trainer.random_steps([request])[0])
 
     def velocity(self, latents: Tensor, sigma: float, text: tuple[Tensor, Tensor]) -> Tensor:
         frames, height, width = latents.shape[2:]
@@ -204,7 +204,7 @@ def check_gradients(trainer: VideoGRPOTrainer, plain: Plain) -> float:
     ours = gradients(trainer.family.network)
     rows = trainer.prompts.rows(batch.prompts)
     kept = [
-        (step.index, step.latents[batch.index], step.next_latents[batch.index], step.log_prob[batch.index])
+        (step.index[0], step.latents[batch.index], step.next_latents[batch.index], step.log_prob[batch.index])
         for step in batch.rollouts.steps
         if step.log_prob is not None
     ]
@@ -225,7 +225,9 @@ def count(trainer: VideoGRPOTrainer) -> tuple[float, float]:
     hook.remove()
     clips, steps = trainer.args.generation_batch_size, trainer.template.num_steps
     prompts = clips // trainer.args.num_generations
-    return sum(rows) / (clips * (steps + len(trainer.window()))), (trainer.prompts.encoded - encoded) / prompts
+    return sum(rows) / (clips * (steps + len(trainer.random_steps([trainer.template])[0]))), (
+        trainer.prompts.encoded - encoded
+    ) / prompts
 
 
 def compare(trainer: VideoGRPOTrainer, plain: Plain, prompts: Sequence[str]) -> tuple[float, dict[str, float]]:

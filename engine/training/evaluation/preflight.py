@@ -6,9 +6,7 @@ Costs one generation batch, and with GRPO an update (for DPO: the errors of a fe
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Literal
+from dataclasses import asdict
 
 import torch
 
@@ -21,19 +19,17 @@ from engine.files.atomic import write_text_atomic
 from engine.hardware.device import device_facts
 from engine.model_spec import FamilyOptions
 from engine.runs.run import Run
-from engine.sampling.schedules import sigmas_for
-from engine.seeds import generator_for
 from engine.training.distributed.process_group import all_gather_rows, world_size
 from engine.training.evaluation.intervals import MIN_PROMPTS
 from engine.training.evaluation.motion import motion_of, reward_speed_correlation
+from engine.training.evaluation.noise_checks import latents_check, noise_checks
 from engine.training.evaluation.picture_checks import picture_problem
-from engine.training.rollout.rollouts import Rollouts, excess_noise, generate_rollouts
+from engine.training.evaluation.preflight_check import Level, PreflightCheck
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
 
-Level = Literal["ok", "warning", "stop"]
 REPLAY_LIMIT = 1e-5
 DEAD_LIMIT = 0.5
 CUT_LIMIT = 0.5
@@ -42,25 +38,9 @@ STILL_LIMIT = 0.3
 """Maximum negative correlation of reward and speed."""
 NEVER_CUT = 100
 """A clip range wider than this multiple of the largest log ratio has no effect."""
-LATENTS_LIMIT = 1.5
-"""Maximum ratio of the std of random latents to that of deterministic ones."""
-SCALE_LIMIT = 30
-"""Maximum ratio between the finished latents' std and 1. A schedule that begins at a signal of 0.04 amplifies a noise
-predictor that ignores its latents 25 times; larger factors, or their inverses, indicate a wrong scale."""
-COMPARED = 2
-"""Number of clips that are made again without random steps."""
 PAIRS_LOOKED_AT = 8
 SAME = 1e-7
 """Maximum difference of two errors that counts as float32 rounding."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreflightCheck:
-    """Result of a check: its name, its level, and one sentence with the measured value."""
-
-    name: str
-    level: Level
-    sentence: str
 
 
 def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) -> list[PreflightCheck]:
@@ -76,7 +56,7 @@ def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
     if isinstance(trainer, OnlineTrainer):
-        noise = _noise(trainer)
+        noise = noise_checks(trainer)
         found += [_checkpoints(trainer), *noise]
         if all(verdict.level != "stop" for verdict in noise):
             found += _rollout(trainer)
@@ -230,7 +210,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
     yield PreflightCheck(
         name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}."
     )
-    yield _latents(trainer, batches[0].rollouts)
+    yield latents_check(trainer, batches[0].rollouts)
     yield _dead_groups(float(found.dead.float().mean()))
     yield _stillness(trainer, batches[0])
     yield from _same_pictures(trainer, batches[0])
@@ -239,58 +219,6 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
         yield replay
         if replay.level != "stop" and trainer.sharding is None:
             yield _clip_range(trainer, batches)
-
-
-def _noise(trainer: OnlineTrainer) -> list[PreflightCheck]:
-    """Check that random steps add noise in proportion to their latents; nothing without random steps."""
-    advance = trainer.random_step()
-    if advance is None:
-        return []
-    family = trainer.family
-    tokens = family.init_latents(trainer.template, [generator_for(0)]).shape[2:].numel()
-    levels = sigmas_for(family.scheduler_config, trainer.template.num_steps, tokens).tolist()
-    nothing = torch.zeros(1, 1)
-    steps = [advance(nothing, nothing, *pair, noise=nothing).std for pair in pairwise(levels)]
-    told = [excess_noise(family.spec.prediction, at, levels[at + 1], std) for at, std in enumerate(steps)]
-    if worst := next((sentence for sentence in told if sentence), None):
-        return [PreflightCheck(name="noise", level="stop", sentence=worst)]
-    random = [std for std in steps if std > 0] or [0.0]
-    sentence = f"The random steps add noise of std {min(random):.2g} to {max(random):.2g}."
-    return [PreflightCheck(name="noise", level="ok", sentence=sentence)]
-
-
-def _latents(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
-    """Compare the std of the rollouts' latents with that of deterministic sampling at the same levels.
-
-    A stochastic step should preserve the distribution of the latents. Without random steps only the finished latents
-    are checked: they should have unit variance, as the VAE scales them.
-    """
-    final = float(made.latents.float().std())
-    if not 1 / SCALE_LIMIT <= final <= SCALE_LIMIT:
-        sentence = (
-            f"The finished latents have std {final:.3g} where about 1 is expected: the model's VAE or scheduler is not "
-            "the one that its network was trained with. Correct the preset, or the model's folder."
-        )
-        return PreflightCheck(name="latents", level="stop", sentence=sentence)
-    if not made.steps:
-        return PreflightCheck(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
-    few = made.requests[:COMPARED]
-    plain = generate_rollouts(trainer.family, few, trainer.prompts, window=trainer.window(), decode=False)
-    stds = [
-        [
-            float(latents[: len(few)].float().std())
-            for latents in (*(step.next_latents for step in way.steps), way.latents)
-        ]
-        for way in (made, plain)
-    ]
-    worst = max((max(a / b, b / a), a, b) for a, b in zip(*stds, strict=True))
-    told = f"The latents have std {worst[1]:.2f} where the deterministic sampler gives {worst[2]:.2f}"
-    if worst[0] > LATENTS_LIMIT:
-        advice = "lower noise_level, choose another sde_form, or take more num_steps"
-        return PreflightCheck(
-            name="latents", level="stop", sentence=f"{told}: the random steps spoil the clips; {advice}."
-        )
-    return PreflightCheck(name="latents", level="ok", sentence=f"{told}.")
 
 
 def _dead_groups(share: float) -> PreflightCheck:
@@ -341,15 +269,14 @@ def _replay(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> Prefl
 
 
 def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> PreflightCheck:
-    """Compare the clip range with the ratios after one update: it should cut some steps, but not most."""
+    """Compare the clip range with the changes after one update: it should cut some steps, but not most."""
     args = trainer.args
-    moved = trainer.first_log_ratios(batches[: args.gradient_accumulation_steps])
+    moved = trainer.first_changes(batches[: args.gradient_accumulation_steps])
     above = args.epsilon if args.epsilon_high is None else args.epsilon_high
     cut = float(((moved > above) | (moved < -args.epsilon)).float().mean())
     typical, largest = float(moved.abs().median()), float(moved.abs().max())
-    sentence = (
-        f"One update at the rate {args.learning_rate:g} moves log ratios by {typical:.1e} (at most {largest:.1e})"
-    )
+    what = "the steps' divergence" if args.ratio == "kl_mask" else "log ratios"
+    sentence = f"One update at the rate {args.learning_rate:g} moves {what} by {typical:.1e} (at most {largest:.1e})"
     if largest == 0:
         advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
         told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."

@@ -13,7 +13,7 @@ from engine.request import GenerationRequest
 from engine.sampling.forward_process import expected_std
 from engine.sampling.sampler import DenoiseStep, denoise
 from engine.sampling.schedules import num_tokens, sigmas_for
-from engine.sampling.steps import StepFunction
+from engine.sampling.steps import ODE_STEPS, StepFunction, for_rows
 from engine.seeds import generator_for
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from rewards.clip import Clip
@@ -24,17 +24,35 @@ DECODED_TOGETHER = 2  # clips: their pixels wait side by side, and a small autoe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollouts:
-    """N clips of one shape: requests, final latents `float32[N,C,t,h,w]`, frames, and the random steps.
+class KeptStep:
+    """A denoising step of each of N clips, which need not have the same number in all of them.
 
-    `steps` are those of the window in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
+    `index`, `sigma`, `sigma_next` and `noise_std` have one value a clip. `latents`, `next_latents` and `mean` (of a
+    random step, see `DenoiseStep`) are `[N,C,t,h,w]`, `log_prob` is float32[N].
+    """
+
+    index: tuple[int, ...]
+    sigma: tuple[float, ...]
+    sigma_next: tuple[float, ...]
+    noise_std: tuple[float, ...]
+    latents: Tensor
+    next_latents: Tensor
+    log_prob: Tensor | None
+    mean: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """N clips of one shape: requests, final latents `float32[N,C,t,h,w]`, frames, and the kept steps.
+
+    `steps` are the kept steps in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
     `rewards` are `float32[N,R]` where actors have already scored the clips. `decode_s` is the decoding time.
     """
 
     requests: list[GenerationRequest]
     latents: Tensor
     clips: list[Clip]
-    steps: list[DenoiseStep]
+    steps: list[KeptStep]
     rewards: Tensor | None = None
     decode_s: float = 0.0
 
@@ -45,22 +63,24 @@ def generate_rollouts(
     prompts: PromptEmbeddings,
     *,
     random_step: StepFunction | None = None,
-    window: range = range(0),
+    kept: Sequence[Sequence[int]] | None = None,
     batch: int = 16,
     sigmas: Tensor | None = None,
     decode: bool = True,
     decoded: Callable[[Sequence[Clip]], None] | None = None,
 ) -> Rollouts:
-    """Generate a clip for each request; steps inside `window` use `random_step` and are kept.
+    """Generate a clip for each request; its steps in `kept` use `random_step` and are kept.
 
-    The requests may differ only in prompt, pictures and seed. `sigmas` replaces the model's own noise levels; without
-    `decode` there are latents but no clips. `decoded` is called with the clips of each batch, before the next one.
-    Raises TrainingError when a step adds too much noise (see `excess_noise`), or when latents are not finite.
+    `kept` has the step numbers of each request, as many for one as for another; None keeps no step. The requests may
+    differ only in prompt, pictures and seed. `sigmas` replaces the model's own noise levels; without `decode` there are
+    latents but no clips. `decoded` is called with the clips of each batch, before the next one. Raises TrainingError
+    when a step adds too much noise (see `excess_noise`), or when latents are not finite.
     """
+    kept = [()] * len(requests) if kept is None else kept
     parts = []
     for start in range(0, len(requests), batch):
-        few = requests[start : start + batch]
-        parts.append(_generate_batch(family, few, prompts, random_step, window, sigmas, decode))
+        few, steps = requests[start : start + batch], kept[start : start + batch]
+        parts.append(_generate_batch(family, few, prompts, random_step, steps, sigmas, decode))
         if decoded is not None:
             decoded(parts[-1].clips)
     made = concat_rollouts(parts)
@@ -104,6 +124,7 @@ def to_device(rollouts: Rollouts, device: torch.device) -> Rollouts:
             latents=step.latents.to(device),
             next_latents=step.next_latents.to(device),
             log_prob=None if step.log_prob is None else step.log_prob.to(device),
+            mean=None if step.mean is None else step.mean.to(device),
         )
         for step in rollouts.steps
     ]
@@ -116,7 +137,7 @@ def _generate_batch(
     requests: Sequence[GenerationRequest],
     prompts: PromptEmbeddings,
     random_step: StepFunction | None,
-    window: range,
+    wanted: Sequence[Sequence[int]],
     sigmas: Tensor | None,
     decode: bool,
 ) -> Rollouts:
@@ -133,34 +154,62 @@ def _generate_batch(
         conditioning,
         negative=prompts.negatives_of(requests),
         guidance=first.guidance,
-        step=[random_step if index in window else None for index in range(len(sigmas) - 1)],
+        step=[_step_at(index, wanted, random_step, family.spec.prediction) for index in range(len(sigmas) - 1)],
         generators=generators,
     )
-    kept = []
+    kept: list[list[KeptStep]] = [[] for _ in requests]
     for step in steps:
         if told := excess_noise(family.spec.prediction, step.index, step.sigma_next, step.noise_std):
             raise TrainingError(f"The run stops before its weights change. {told}")
         latents = step.next_latents
-        if step.index in window:
-            kept.append(step)
+        for row, numbers in enumerate(wanted):
+            if step.index in numbers:
+                kept[row].append(_kept(step, row))
     latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
     began = time.perf_counter()
     frames = [frame for rows in latents.split(DECODED_TOGETHER) for frame in family.decode(rows)] if decode else []
     clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=False)]
     decode_s = time.perf_counter() - began
-    return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=kept, decode_s=decode_s)
+    chosen = [_concat_steps(steps) for steps in zip(*kept, strict=True)]
+    return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=chosen, decode_s=decode_s)
 
 
-def _concat_steps(steps: Sequence[DenoiseStep]) -> DenoiseStep:
-    """The same step of several batches, as one."""
-    first = steps[0]
+def _step_at(
+    index: int, wanted: Sequence[Sequence[int]], random_step: StepFunction | None, prediction: Prediction
+) -> StepFunction | None:
+    """Return the step function of a batch at step `index`: random for the clips that want this step."""
+    rows = [row for row, numbers in enumerate(wanted) if index in numbers]
+    if random_step is None or not rows:
+        return None
+    return random_step if len(rows) == len(wanted) else for_rows(random_step, ODE_STEPS[prediction], rows)
+
+
+def _kept(step: DenoiseStep, row: int) -> KeptStep:
+    """The step of one clip of a batch."""
+    one = slice(row, row + 1)
+    return KeptStep(
+        index=(step.index,),
+        sigma=(step.sigma,),
+        sigma_next=(step.sigma_next,),
+        noise_std=(step.noise_std,),
+        latents=step.latents[one],
+        next_latents=step.next_latents[one],
+        log_prob=None if step.log_prob is None else step.log_prob[one],
+        mean=None if step.mean is None else step.mean[one],
+    )
+
+
+def _concat_steps(steps: Sequence[KeptStep]) -> KeptStep:
+    """A step of several clips or batches, as one."""
     log_probs = [step.log_prob for step in steps if step.log_prob is not None]
-    return DenoiseStep(
-        index=first.index,
-        sigma=first.sigma,
-        sigma_next=first.sigma_next,
+    means = [step.mean for step in steps if step.mean is not None]
+    return KeptStep(
+        index=tuple(number for step in steps for number in step.index),
+        sigma=tuple(level for step in steps for level in step.sigma),
+        sigma_next=tuple(level for step in steps for level in step.sigma_next),
+        noise_std=tuple(std for step in steps for std in step.noise_std),
         latents=torch.cat([step.latents for step in steps]),
         next_latents=torch.cat([step.next_latents for step in steps]),
         log_prob=torch.cat(log_probs) if log_probs else None,
-        noise_std=first.noise_std,
+        mean=torch.cat(means) if means else None,
     )

@@ -21,12 +21,11 @@ from engine.algorithms import distill
 from engine.errors import ConfigError
 from engine.model_spec import Conditioning, ModelFamily
 from engine.request import GenerationRequest
-from engine.sampling.sampler import DenoiseStep
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import rank, world_size
-from engine.training.rollout.rollouts import Rollouts, generate_rollouts
+from engine.training.rollout.rollouts import KeptStep, Rollouts, generate_rollouts
 from engine.training.trainer_settings import VideoDistillConfig
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.online import EpochRepeatSampler
@@ -117,7 +116,7 @@ class VideoDistillTrainer(DiffusionTrainer):
                 self.family,
                 requests,
                 self.prompts,
-                window=range(len(levels) - 1),
+                kept=[range(len(levels) - 1)] * len(requests),
                 batch=self.args.rollout_batch,
                 sigmas=levels,
                 decode=False,
@@ -139,38 +138,38 @@ class VideoDistillTrainer(DiffusionTrainer):
         steps, size = inputs.rollouts.steps, self.per_segment
         conditioning = self.prompts.of([inputs.rollouts.requests[row] for row in inputs.index])
         cut = [steps[start : start + size] for start in range(0, len(steps), size)]
-        segments = [segment for segment in cut if segment[0].sigma > segment[-1].sigma_next]
+        segments = [segment for segment in cut if segment[0].sigma[0] > segment[-1].sigma_next[0]]
         for number, segment in enumerate(segments):
             yield self._segment_loss(segment, number, inputs, conditioning) / len(segments)
 
     def _segment_loss(
-        self, segment: Sequence[DenoiseStep], number: int, lesson: TeacherBatch, conditioning: Conditioning
+        self, segment: Sequence[KeptStep], number: int, lesson: TeacherBatch, conditioning: Conditioning
     ) -> Tensor:
-        end = segment[-1].sigma_next
+        end = segment[-1].sigma_next[0]  # all clips have the same steps
         first, arrival = self._target(segment, lesson.index, number, conditioning)
         latents = first.latents[lesson.index]
-        prediction = self._predict(latents, first.sigma, conditioning)
-        target = distill.target_prediction(self.kind, arrival, latents, first.sigma, end)
+        prediction = self._predict(latents, first.sigma[0], conditioning)
+        target = distill.target_prediction(self.kind, arrival, latents, first.sigma[0], end)
         predicted, wanted = conditioning.free(prediction), conditioning.free(target)
         loss = distill.consistency_loss(predicted, wanted, self.args.huber).mean()
         self.log_metric(**{f"segment/{number}": loss})
         return loss
 
     def _target(
-        self, segment: Sequence[DenoiseStep], index: list[int], number: int, conditioning: Conditioning
-    ) -> tuple[DenoiseStep, Tensor]:
+        self, segment: Sequence[KeptStep], index: list[int], number: int, conditioning: Conditioning
+    ) -> tuple[KeptStep, Tensor]:
         """Return the step to start from, and the target latents at the segment's end."""
         if self.args.target == "trajectory":
             return segment[0], segment[-1].next_latents[index]
         batch = self.micro_step * world_size() + rank()
         seed = seed_for(self.args.seed, step=self.state.global_step, prompt=number, sample=batch)
         start = segment[int(torch.randint(len(segment), (), generator=generator_for(seed)))]
-        beyond, end = start.next_latents[index], segment[-1].sigma_next
+        beyond, end = start.next_latents[index], segment[-1].sigma_next[0]
         if start is segment[-1]:
             return start, beyond
         with torch.no_grad():
-            onward = self._predict(beyond, start.sigma_next, conditioning)
-        return start, distill.jump(self.kind, onward, beyond, start.sigma_next, end)
+            onward = self._predict(beyond, start.sigma_next[0], conditioning)
+        return start, distill.jump(self.kind, onward, beyond, start.sigma_next[0], end)
 
     def _predict(self, latents: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
         return self.family.predict(latents, torch.full((len(latents),), sigma).to(latents), conditioning)

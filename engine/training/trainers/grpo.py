@@ -1,7 +1,9 @@
-"""`VideoGRPOTrainer`: Flow-GRPO, DanceGRPO and MixGRPO on clips (loss: `engine.algorithms.grpo`)."""
+"""`VideoGRPOTrainer`: GRPO on clips, in the forms that `engine.algorithms.grpo` names."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,12 +12,28 @@ from torch import Tensor
 from engine.algorithms import grpo
 from engine.errors import ConfigError
 from engine.model_spec import ModelFamily
-from engine.sampling.sampler import DenoiseStep, guided_prediction, take_step
-from engine.sampling.steps import StepFunction, ddim_step, sde_step
+from engine.request import GenerationRequest
+from engine.sampling.sampler import guided_prediction, take_step
+from engine.sampling.steps import StepFunction, ddim_step, prediction_gain, sde_step
+from engine.seeds import generator_for, seed_for
 from engine.training.rollout.reward_calls import RewardFunc
+from engine.training.rollout.rollouts import KeptStep
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
 from engine.training.weights import simulated_first_update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A kept step of a batch, taken again with the current weights: `mean`, and per clip `[B]` the rest.
+
+    `log_ratio` is relative to the rollout, as the loss uses it; `divergence` is the KL from the rollout's step.
+    """
+
+    mean: Tensor
+    std: Tensor
+    log_ratio: Tensor
+    divergence: Tensor
 
 
 class VideoGRPOTrainer(OnlineTrainer):
@@ -37,25 +55,49 @@ class VideoGRPOTrainer(OnlineTrainer):
         super().__init__(model, reward_funcs, args or VideoGRPOConfig(), train_dataset, **others)
         flow = self.family.spec.prediction == "flow"
         if flow == (self.args.sde_form == "ddim"):
-            fitting = "flow_grpo, dance or cps" if flow else "ddim"
+            fitting = "flow_grpo, dance, wan or cps" if flow else "ddim"
             raise ConfigError(
                 f"sde_form '{self.args.sde_form}' is not for {self.family.spec.title}, whose network predicts "
                 f"{self.family.spec.prediction}: use {fitting}."
             )
-        self.window()
+        self.random_steps([self.template])
+        levels_apart = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
+        if levels_apart and self.args.step_choice == "per_prompt":
+            raise ConfigError(
+                "step_choice = 'per_prompt' gives the processes different noise levels, but this sharded model's "
+                "experts need the same one in all of them: use 'random'."
+            )
 
     def random_step(self) -> StepFunction:
         if self.args.sde_form == "ddim":
             return partial(ddim_step, eta=self.args.random_level, prediction_type=self.family.spec.prediction)
         return partial(sde_step, form=self.args.sde_form, noise_level=self.args.random_level)
 
-    def window(self) -> range:
-        num_steps = self.template.num_steps
-        size = self.args.window or num_steps - 1
+    @property
+    def candidates(self) -> int:
+        """Number of steps, from the noisiest, that may be random; the last step never is."""
+        return min(self.template.num_steps - 1, max(1, int(self.args.step_share * self.template.num_steps)))
+
+    def random_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+        args, candidates = self.args, self.candidates
+        size = args.window or candidates
         try:
-            return grpo.window_steps(num_steps, size, self.iteration, every=self.args.window_every)
+            if args.step_choice == "window":
+                window = grpo.window_steps(candidates + 1, size, self.iteration, every=args.window_every)
+                return [tuple(window)] * len(requests)
+            keys = [request.prompt if args.step_choice == "per_prompt" else "" for request in requests]
+            drawn = {key: grpo.random_steps(candidates, size, self._step_generator(key)) for key in keys}
         except ValueError as error:
-            raise ConfigError(f"The window of random steps is wrong: {error}.") from error
+            raise ConfigError(f"The choice of random steps is wrong: {error}.") from error
+        return [drawn[key] for key in keys]
+
+    def _step_generator(self, key: str) -> torch.Generator:
+        return generator_for(seed_for(self.args.seed, step=self.iteration, prompt=f"steps of {key}"))
+
+    @cached_property
+    def _candidate_gains(self) -> Tensor:
+        levels = self.noise_levels()[: self.candidates + 1]
+        return torch.tensor([prediction_gain(self.random_step(), *pair) for pair in pairwise(levels)])
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         """Yield one part for each random step; their sum is the mean over steps and clips."""
@@ -63,50 +105,79 @@ class VideoGRPOTrainer(OnlineTrainer):
         for step in steps:
             yield self._step_loss(step, inputs) / len(steps)
 
-    def _step_loss(self, step: DenoiseStep, batch: RolloutBatch) -> Tensor:
-        assert step.log_prob is not None, "a kept step is random"
-        latents, taken = step.latents[batch.index], step.next_latents[batch.index]
-        replayed = self._replay(step, batch, latents, taken)
-        assert replayed.log_prob is not None
-        found = grpo.policy_loss(
-            replayed.log_prob,
-            step.log_prob[batch.index],
-            batch.advantages.to(latents.device),
-            clip_low=self.args.epsilon,
-            clip_high=self.args.epsilon_high,
-        )
-        loss = found.loss
+    def _step_loss(self, step: KeptStep, batch: RolloutBatch) -> Tensor:
+        replay = self._replay(step, batch)
+        found = self._policy_loss(replay, batch.advantages.to(replay.mean.device))
+        loss = found.loss * self._weights(step, batch.index).to(found.loss)
         self.log_metric(**{"ratio/spread": found.log_ratio.abs().max(), "clip_ratio": found.clipped})
         if self.args.beta > 0:
             with self.reference.applied():
-                ref_mean = self._replay(step, batch, latents, taken).mean
-            kl = grpo.step_kl(replayed.mean, ref_mean, step.noise_std)
+                reference = self._replay(step, batch)
+            kl = grpo.step_kl(replay.mean, reference.mean, replay.std)
             self.log_metric(kl=kl)
             loss = loss + self.args.beta * kl
         return loss.mean()
 
-    def _replay(self, step: DenoiseStep, batch: RolloutBatch, latents: Tensor, taken: Tensor) -> Any:
+    def _policy_loss(self, replay: Replay, advantages: Tensor) -> grpo.PolicyLoss:
+        args = self.args
+        if args.ratio == "kl_mask":
+            return grpo.masked_policy_loss(replay.log_ratio, advantages, replay.divergence, limit=args.epsilon)
+        return grpo.policy_loss(replay.log_ratio, advantages, clip_low=args.epsilon, clip_high=args.epsilon_high)
+
+    def _weights(self, step: KeptStep, rows: Sequence[int]) -> Tensor:
+        """Return the weights `[B]` of a step of these clips in the loss."""
+        levels = [(step.sigma[row], step.sigma_next[row]) for row in rows]
+        if self.args.step_weight == "gradient":
+            gains = [prediction_gain(self.random_step(), *pair) for pair in levels]
+            return grpo.gradient_weights(torch.tensor(gains), self._candidate_gains)
+        if self.args.ratio == "guard":
+            return torch.tensor([1 / (sigma - sigma_next) for sigma, sigma_next in levels])
+        return torch.ones(len(rows))
+
+    def _replay(self, step: KeptStep, batch: RolloutBatch) -> Replay:
         """Repeat a rollout's step with the current weights and the rollout's guidance."""
-        conditioning = self.prompts.of(batch.requests)
+        rows, conditioning = batch.index, self.prompts.of(batch.requests)
+        latents, taken = step.latents[rows], step.next_latents[rows]
         prediction = guided_prediction(
             self.family,
             latents,
-            step.sigma,
+            torch.tensor([step.sigma[row] for row in rows]),
             conditioning,
             self.prompts.negatives_of(batch.requests),
             self.template.guidance,
         )
-        levels = (step.sigma, step.sigma_next)
-        return take_step(self.random_step(), prediction, latents, *levels, conditioning, next_latents=taken)
+        levels = [(step.sigma[row], step.sigma_next[row]) for row in rows]
+        same = {pair: [place for place, other in enumerate(levels) if other == pair] for pair in dict.fromkeys(levels)}
+        parts = [
+            take_step(
+                self.random_step(),
+                prediction[places],
+                latents[places],
+                *pair,
+                conditioning,
+                next_latents=taken[places],
+            )
+            for pair, places in same.items()
+        ]
+        assert step.log_prob is not None and step.mean is not None, "a kept step is random"
+        order = torch.tensor([place for places in same.values() for place in places]).argsort()
+        log_prob = torch.cat([part.log_prob for part in parts if part.log_prob is not None])[order]
+        mean = torch.cat([part.mean for part in parts])[order]
+        std = torch.tensor([step.noise_std[row] for row in rows]).to(mean)
+        log_ratio, divergence = log_prob - step.log_prob[rows], grpo.step_kl(mean, step.mean[rows], std)
+        if self.args.ratio == "guard":
+            log_ratio = grpo.guarded_log_ratio(log_ratio, divergence, std)
+        return Replay(mean=mean, std=std, log_ratio=log_ratio, divergence=divergence)
 
     def replay_error(self, batch: RolloutBatch) -> float:
         """Return the largest |log ratio| between rollout and replay; before any update it should be 0."""
-        return float(self._log_ratios(batch).abs().max())
+        return float(self._changes(batch).abs().max())
 
-    def first_log_ratios(self, batches: Sequence[RolloutBatch]) -> Tensor:
-        """Return the first batch's log ratios `[steps x B]` after a simulated update on `batches`.
+    def first_changes(self, batches: Sequence[RolloutBatch]) -> Tensor:
+        """Return the first batch's changes `[steps x B]` after a simulated update on `batches`.
 
-        The clip range should match them. The weights are restored afterwards.
+        They are what `epsilon` limits: divergences for `ratio` "kl_mask", otherwise log ratios. The weights are
+        restored afterwards.
         """
         for batch in batches:
             for part in self.losses(batch):
@@ -114,14 +185,19 @@ class VideoGRPOTrainer(OnlineTrainer):
         args: Any = self.args
         clipping = {"max_norm": args.max_grad_norm or 0.0, "epsilon": args.adam_epsilon}
         with simulated_first_update(self.family.network, args.learning_rate, **clipping):
-            return self._log_ratios(batches[0])
+            return self._changes(batches[0])
 
     @torch.no_grad()
-    def _log_ratios(self, batch: RolloutBatch) -> Tensor:
-        """Return log ratios of the current policy to the rollout's, `[steps x B]`."""
-        log_ratios = []
-        for step in batch.rollouts.steps:
-            replayed = self._replay(step, batch, step.latents[batch.index], step.next_latents[batch.index])
-            assert step.log_prob is not None, "a kept step is random"
-            log_ratios.append(replayed.log_prob - step.log_prob[batch.index])
-        return torch.cat(log_ratios)
+    def _changes(self, batch: RolloutBatch) -> Tensor:
+        replays = [self._replay(step, batch) for step in batch.rollouts.steps]
+        masked = self.args.ratio == "kl_mask"
+        return torch.cat([replay.divergence if masked else replay.log_ratio for replay in replays])
+
+    def reached_steps(self) -> list[int]:
+        """Return the numbers of the steps that may be random in this run, in order."""
+        args, candidates = self.args, self.candidates
+        if args.step_choice != "window" or args.max_steps <= 0:
+            return list(range(candidates))
+        batches = args.max_steps * self._accumulation / self._batches_per_generation
+        moves = int(max(0.0, batches - 1)) // args.window_every
+        return list(range(min(candidates, (args.window or candidates) + moves)))

@@ -20,8 +20,9 @@ from engine.algorithms.advantages import Advantages, advantages
 from engine.errors import ConfigError
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
+from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import StepFunction
-from engine.seeds import seed_for
+from engine.seeds import generator_for, seed_for
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
 from engine.training.rollout.part_scoring import PartScoring
@@ -75,7 +76,7 @@ class EpochRepeatSampler(RepeatSampler):
 
 
 class OnlineTrainer(DiffusionTrainer):
-    """Base of online trainers; a subclass implements `losses` and may override `random_step` and `window`.
+    """Base of online trainers; a subclass implements `losses` and may override `random_step` and `random_steps`.
 
     `train_dataset` holds rows with a `prompt` (or plain texts); other columns are passed to the reward functions.
     """
@@ -172,12 +173,18 @@ class OnlineTrainer(DiffusionTrainer):
     # ---------------------------------------------------------------------------------------------------- one rollout
 
     def random_step(self) -> StepFunction | None:
-        """Return the step function inside the window; None: the same as outside."""
+        """Return the step function of the random steps; None: the same as of the others."""
         return None
 
-    def window(self) -> range:
-        """Return the steps that are random and kept in this iteration."""
-        return range(0)
+    def random_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+        """Return the numbers of the steps of each request that are random and kept, as many for each."""
+        return [()] * len(requests)
+
+    def noise_levels(self) -> list[float]:
+        """Return the noise levels of the rollouts' schedule, one more than there are steps."""
+        tokens = self.family.init_latents(self.template, [generator_for(0)]).shape[2:].numel()
+        levels: list[float] = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens).tolist()
+        return levels
 
     @property
     def iteration(self) -> int:
@@ -230,7 +237,7 @@ class OnlineTrainer(DiffusionTrainer):
             requests,
             self.prompts,
             random_step=self.random_step(),
-            window=self.window(),
+            kept=self.random_steps(requests),
             batch=self.args.rollout_batch,
             decoded=decoded,
         )

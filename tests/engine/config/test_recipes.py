@@ -70,10 +70,22 @@ def test_dpo_on_a_flow_model_has_a_beta_for_velocities(key: str) -> None:
     assert 100 <= args.beta_eff(family.prediction) <= 2000
 
 
-@pytest.mark.parametrize("key", ["mi300x_conservative", "mi300x_aggressive", "starter_192gb"])
+FOR_192_GB = ("mi300x_conservative", "mi300x_aggressive", "starter_192gb")
+FOR_80_GB = ("wan21_flash_grpo", "wan22_5b_nft", "wan22_5b_awm")
+
+
+@pytest.mark.parametrize("key", [*FOR_192_GB, *FOR_80_GB])
 def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
     found = forecast(load_train_preset(key), MI300X_GIB)
     assert found is not None and found.verdict == "fits"
+
+
+@pytest.mark.parametrize("key", FOR_80_GB)
+def test_the_published_recipes_are_foretold_to_fit_on_80_gb_as_their_notes_say(key: str) -> None:
+    preset = load_train_preset(key)
+    found = forecast(preset, 80.0)
+    assert found is not None and found.verdict == "fits"
+    assert f"foretells {found.memory.low:.0f} to {found.memory.high:.0f} GiB" in preset.notes
 
 
 @pytest.mark.parametrize("given", ["pairs", "campaign"])

@@ -133,10 +133,10 @@ def test_the_kept_frame_is_in_no_log_probability(tiny: SimpleNamespace, workspac
     first = trainer.prompts.of(rollouts.requests).first_frame
     for step in rollouts.steps:
         assert torch.equal(step.latents[:, :, 0], first) and torch.equal(step.next_latents[:, :, 0], first)
-        replayed = trainer._replay(step, batch, step.latents[batch.index], step.next_latents[batch.index])
+        replayed, std = trainer._replay(step, batch), step.noise_std[0]
         free = step.next_latents[batch.index][:, :, 1:]
-        z = (free - replayed.mean) / step.noise_std
-        wanted = (-0.5 * z.square() - np.log(step.noise_std) - 0.5 * np.log(2 * np.pi)).flatten(1).mean(1)
+        z = (free - replayed.mean) / std
+        wanted = (-0.5 * z.square() - np.log(std) - 0.5 * np.log(2 * np.pi)).flatten(1).mean(1)
         assert torch.allclose(step.log_prob[batch.index], wanted, atol=1e-4)
     assert torch.equal(rollouts.latents[:, :, 0], first)
 

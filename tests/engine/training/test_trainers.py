@@ -339,7 +339,7 @@ LOOKED_AT = {
     "nft": {"frames", "checkpoints", "rewards", "latents", "groups", "motion", "fps", "tiling"},
 }
 LOOKED_AT["awm"] = LOOKED_AT["nft"]
-LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "replay", "clip range"}
+LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "surplus", "replay", "clip range"}
 
 
 def verdicts(trainer: Any) -> dict[str, Any]:

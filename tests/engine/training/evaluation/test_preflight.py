@@ -144,7 +144,7 @@ def test_the_clip_range_is_held_against_what_one_update_moves(open_tiny: Open, t
     """What is foretold is what the ratios are after the first update, so that a range about that wide is right."""
     trainer, told = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=1e-12)
     assert told.level == "warning" and "cuts 100% of them" in told.sentence
-    moved = trainer.first_log_ratios(trainer.first_generation_batch())
+    moved = trainer.first_changes(trainer.first_generation_batch())
     typical = float(moved.abs().median())
     assert f"moves log ratios by {typical:.1e}" in told.sentence
     assert f"set epsilon to about {2 * typical:.0e}" in told.sentence
@@ -164,7 +164,7 @@ def test_the_update_that_is_tried_is_the_one_that_is_made(open_tiny: Open, tmp_p
     """Adam's first step goes against the gradient's sign, so the trial's ratios are those of the second iteration."""
     trainer, _ = clip_range(open_tiny(), tmp_path, learning_rate=1e-3, epsilon=1.0, warmup_steps=0, weight_decay=0.0)
     trainer.train_dataset = trainer.train_dataset[:1]
-    tried = trainer.first_log_ratios(trainer.first_generation_batch())
+    tried = trainer.first_changes(trainer.first_generation_batch())
     noted: list[float] = []
     note = trainer.log_metric
     trainer.log_metric = lambda **values: (
