@@ -2,9 +2,10 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.config.alarm_settings import AlarmSettings
+from engine.config.algorithms import ALGORITHMS
 from engine.request import KEYFRAME_GUIDANCE
 
 REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
@@ -169,7 +170,7 @@ class TrainPreset(BaseModel):
     """The file's name without `.toml`; runs are named after it."""
     title: str = Field(min_length=1)
     """Title on the page."""
-    algorithm: Literal["dpo", "grpo", "nft", "awm", "distill"]
+    algorithm: str = Field(json_schema_extra={"enum": list(ALGORITHMS)})
     """Training algorithm; it determines the available `settings`."""
     model: str = "mini"
     """A key of `presets/models`."""
@@ -198,19 +199,24 @@ class TrainPreset(BaseModel):
     notes: str = ""
     """Measurements with these numbers, with hardware and date; or "not measured"."""
 
+    @field_validator("algorithm")
+    @classmethod
+    def _known(cls, algorithm: str) -> str:
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"the algorithms are {', '.join(ALGORITHMS)}")
+        return algorithm
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        data = ALGORITHMS[self.algorithm].data
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
-        if self.algorithm != "dpo" and (self.pairs or self.campaign):
+        if data != "pairs" and (self.pairs or self.campaign):
             key = "pairs" if self.pairs else "campaign"
             raise ValueError(f"{self.algorithm} does not train on pairs: leave {key} out, or choose algorithm dpo")
         pairs = "campaign" if self.campaign else "pairs"
-        online = ("mix", "prompts")
-        required = {"dpo": (pairs,), "grpo": online, "nft": online, "awm": online, "distill": ("prompts",)}[
-            self.algorithm
-        ]
-        missing = [name for name in required if not getattr(self, name)]
+        required = {"pairs": (pairs,), "rewards": ("mix", "prompts"), "prompts": ("prompts",)}
+        missing = [name for name in required[data] if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")
         return self

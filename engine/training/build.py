@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
@@ -24,21 +25,12 @@ from rewards.import_object import import_object
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
 """Accepted types of a value, by the field's declared type."""
-ALGORITHMS = {
-    "dpo": ("engine.training.trainers.dpo:VideoDPOTrainer", "engine.training.trainer_settings:VideoDPOConfig"),
-    "grpo": ("engine.training.trainers.grpo:VideoGRPOTrainer", "engine.training.trainer_settings:VideoGRPOConfig"),
-    "nft": ("engine.training.trainers.nft:VideoNFTTrainer", "engine.training.trainer_settings:VideoNFTConfig"),
-    "awm": ("engine.training.trainers.awm:VideoAWMTrainer", "engine.training.trainer_settings:VideoAWMConfig"),
-    "distill": (
-        "engine.training.trainers.distill:VideoDistillTrainer",
-        "engine.training.trainer_settings:VideoDistillConfig",
-    ),
-}
 
 
 def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrainer:
     """Build the preset's trainer and load its model; raise ConfigError for unknown or unusable settings."""
-    trainer_class, config_class = (import_object(path) for path in ALGORITHMS[preset.algorithm])
+    algorithm = ALGORITHMS[preset.algorithm]
+    trainer_class, config_class = import_object(algorithm.trainer), import_object(algorithm.settings)
     check_settings(preset.algorithm, preset.settings)
     args = build_config(config_class, {"run_name": run.id, **preset.settings}, run.checkpoints)
     name_run(run)

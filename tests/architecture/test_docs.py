@@ -93,9 +93,9 @@ def variables(root: Path) -> list[str]:
 
 def offered(kind: str, root: Path) -> list[str]:
     """The keys of what users can choose or contributors can add."""
+    from engine.config.algorithms import ALGORITHMS
     from engine.config.presets import preset_keys
     from engine.families.registry import FAMILIES
-    from engine.training.build import ALGORITHMS
     from rewards import REWARDS
 
     if kind == "rewards":

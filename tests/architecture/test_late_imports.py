@@ -12,8 +12,7 @@ LATE: dict[tuple[str, str], str] = {
     ("engine/cli/bench.py", "engine.benchmark.suite"): LOADS_TORCH,
     ("engine/cli/learning.py", "engine.training.data.reward_pairs"): LOADS_TORCH,
     ("engine/cli/train.py", "engine.training.main"): LOADS_TORCH,
-    ("engine/jobs/handlers/curriculum.py", "engine.training.build"): "loads torch; the page imports the module",
-    ("engine/jobs/handlers/evaluate.py", "engine.training.evaluation.evaluate"): "loads torch; see curriculum.py",
+    ("engine/jobs/handlers/evaluate.py", "engine.training.evaluation.evaluate"): "loads torch; see generate.py",
     ("engine/jobs/handlers/generate.py", "engine.generation.pipeline"): "loads torch; the page imports the module",
     ("engine/jobs/handlers/maintenance.py", "engine.training.evaluation.sample_sets"): (
         "loads torch, which downloads and inspections do without"

@@ -34,7 +34,8 @@ def test_what_is_measured_on_is_not_trained_on(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["full", "short"])
 def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> None:
-    from engine.training.build import ALGORITHMS, build_config
+    from engine.config.algorithms import ALGORITHMS
+    from engine.training.build import build_config
     from examples.tour.steps import STEPS, with_settings
     from rewards.import_object import import_object
 
@@ -43,7 +44,7 @@ def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> 
     presets = [load_train_preset(one.recipe, one.changes) for one in (size.grpo, size.student)]
     presets += [recipe_of(stage) for stage in with_settings(load_curriculum(size.curriculum.preset), size.curriculum)]
     for preset in presets:
-        built = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, tmp_path)
+        built = build_config(import_object(ALGORITHMS[preset.algorithm].settings), preset.settings, tmp_path)
         assert built.max_steps > 0
 
 

@@ -13,11 +13,12 @@ from typing import Any
 from honest_rewards import moves_as_asked, shows_colour, shows_prompt
 from proving import Proof, held_out, interval, judged, make, mean, open_mini, requests, rows_of
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.presets import load_train_preset
 from engine.config.prompts import read_prompts
 from engine.mini import world
 from engine.mini.prompts import parse
-from engine.training.build import ALGORITHMS, build_config
+from engine.training.build import build_config
 from rewards.import_object import import_object
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
@@ -36,7 +37,8 @@ def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
     """Train on three rewards, then compare their mean, each of them and the judge on held-out prompts, noise alike."""
     proof, family = Proof(name), open_mini()
     preset = load_train_preset(recipe)
-    trainer_class, config_class = (import_object(path) for path in ALGORITHMS[preset.algorithm])
+    algorithm = ALGORITHMS[preset.algorithm]
+    trainer_class, config_class = import_object(algorithm.trainer), import_object(algorithm.settings)
     wanted = requests([p for p in held_out(64) if moves(p)][: 8 if short else 32], 1 if short else 4, **SHAPE)
     before, _ = make(family, wanted)
     proof.say("before", judge=round(mean(judged(before)), 4), clips=len(before))

@@ -4,16 +4,16 @@ import json
 
 import pytest
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import FILE, FormSetting, settings_of
 from engine.errors import ConfigError
-from engine.training.build import ALGORITHMS
 from rewards.import_object import import_object
 from tools.docs.trainer_settings import described, row_of
 
 
 def test_the_table_of_settings_is_current() -> None:
     kept = json.loads(FILE.read_text(encoding="utf-8"))
-    found = {key: [row_of(one) for one in described(import_object(path))] for key, (_, path) in ALGORITHMS.items()}
+    found = {key: [row_of(row) for row in described(import_object(one.settings))] for key, one in ALGORITHMS.items()}
     assert kept == found, "run `make docs`: the trainers' settings changed"
 
 

@@ -17,10 +17,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.config.alarm_settings import AlarmSettings
+from engine.config.algorithms import ALGORITHMS
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
-from engine.training.build import ALGORITHMS
 from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
 from rewards.external.declaration import ExternalReward, HttpServer, PythonFunction, RawRange, SubScore, TrainedHead
 from rewards.external.vlm.table import VlmJudge
@@ -180,7 +180,7 @@ def default(field: FieldInfo) -> str:
 
 def settings(algorithm: str) -> str:
     """Return the table of an algorithm's settings. Fields of a library are described by that library."""
-    config_class = import_object(ALGORITHMS[algorithm][1])
+    config_class = import_object(ALGORITHMS[algorithm].settings)
     lines = [
         f"### `settings` of the algorithm `{algorithm}`\n",
         "| field | type | default | meaning |",

@@ -13,10 +13,10 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
 from engine.training import trainer_settings, video_arguments
-from engine.training.build import ALGORITHMS
 from rewards.import_object import import_object
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -185,7 +185,8 @@ def row_of(setting: FormSetting) -> dict[str, Any]:
 
 def main() -> None:
     table = {
-        key: [row_of(setting) for setting in described(import_object(path))] for key, (_, path) in ALGORITHMS.items()
+        key: [row_of(setting) for setting in described(import_object(algorithm.settings))]
+        for key, algorithm in ALGORITHMS.items()
     }
     FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

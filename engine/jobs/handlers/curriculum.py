@@ -7,6 +7,7 @@ stopped: in the middle of a run, before an evaluation, or before a decision.
 import os
 from collections.abc import Generator
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, Stage
 from engine.config.presets import load_preset, load_train_preset, overlay
 from engine.config.schema import TrainPreset
@@ -96,10 +97,8 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
 
 def restarts_from_start(stage: Stage) -> bool:
     """Return True when a stage's teacher is its initial model, so that no student becomes its own teacher."""
-    from engine.training.build import ALGORITHMS
-
     algorithm = load_train_preset(stage.recipe, stage.changes).algorithm
-    return bool(import_object(ALGORITHMS[algorithm][1]).learns_from_start)
+    return bool(import_object(ALGORITHMS[algorithm].settings).learns_from_start)
 
 
 def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:

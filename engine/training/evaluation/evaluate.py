@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.presets import load_preset
 from engine.config.prompts import PromptRow, spread
 from engine.config.schema import TrainPreset
@@ -27,7 +28,7 @@ from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run
 from engine.seeds import seed_for
 from engine.storage.images import load_picture
-from engine.training.build import ALGORITHMS, build_config
+from engine.training.build import build_config
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.intervals import Values, change_interval, mean_interval, ratio_interval
 from engine.training.rollout.rollouts import generate_rollouts
@@ -166,7 +167,7 @@ def plan_sides(run: Run, requests_of: Callable[[GenerationRequest], Sequence[Gen
     """
     preset = run.preset()
     weights, step = run.adapter_weights()
-    args = build_config(import_object(ALGORITHMS[preset.algorithm][1]), preset.settings, run.checkpoints)
+    args = build_config(import_object(ALGORITHMS[preset.algorithm].settings), preset.settings, run.checkpoints)
     model = load_preset("models", preset.model)
     requests = tuple(requests_of(GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})))
     for request in {subject_of(request): request for request in requests}.values():

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import settings_of
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys
 from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
-from engine.estimation.run_estimate import forecast
+from engine.estimation.run_estimate import FLOP_COUNTS, forecast
 from engine.families.registry import family_spec
-from engine.training.build import ALGORITHMS, build_config
+from engine.training.build import build_config
 from engine.training.evaluation.preflight import longest, speed
 from rewards.import_object import import_object
 
@@ -66,7 +67,7 @@ def test_dpo_on_a_flow_model_has_a_beta_for_velocities(key: str) -> None:
     preset = load_train_preset(key)
     family = family_spec(load_preset("models", preset.model).family)
     assert family.prediction == "flow"
-    args = build_config(import_object(ALGORITHMS["dpo"][1]), preset.settings, Path("unused"))
+    args = build_config(import_object(ALGORITHMS["dpo"].settings), preset.settings, Path("unused"))
     assert 100 <= args.beta_eff(family.prediction) <= 2000
 
 
@@ -86,6 +87,15 @@ def test_the_published_recipes_are_foretold_to_fit_on_80_gb_as_their_notes_say(k
     found = forecast(preset, 80.0)
     assert found is not None and found.verdict == "fits"
     assert f"foretells {found.memory.low:.0f} to {found.memory.high:.0f} GiB" in preset.notes
+
+
+def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="algorithm = 'gropo' is invalid: .*the algorithms are dpo, grpo, "):
+        load_train_preset("mini_nft", {"algorithm": "gropo"})
+
+
+def test_every_algorithm_has_an_estimate() -> None:
+    assert FLOP_COUNTS.keys() == ALGORITHMS.keys()
 
 
 @pytest.mark.parametrize("given", ["pairs", "campaign"])

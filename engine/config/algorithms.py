@@ -1,0 +1,35 @@
+"""Training algorithms: for each its trainer, the class of its settings, and what it learns from. Imports no torch.
+
+To add an algorithm, add a line here, its loss (`engine/algorithms`), its settings, its trainer, and its network passes
+per update (`engine.estimation.run_estimate`). Form, documentation and command line read its settings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Data = Literal["pairs", "rewards", "prompts"]
+SETTINGS = "engine.training.trainer_settings:"
+TRAINERS = "engine.training.trainers."
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """`trainer` and `settings` are "module:NAME" of the classes.
+
+    `data`: "pairs" of clips from a file or a campaign, "rewards" of the policy's own clips, or a teacher's clips of
+    "prompts".
+    """
+
+    trainer: str
+    settings: str
+    data: Data
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "dpo": Algorithm(f"{TRAINERS}dpo:VideoDPOTrainer", f"{SETTINGS}VideoDPOConfig", "pairs"),
+    "grpo": Algorithm(f"{TRAINERS}grpo:VideoGRPOTrainer", f"{SETTINGS}VideoGRPOConfig", "rewards"),
+    "nft": Algorithm(f"{TRAINERS}nft:VideoNFTTrainer", f"{SETTINGS}VideoNFTConfig", "rewards"),
+    "awm": Algorithm(f"{TRAINERS}awm:VideoAWMTrainer", f"{SETTINGS}VideoAWMConfig", "rewards"),
+    "distill": Algorithm(f"{TRAINERS}distill:VideoDistillTrainer", f"{SETTINGS}VideoDistillConfig", "prompts"),
+}
