@@ -70,7 +70,7 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
         "--actors",
         type=int,
         metavar="N",
-        help="number of actors that make and score the clips of GRPO and NFT (Ray only)",
+        help="number of actors that make and score the clips of GRPO, NFT and AWM (Ray only)",
     )
 
 
