@@ -16,6 +16,7 @@ from engine.cli.options.devices import add_resource_options, require_local, reso
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result
 from engine.config.presets import load_train_preset
+from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, TrainingError
 from engine.execution.process_runner import torchrun_command
 from engine.execution.resources import Resources
@@ -45,7 +46,7 @@ def build_train(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a key of the preset (`mix=motion`) or of its settings (`settings.max_steps=100`)",
+        help="change a key of the preset (`mix=motion`) or a setting of its training (`max_steps=100`)",
     )
     add_start(parser)
     add_queue(parser)
@@ -181,9 +182,10 @@ def queue_run(run: Run, options: argparse.Namespace) -> None:
 
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:
-    """Parse `settings.max_steps=3` to `{"settings": {"max_steps": 3}}`.
+    """Parse `settings.max_steps=3`, or `max_steps=3` in short, to `{"settings": {"max_steps": 3}}`.
 
-    A value that is not JSON is a string. Raises ConfigError for a text without "=" or without a key.
+    A key that is none of a preset's is a setting. A value that is not JSON is a string. Raises ConfigError for a text
+    without "=" or without a key.
     """
     changes: dict[str, Any] = {}
     for pair in pairs:
@@ -192,6 +194,8 @@ def read_changes(pairs: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--set takes KEY=VALUE, but got '{pair}'.")
         table = changes
         *parents, key = name.split(".")
+        if not parents and key not in TrainPreset.model_fields:
+            parents = ["settings"]
         for parent in parents:
             table = table.setdefault(parent, {})
         table[key] = _json_or_text(text)

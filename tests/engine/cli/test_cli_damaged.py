@@ -79,6 +79,7 @@ def test_models_ls_names_a_damaged_preset(
         ("settings.learning_rate=fast", "learning_rate must be a number, but got 'fast'."),
         ("settings.learning_rate=NaN", "learning_rate = nan is invalid"),
         ("settings.num_frames=-1", "num_frames = -1 is invalid"),
+        ("num_frames=-1", "num_frames = -1 is invalid"),
         ("alarms.drift=Infinity", "finite"),
     ],
 )
