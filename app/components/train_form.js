@@ -4,7 +4,7 @@
 import { copy } from "../scripts/clipboard.js";
 import { make } from "../scripts/dom.js";
 import { readJson, storage } from "../scripts/storage.js";
-import { findSettings, settingGroups, settingRow } from "./train_settings.js";
+import { fillSelect, findSettings, settingGroups, settingRow } from "./train_settings.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -34,8 +34,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   const options = (name, list, value) => {
     const known =
       list.some(({ key }) => key === value) || value === "" ? list : [...list, { key: value, title: value }];
-    named(name).replaceChildren(...known.map(({ key, title }) => make("option", { value: key, textContent: title })));
-    named(name).value = value;
+    fillSelect(named(name), known, value);
   };
 
   // Gradio may answer with nothing where the server did not.
@@ -203,10 +202,10 @@ export default function mount({ element, trigger, props, server, watch }) {
     asking = setTimeout(async () => {
       const found = await reach("outlook", choices());
       if (mine !== asked || !element.isConnected) return;
-      say(found.problem ?? "");
-      ready = !found.problem;
+      say(found.problem ?? found.blocked ?? "");
+      ready = !found.problem && !found.blocked;
       paintHands();
-      if (ready) showOutlook(found);
+      if (!found.problem) showOutlook(found);
       if (found.away) ask(RETRY_MS);
     }, after);
   }
@@ -262,12 +261,14 @@ export default function mount({ element, trigger, props, server, watch }) {
     ask(0);
   }
 
-  // Campaigns and adapters that came while the form was out of sight; what is chosen and typed stays.
+  // Models, campaigns and adapters that came while the form was out of sight; what is chosen and typed stays.
   async function offer() {
     const shown = form?.offered,
       found = shown && (await server.offered().catch(() => null));
     if (!found?.adapters || shown !== form.offered) return;
     Object.assign(shown, found);
+    options("model", shown.models, named("model").value);
+    ask(0);
     showCampaigns(named("campaign").value);
     showAdapters(named("adapter").value);
   }

@@ -1,4 +1,4 @@
-// The rows of a recipe's settings.
+// The rows of a recipe's settings, and its lists.
 import { make, stamp } from "../scripts/dom.js";
 
 const unset = (setting, words) => (setting.group === "clip" ? words.empty : words.none);
@@ -60,4 +60,14 @@ export function findSettings(element, word) {
     for (const row of rows) row.hidden = !(row.dataset.name + row.title).toLowerCase().includes(word);
     group.hidden = rows.every((row) => row.hidden);
   }
+}
+
+// Fill a list with {key, title, group}; those of one group are under its title.
+export function fillSelect(select, choices, value) {
+  const entry = ({ key, title }) => make("option", { value: key, textContent: title });
+  const filled = [...Map.groupBy(choices, ({ group }) => group)].flatMap(([label, members]) =>
+    label ? [make("optgroup", { label }, ...members.map(entry))] : members.map(entry),
+  );
+  select.replaceChildren(...filled);
+  select.value = value;
 }

@@ -18,7 +18,7 @@ from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mod
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
 from app.text import general, modes
 from app.text import models as text_models
-from engine.config.model_availability import why_unavailable
+from engine.config.model_availability import model_state, why_unavailable
 from engine.config.presets import load_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
@@ -95,11 +95,26 @@ def preset_choices(kind: str) -> Choices:
     return choices
 
 
+def model_groups() -> dict[str, Choices]:
+    """Return the models by title, in the groups of `general.MODEL_GROUPS`: those that can be used, and the others.
+
+    The titles of the others say why they cannot be used yet.
+    """
+    usable, others = (group for group in general.MODEL_GROUPS)
+    groups: dict[str, Choices] = {usable: [], others: []}
+    for title, key in preset_choices("models"):
+        preset = load_preset("models", key)
+        if not why_unavailable(preset):
+            groups[usable].append((title, key))
+        else:
+            is_incompatible = model_state(preset).status == "incompatible"
+            groups[others].append((general.unusable(title) if is_incompatible else general.not_installed(title), key))
+    return groups
+
+
 def model_choices() -> Choices:
-    """Return the models by title: installed ones first, then the others, marked as not installed."""
-    models = [(title, key, why_unavailable(load_preset("models", key))) for title, key in preset_choices("models")]
-    installed = [(title, key) for title, key, why in models if not why]
-    return installed + [(general.not_installed(title), key) for title, key, why in models if why]
+    """Return the models by title: those that can be used first."""
+    return [choice for group in model_groups().values() for choice in group]
 
 
 def default_choice(choices: Choices, key: str) -> str | None:
@@ -227,12 +242,14 @@ class RequestForm:
         """Return updates for `settings` after a model was chosen."""
         return settings_of(model, adapter_names(self.workspace, model), mode=mode)
 
-    def offer(self, model: str | None, adapter: str | None) -> Any:
-        """Return an update for the adapter field: the model's current adapters, and the chosen one."""
+    def offer(self, model: str | None, adapter: str | None) -> list[Any]:
+        """Return updates for the fields of the model and the adapter: what there is to choose now."""
         if not model:
-            return gr.skip()
+            return [gr.update(choices=model_choices()), gr.skip()]
+        why = why_unavailable(preset := load_preset("models", model))
         names = {*adapter_names(self.workspace, model), adapter or ""} - {""}
-        return gr.update(**adapter_choices(sorted(names)))
+        shown = gr.update(choices=model_choices(), info=why or preset.recommended)
+        return [shown, gr.update(**adapter_choices(sorted(names)))]
 
     @property
     def by_mode(self) -> list[Any]:

@@ -79,7 +79,7 @@ class GenerateTab:
             tab.select,
             self.on_tab_selected,
             [form.fields["model"], form.fields["adapter"]],
-            [form.fields["adapter"], self.jobs],
+            [form.fields["model"], form.fields["adapter"], self.jobs],
         )
         bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
         bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
@@ -127,8 +127,8 @@ class GenerateTab:
             bind(field.change, picture_fields.preview, field, shown)
 
     def on_tab_selected(self, model: str | None, adapter: str | None) -> list[Any]:
-        """Refresh the adapters and jobs when the tab is opened."""
-        return [self.form.offer(model, adapter), watched_jobs(self.context, KINDS)]
+        """Refresh the models, adapters and jobs when the tab is opened."""
+        return [*self.form.offer(model, adapter), watched_jobs(self.context, KINDS)]
 
     # ---- Queueing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:

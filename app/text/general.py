@@ -25,6 +25,7 @@ GIVEN_PICTURE = "The given picture"
 NEGATIVE_HINT = "What it should not show"
 EXAMPLES = "Examples"
 MODEL = "Model"
+MODEL_GROUPS = ("Installed", "Not installed")
 ADAPTER = "Adapter"
 NO_ADAPTER = "None (base model)"
 NO_ADAPTERS = "No adapter has been trained for this model yet."
@@ -323,6 +324,11 @@ def no_form_for(adapters: str | None) -> str:
         f"This clip has the adapters {adapters}: the form takes one at a scale of 1. Use `dailies generate` with "
         "--adapter and --adapter-scale."
     )
+
+
+def unusable(title: str) -> str:
+    """List entry of a model whose files are not those of its family."""
+    return f"{title} (cannot be used)"
 
 
 def which_chosen(number: int) -> str:

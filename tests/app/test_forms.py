@@ -1,5 +1,6 @@
 """The forms: typed values become requests, or one sentence that names the invalid value."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from app.forms.generation_form import (
     adapter_choices,
     draw_seed,
     mix_choices,
+    model_choices,
+    model_groups,
     named_values,
     preset_choices,
     read_order,
@@ -24,6 +27,7 @@ from app.forms.picture_fields import offered, preview, shown_pictures
 from app.text import general
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
+from engine.package_data import PRESETS
 from engine.request import SEED_LIMIT, GenerationRequest, KeyframePlan, WindowPlan
 
 
@@ -190,6 +194,23 @@ def test_a_broken_preset_is_left_out(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
     assert "mini" in dict((key, title) for title, key in preset_choices("models"))
     assert "broken" not in [key for _, key in preset_choices("models")]
+
+
+def test_models_are_grouped_by_whether_they_can_be_used(
+    mini_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    shipped = (PRESETS / "models" / "mini.toml").read_text()
+    foreign = (
+        shipped.replace('"ltx"', '"wan"').replace('"assets/mini"', f'"{mini_folder}"').replace("mini (e", "other (e")
+    )
+    (tmp_path / "models" / "foreign.toml").write_text(foreign)
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
+    usable, others = ({key: title for title, key in group} for group in model_groups().values())
+    assert set(usable) == {"mini"} and usable["mini"] == "mini (embedded)"
+    assert others["wan22_5b"] == "Wan 2.2 5B (not installed)"
+    assert others["foreign"] == "other (embedded) (cannot be used)"
+    assert [key for _, key in model_choices()] == [*usable, *others]
 
 
 def test_scoring_nothing_can_be_chosen() -> None:

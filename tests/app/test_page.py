@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.context import AppContext
-from app.forms.generation_form import FIELDS, draw_seed
+from app.forms.generation_form import FIELDS, draw_seed, model_choices
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.page import HERE, build_page, build_server
 from app.tabs.generate import GenerateTab
@@ -148,14 +148,15 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
 
 
 def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:
-    offered, strip = tabs[0].on_tab_selected("mini", "")
+    models, offered, strip = tabs[0].on_tab_selected("mini", "")
     assert not offered["interactive"] and strip["active"] == []
+    assert models["choices"] == model_choices() and "value" not in models
     folder = context.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"0")
     write_card(folder, AdapterCard(model="mini"))
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
-    offered, strip = tabs[0].on_tab_selected("mini", "gone")
+    _, offered, strip = tabs[0].on_tab_selected("mini", "gone")
     assert [key for _, key in offered["choices"]] == ["", "gone", "run-2"] and offered["interactive"]
     assert "value" not in offered, "what is chosen stays"
     assert strip["active"] == [job.id]

@@ -56,6 +56,18 @@ def test_every_recipe_opens_and_unchanged_it_is_itself(context: AppContext, key:
     assert found["memory"]["verdict"] in ("fits", "tight", "too_large")
 
 
+def test_a_model_that_is_not_installed_is_in_its_group_and_blocks_the_run(context: AppContext) -> None:
+    groups = {model["key"]: model["group"] for model in train_form.offered(context)["models"]}
+    assert (groups["mini"], groups["wan21_1_3b"]) == general.MODEL_GROUPS
+    assert train_form.outlook(context, choices(context))["blocked"] == ""
+    sent = {**choices(context), "model": "wan21_1_3b"}
+    found = train_form.outlook(context, sent)
+    assert "Wan 2.1 1.3B is not installed" in found["blocked"] and found["memory"]["verdict"] != "unknown"
+    with pytest.raises(ConfigError, match="dailies models get wan21_1_3b"):
+        train_form.queue(context, sent)
+    assert list_runs(context.workspace) == []
+
+
 def test_a_change_is_in_the_command_the_preset_and_the_outlook(context: AppContext) -> None:
     sent = {**choices(context, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
     preset = train_form.read(context, sent)

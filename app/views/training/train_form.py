@@ -15,12 +15,13 @@ from typing_extensions import TypedDict
 
 from app.api.server_folders import opened_path
 from app.context import AppContext
-from app.forms.generation_form import model_choices, preset_choices
+from app.forms.generation_form import model_groups, preset_choices
 from app.middleware.idempotency import request_key
 from app.text import general as text
 from app.text import training
 from app.views.jobs import line
 from engine.config.form_settings import FormSetting, settings_of
+from engine.config.model_availability import check_available, why_unavailable
 from engine.config.presets import change_preset, load_preset, save_train_preset
 from engine.config.prompts import prompt_sets
 from engine.config.schema import TrainPreset
@@ -88,7 +89,6 @@ def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
     names = prompt_sets()
     return {
         **offered(context),
-        "models": _options(_trainable()),
         "mixes": _options(preset_choices("rewards")) if base.mix else [],
         "prompts": sorted({*names, base.prompts}) if base.prompts else [],
         "makes_clips": base.mix is not None,
@@ -96,15 +96,23 @@ def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
 
 
 def offered(context: AppContext) -> dict[str, Any]:
-    """Return options that change while the page is open: adapters by model, and campaigns."""
+    """Return options that change while the page is open: models in groups, adapters by model, and campaigns."""
+    models = [{**option, "group": group} for group, found in _trainable().items() for option in _options(found)]
     return {
-        "adapters": {key: [item.name for item in list_adapters(context.workspace, key)] for _, key in _trainable()},
+        "models": models,
+        "adapters": {
+            model["key"]: [item.name for item in list_adapters(context.workspace, model["key"])] for model in models
+        },
         "campaigns": [{"key": item.id, "title": item.title} for item in Campaigns(context.store).list()],
     }
 
 
-def _trainable() -> list[tuple[str, str]]:
-    return [(title, key) for title, key in model_choices() if why_untrainable(load_preset("models", key)) is None]
+def _trainable() -> dict[str, list[tuple[str, str]]]:
+    """Return the models that can be trained by title, in the groups of `model_groups`."""
+    return {
+        group: [(title, key) for title, key in found if why_untrainable(load_preset("models", key)) is None]
+        for group, found in model_groups().items()
+    }
 
 
 def _options(choices: list[tuple[str, str]]) -> list[dict[str, str]]:
@@ -195,7 +203,10 @@ def _is_json(text: str) -> bool:
 
 
 def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
-    """Return command, changes, memory and time of the choices. Raises ConfigError for an invalid one."""
+    """Return command, changes, memory and time of the choices. Raises ConfigError for an invalid one.
+
+    `blocked` is one sentence why such a run cannot start on this machine, "" if it can.
+    """
     base, changes = read_changes(context, choices)
     preset = change_preset(base, changes)
     estimate = forecast(
@@ -206,6 +217,7 @@ def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
         "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
         "memory": memory_of(estimate),
         "time": _time(estimate),
+        "blocked": why_unavailable(load_preset("models", preset.model)),
     }
 
 
@@ -251,6 +263,7 @@ def resources_of(choices: Choices) -> Resources:
 def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Create a run of the chosen preset and queue it."""
     preset = read(context, choices)
+    check_available(load_preset("models", preset.model))
     outlook(context, choices)
     start = find_adapter(context.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
     resources = resources_of(choices)
