@@ -61,6 +61,8 @@ class NetworkShape(BaseModel):
     """FLOPs of a prediction for one clip of N tokens: constant, per N, and per N squared (attention)."""
     decode_flop: float = Field(0, ge=0)
     """FLOPs of decoding, per pixel of all frames."""
+    decoding_of: str = ""
+    """Key of the preset with the same VAE whose laws of decoding these are; "" for laws of its own."""
     error: float = Field(0, ge=0)
     """Largest deviation of the estimated peaks from fake-tensor peaks at shapes that they were not fitted to."""
     source: str = Field(min_length=1)
@@ -134,8 +136,6 @@ class ModelPreset(BaseModel):
     judge: str | None = Field(None, pattern=r"^[\w.]+:\w+$")
     """Exact judge of whether a clip shows its prompt, as "module:function" of frames and a prompt. It is reported by
     evaluations and never trained on. Only a synthetic world such as mini's has one."""
-    vram_gib: float | None = Field(None, ge=0)
-    """Device memory for a default clip, GiB. None: not measured."""
     network: NetworkShape | None = None
     """Size of the networks. None: no estimates for runs that train this model."""
     recommended: str = ""

@@ -113,6 +113,16 @@ def training_load(model: ModelPreset, num_frames: int) -> TrainingLoad:
     )
 
 
+def memory_summary(model: ModelPreset) -> str:
+    """Return the memory of a default clip in a few words: weights on the device, and peak; "unknown" without sizes."""
+    found = forecast_model(model)
+    return f"{_size(found.clip.weights)} / {_size(found.clip.peak)}" if found else "unknown"
+
+
+def _size(gib: float) -> str:
+    return f"{gib * 1024:.0f} MiB" if gib < 0.1 else f"{gib:.1f} GiB"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
     """The options that a preset needs on a card, and its peak in GiB with them."""

@@ -12,7 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from engine.config.presets import load_preset, preset_keys
-from engine.estimation.model_forecast import CARDS, Fit, fit_generation, fit_training, forecast_model
+from engine.estimation.model_forecast import (
+    CARDS,
+    Fit,
+    fit_generation,
+    fit_training,
+    forecast_model,
+    memory_summary,
+)
 from engine.families.exchange.exporting import FORMATS
 from engine.families.exchange.formats import FORMS
 from engine.families.registry import FAMILIES, family_spec
@@ -51,11 +58,13 @@ def models() -> str:
             preset.title,
             f"{preset.width}x{preset.height}, {preset.num_frames} frames (at most {preset.max_frames})",
             family_spec(preset.family).conditioning_summary or "nothing",
+            memory_summary(preset),
             preset.licence,
         )
         for preset in presets
     )
-    return markdown(("key", "model", "default clip", "conditioning other than the prompt", "licence"), rows)
+    head = ("key", "model", "default clip", "conditioning other than the prompt", "memory: weights / peak", "licence")
+    return markdown(head, rows)
 
 
 def forecasts() -> str:
@@ -72,7 +81,9 @@ def forecasts() -> str:
         trained = [gib(part) for part in update] or ["none", "generation only"]
         seconds = found.update_seconds(TIMED) if training else None
         times = (duration(found.clip_seconds(TIMED)), duration(seconds) if seconds is not None else "none")
-        rows.append((f"`{key}`", *(gib(part) for part in parts), *trained, *times))
+        assert preset.network is not None
+        lender = f"`{preset.network.decoding_of}`" if preset.network.decoding_of else "own"
+        rows.append((f"`{key}`", *(gib(part) for part in parts), *trained, *times, lender))
     return markdown(
         (
             "key",
@@ -87,6 +98,7 @@ def forecasts() -> str:
             "**peak of training**",
             "a clip",
             "an update",
+            "law of decoding",
         ),
         rows,
     )

@@ -22,14 +22,17 @@ HEAD = "[network]\n"
 
 
 def same_vae(key: str) -> NetworkShape | None:
-    """Return the table of another shipped preset with the same VAE in the same data type; None without one."""
+    """Return the table of another shipped preset with the same VAE in the same data type; None without one.
+
+    Its `decoding_of` names the preset that was measured.
+    """
     for other in preset_keys("models"):
         preset, own = load_model_preset(other), load_model_preset(key)
         if other == key or preset.network is None or local_path(own.source) or local_path(preset.source):
             continue
         vaes = [part_config(model, model["parts"]["vae"]) for model in (model_config(key), model_config(other))]
         if vaes[0] == vaes[1] and BYTES[preset.dtype] == BYTES[own.dtype]:
-            return preset.network
+            return preset.network.model_copy(update={"decoding_of": preset.network.decoding_of or other})
     return None
 
 

@@ -56,7 +56,7 @@ def rounded(value: Any) -> Any:
     return 0.0 if abs(value) < TINY else float(f"{value:.{DIGITS}g}")
 
 
-DECODING = ("decode_flop", "decode_bytes", "tiled_bytes")
+DECODING = ("decode_flop", "decode_bytes", "tiled_bytes", "decoding_of")
 PASSES = ("forward_bytes", "update_bytes", "kept_factor", "whole_factor", "flop")
 
 

@@ -84,7 +84,8 @@ class Subject:
         known = {id(part) for part in (network, family.network, family.vae, *texts)}
         others = [part for part in vars(family).values() if isinstance(part, nn.Module) and id(part) not in known]
         blocks = [part for part in network.modules() if type(part).__name__ in family.spec.block_classes]
-        latents, _, _ = self.inputs(Shape(1, self.preset.num_frames, self.preset.width, self.preset.height))
+        with self.mode, self.live, torch.no_grad():
+            latents, _, _ = self.inputs(Shape(1, self.preset.num_frames, self.preset.width, self.preset.height))
         strides = (
             (self.preset.num_frames - family.spec.frame_offset) // max(1, latents.shape[2] - family.spec.frame_offset),
             self.preset.width // latents.shape[4] * patch_of(family.network.config),

@@ -20,6 +20,7 @@ from engine.config.model_downloads import (
 from engine.config.presets import load_model_preset, load_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, HubAccessError, HubError
+from engine.estimation.model_forecast import forecast_model, memory_summary
 from engine.families.registry import family_spec
 from engine.hub.permission import is_automatic, is_forbidden
 from engine.jobs.queue import EVERY, JobQueue
@@ -75,19 +76,22 @@ def list_models(options: argparse.Namespace) -> None:
             f"{preset.download_gb:g} GB" if preset.download_gb else "-",
             f"{preset.num_frames} frames {preset.width}x{preset.height}",
             family_spec(preset.family).conditioning_summary or "-",
-            "-" if preset.vram_gib is None else f"{preset.vram_gib:g} GiB",
+            memory_summary(preset),
             preset.licence or "-",
         )
         for preset in usable
     ]
-    print_table(("key", "title", "state", "size", "default clip", "takes", "memory", "licence"), rows)
+    print_table(("key", "title", "state", "size", "default clip", "takes", "weights / peak", "licence"), rows)
     for key, reason in unusable.items():
         print(f"{key} cannot be used: {reason}", file=sys.stderr)
 
 
 def _facts(state: ModelState, preset: ModelPreset, downloads: Mapping[str, Job]) -> dict[str, object]:
     status = "downloading" if preset.key in downloads else state.status
-    return {"local": state.status == "installed", "state": status, "reason": state.reason, "cached_b": state.cached_b}
+    found = forecast_model(preset)
+    memory = {"weights_gib": found.clip.weights, "peak_gib": found.clip.peak} if found else None
+    local = state.status == "installed"
+    return {"local": local, "state": status, "reason": state.reason, "cached_b": state.cached_b, "memory": memory}
 
 
 def describe_state(state: ModelState, download: Job | None) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from engine.config.presets import load_model_preset, preset_keys
 from engine.estimation.memory import usable_gib
-from engine.estimation.model_forecast import CARDS, fit_generation, fit_training, forecast_model
+from engine.estimation.model_forecast import CARDS, fit_generation, fit_training, forecast_model, memory_summary
 from engine.generation.validation import why_untrainable
 
 LARGE = "hunyuanvideo"
@@ -17,8 +17,8 @@ def changed(key: str, **fields: Any) -> Any:
     return load_model_preset(key).model_copy(update=fields)
 
 
-@pytest.mark.parametrize("key", [key for key in preset_keys("models") if load_model_preset(key).network is not None])
-def test_every_measured_preset_has_a_forecast_for_each_use(key: str) -> None:
+@pytest.mark.parametrize("key", preset_keys("models"))
+def test_every_preset_has_a_forecast_for_each_use(key: str) -> None:
     model = load_model_preset(key)
     found = forecast_model(model)
     assert found is not None and all(value >= 0 for value in asdict(found.clip).values())
@@ -28,6 +28,21 @@ def test_every_measured_preset_has_a_forecast_for_each_use(key: str) -> None:
     assert found.clip_flop > found.update_flop > 0 and found.decode_flop > 0
     times = [found.clip_seconds(card) for card in CARDS]
     assert times == sorted(times, reverse=True)
+
+
+def test_a_law_of_decoding_is_its_own_or_that_of_the_preset_that_is_named() -> None:
+    shapes = {key: shape for key in preset_keys("models") if (shape := load_model_preset(key).network)}
+    lent = {key: shape.decoding_of for key, shape in shapes.items() if shape.decoding_of}
+    assert lent["wan21_14b"] == "wan21_1_3b" and not set(lent.values()) & set(lent), "lenders measured their own"
+    for key, lender in lent.items():
+        assert shapes[key].decode_bytes == shapes[lender].decode_bytes
+        assert shapes[key].error >= shapes[lender].error
+        assert shapes[key].vae_gib == shapes[lender].vae_gib
+
+
+def test_the_summary_names_weights_and_peak() -> None:
+    assert memory_summary(load_model_preset("wan21_14b")) == "27.1 GiB / 37.8 GiB"
+    assert memory_summary(changed("ltx", network=None)) == "unknown"
 
 
 def test_a_model_of_unknown_size_has_none() -> None:

@@ -27,6 +27,7 @@ DOUBLES: dict[str, str] = {
     "ltx2": "ltx2",
     "ltx_095": "ltx_condition_without_pictures",
     "ltx_097_13b": "ltx_condition_without_pictures",
+    "wan21_14b": "wan",
     "wan21_1_3b": "wan",
     "wan21_flf_14b": "wan_flf",
     "wan21_i2v_14b": "wan_i2v",
