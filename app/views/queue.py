@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
+from app.text import general, modes, notices, training
 from app.text import jobs as text
-from app.text import notices, training
-from app.views.clips import moment
+from app.views.clips import joined, moment
 from app.views.jobs import Reasons, job_card
 from engine.errors import DailiesError
 from engine.files.log_tail import read_log
+from engine.generation.clip_plan import DIRECT
 from engine.jobs.job_rows import last_ended
 from engine.jobs.spec import Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
@@ -57,6 +58,8 @@ def queue_row(context: AppContext, job: Job, hold: str = "") -> dict[str, Any]:
         "kind_key": job.kind,
         "kind": training.kind(job.kind),
         "state": text.STATES[job.status],
+        "line": "" if card["line"].rstrip(".") == text.STATES[job.status] else card["line"],
+        "about": about(job),
         "position": job.position,
         "priority": job.priority,
         "when": moment(job.ended_at or job.created_at),
@@ -64,6 +67,17 @@ def queue_row(context: AppContext, job: Job, hold: str = "") -> dict[str, Any]:
         "took": text.took(took) if took is not None else "",
         "has_log": any(path.is_file() for path in _logs(context, job)),
     }
+
+
+def about(job: Job) -> str:
+    """Describe the clips of a job that generates some: model, seed, size, frames, mode; "" for other jobs."""
+    first = next(iter(job.config.get("requests", ())), job.config.get("request"))
+    if first is None:
+        return ""
+    model = f"{first['model']} + {first['adapter']}" if first.get("adapter") else first["model"]
+    size = f"{first['width']}x{first['height']}, {general.count(first['num_frames'], 'frame')}"
+    mode = {key: label for label, key in modes.MODES if key != DIRECT}.get(first["mode"], "")
+    return joined([model, general.seed(first["seed"]), size, mode])
 
 
 def job_log(context: AppContext, job_id: str) -> dict[str, Any]:

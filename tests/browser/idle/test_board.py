@@ -41,7 +41,7 @@ def taken(jobs: JobQueue, worker: ProcessIdentity | None = None) -> Job:
 
 
 def clip_job(jobs: JobQueue, prompt: str) -> Job:
-    return jobs.submit(JobSpec.generate([GenerationRequest(prompt=prompt)], mix=None))
+    return jobs.submit(JobSpec.generate([GenerationRequest(prompt=prompt, seed=5)], mix=None))
 
 
 def board(page: Page, bench: Any) -> Locator:
@@ -198,6 +198,8 @@ def test_what_ended_is_kept_with_its_error_and_its_log(page: Page, idle: Any, jo
     expect(page.locator("#queue .unread")).to_be_hidden()
     mine = there.locator(f'.ended [data-id="{failed.id}"]')
     expect(mine).to_contain_text("The device has no memory left.")
+    expect(mine).to_contain_text("seed 5")
+    expect(mine).to_contain_text("64x64, 33 frames")
     expect(there.locator(f'.ended [data-id="{done.id}"] [data-do="log"]')).to_be_hidden()
     mine.locator('[data-do="log"]').click()
     expect(mine.locator("pre")).to_have_text("first line\nout of memory")
