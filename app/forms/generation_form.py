@@ -206,10 +206,11 @@ class RequestForm:
         self.fields |= self.modes.fields
         with gr.Accordion(general.MORE, open=False, elem_classes="more"):
             self._how(mix_choices(), model or "")
-        self.submit = gr.Button(
-            general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
-        )
-        self.keyframes_first = gr.Button(modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
+        with gr.Column(elem_classes="form-foot"):
+            self.submit = gr.Button(
+                general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
+            )
+            self.keyframes_first = gr.Button(modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
         gr.HTML(f'<p class="hint">{general.NO_MODELS}</p>', visible=not models)
 
     @property

@@ -96,3 +96,13 @@ def test_a_prompt_that_was_used_is_offered_again(page: Page, furnished: Any) -> 
     page.locator("#prompt textarea").fill("")
     page.locator("#prompt textarea").press("ArrowUp")
     expect(page.locator("#prompt textarea")).to_have_value(newest)
+
+
+def test_both_buttons_of_keyframes_stay_uncovered(page: Page, furnished: Any) -> None:
+    opened(page, furnished)
+    page.get_by_role("radio", name="Keyframes").check()
+    for button in ("#generate", "#keyframes-first"):
+        box = page.locator(button).bounding_box()
+        assert box is not None and box["y"] + box["height"] <= 900
+        page.locator(button).click(position={"x": 20, "y": 2}, trial=True)
+        page.locator(button).click(position={"x": 20, "y": box["height"] - 2}, trial=True)
