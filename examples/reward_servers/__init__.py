@@ -1,1 +1,1 @@
-"""Learned rewards as external rewards: declarations, and functions in TRL's protocol that load the published models."""
+"""External reward servers: functions in TRL's reward protocol that load published reward models."""

@@ -1,8 +1,9 @@
-"""HPSv3 (Ma et al., ICCV 2025): preference for a picture given its prompt, by Qwen2-VL-7B with a reward head.
+"""HPSv3 (Ma et al., ICCV 2025): preference score of a picture given its prompt.
 
-Needs the package `hpsv3`, which pins transformers 4.45.2: an environment of its own. The head gives mean and spread of
-the preference; the mean is used. The clip's score is the mean of its best 30 % of 8 frames. Not tried with the real
-weights: the tests check the calls against a stand-in with the interface of the package.
+The model is Qwen2-VL-7B with a reward head that predicts the mean and the spread of the preference; the mean is used.
+Requires the package `hpsv3` in a separate environment, because it pins transformers 4.45.2. The score of a clip is the
+mean of the best 30 % of 8 frames. Not tested with the published weights: the tests check the calls against a stub that
+has the interface of the package.
 """
 
 import importlib
@@ -34,7 +35,7 @@ def score(prompts: Sequence[str], completions: Sequence[np.ndarray], **_: Any) -
     scores = []
     for prompt, frames in zip(prompts, completions, strict=True):
         pictures = [Image.fromarray(frame) for frame in even_frames(frames, FRAMES)]
-        # By name: the order of the two differs between the package and its repository.
+        # Keyword arguments, because the order of the two differs between the package and its repository.
         found = load().reward(image_paths=pictures, prompts=[prompt] * len(pictures))
         scores.append(best_frames_mean([float(row[0]) for row in found]))
     return scores

@@ -1,7 +1,8 @@
-"""PickScore (Kirstain et al., arXiv:2305.01569): preference for a picture given its prompt, by a fine-tuned CLIP-H.
+"""PickScore (Kirstain et al., arXiv:2305.01569): preference score of a picture given its prompt.
 
-The score of a frame is `logit_scale * cos(image, text)`; that of a clip is the mean of its best 30 % of 8 frames.
-Not tried with the real weights; the tests use a tiny random model of the same class.
+The model is a fine-tuned CLIP-H. The score of a frame is `logit_scale * cos(image, text)`; the score of a clip is the
+mean of the best 30 % of 8 frames. Not tested with the published weights; the tests use a tiny random model of the same
+class.
 """
 
 import os

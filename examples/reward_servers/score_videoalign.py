@@ -1,8 +1,9 @@
-"""VideoAlign's VideoReward (Liu et al., arXiv:2501.13918): visual quality, motion quality and text alignment of a clip.
+"""VideoReward of VideoAlign (Liu et al., arXiv:2501.13918): visual and motion quality, text alignment.
 
-Needs a checkout of KwaiVGI/VideoAlign, named by VIDEOALIGN_REPO, and its checkpoint, named by VIDEOALIGN_CHECKPOINT. It
-pins an old transformers: an environment of its own. Scores are z-scores by the checkpoint's means and deviations. Not
-tried with the real weights: the tests check the calls against a stand-in with the interface of `inference.py`.
+Requires a checkout of KwaiVGI/VideoAlign, named by VIDEOALIGN_REPO, its checkpoint, named by VIDEOALIGN_CHECKPOINT, and
+a separate environment, because it pins an old transformers. Scores are z-scores with the means and deviations of the
+checkpoint. Not tested with the published weights: the tests check the calls against a stub that has the interface of
+`inference.py`.
 """
 
 import importlib
@@ -43,7 +44,10 @@ def score(
 def score_grey_motion(
     prompts: Sequence[str], completions: Sequence[np.ndarray], fps: Sequence[float], **_: Any
 ) -> dict[str, list[float]]:
-    """Return the same with MQ asked on grey frames, so that colour does not raise it; costs a second pass."""
+    """Return the same scores with MQ from grey frames, so that colour does not raise it.
+
+    Costs a second pass.
+    """
     coloured = score(prompts, completions, fps)
     motion = [row["MQ"] for row in _rewards(prompts, [grey_frames(frames) for frames in completions], fps)]
     whole = [vq + mq + ta for vq, mq, ta in zip(coloured["VQ"], motion, coloured["TA"], strict=True)]
@@ -61,7 +65,7 @@ def _rewards(prompts: Sequence[str], completions: Sequence[np.ndarray], fps: Seq
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write a clip as H.264 of high quality, of any size in pixels."""
+    """Write a clip as H.264 of high quality; any frame size is allowed."""
     with imageio.get_writer(
         path, fps=fps, codec="libx264", macro_block_size=1, pixelformat="yuv444p", output_params=["-crf", "8"]
     ) as writer:

@@ -1,9 +1,9 @@
-"""VideoScore2 (He et al., arXiv:2509.22799): visual quality, alignment and physical consistency, with reasons, 1 to 5.
+"""VideoScore2 (He et al., arXiv:2509.22799): visual quality, alignment, physical consistency, 1 to 5.
 
 Qwen2.5-VL-7B writes its reasons and ends with three digits. The score of an aspect is the expected digit,
-`sum_s s P(s)` over 1..5 at the digit's place, which is finer than the digit itself. Decoding is greedy, so that a clip
-has one score; the authors sample at temperature 0.7. Not tried with the real weights: the tests use a tiny random model
-of the same class for the loop, and fixed texts for the reading.
+`sum_s s P(s)` over 1..5 at the position of the digit, which is finer than the digit itself. Decoding is greedy, so that
+a clip always gets the same score; the authors sample at temperature 0.7. Not tested with the published weights: the
+tests use a tiny random model of the same class for the loop, and fixed texts for the parsing.
 """
 
 import os
@@ -46,14 +46,14 @@ def load() -> tuple[Any, Any]:
 def score(
     prompts: Sequence[str], completions: Sequence[np.ndarray], fps: Sequence[float], **_: Any
 ) -> dict[str, list[float | None]]:
-    """Return the three scores in 1..5 for each clip; None where the answer does not end with them."""
+    """Return the three scores in 1..5 of each clip; None where the answer lacks the digit."""
     rows = [score_clip(*clip) for clip in zip(prompts, completions, fps, strict=True)]
     return {name: [row[name] for row in rows] for name in LABELS}
 
 
 @torch.inference_mode()
 def score_clip(prompt: str, frames: np.ndarray, fps: float) -> Mapping[str, float | None]:
-    """Return the scores of one clip, seen at 2 frames a second."""
+    """Return the scores of one clip, sampled at 2 frames per second."""
     model, processor = load()
     seen = even_frames(frames, max(2, min(MOST_FRAMES, round(len(frames) / fps * FPS))))
     content = [{"type": "video"}, {"type": "text", "text": QUESTION.replace("{prompt}", prompt)}]
@@ -70,7 +70,10 @@ def score_clip(prompt: str, frames: np.ndarray, fps: float) -> Mapping[str, floa
 
 
 def expected_scores(tokens: Sequence[int], logits: Sequence[Tensor], tokenizer: Any) -> Mapping[str, float | None]:
-    """Return the expected digit of each aspect, from the tokens of an answer and the logits `float[V]` of each."""
+    """Return the expected digit of each aspect from the tokens and the logits of an answer.
+
+    `logits` holds a `float[V]` for each token. An aspect without a digit in the answer is None.
+    """
     pieces = [tokenizer.decode([token]) for token in tokens]
     ends = np.cumsum([len(piece) for piece in pieces]).tolist()
     text = "".join(pieces)

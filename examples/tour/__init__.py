@@ -1,4 +1,4 @@
-"""The tour: the whole story on `mini`, from prompts to a ranking, and one report of what came of it (`make tour`).
+"""Guided tour: the whole workflow on `mini`, from prompts to a ranking, with a report (`make tour`).
 
-A script of what the command line does, step after step, in one workspace.
+Runs the jobs of the command line one after another in one workspace.
 """

@@ -1,7 +1,7 @@
-"""`python -m examples.tour`: the whole story on `mini` in one workspace, and one report. Goes on where it was cut off.
+"""Run the guided tour on `mini` in one workspace and write its report; an interrupted tour resumes.
 
-Exit code 0: done. 2: something failed that the one sentence on stderr explains. 130: interrupted; the same command
-goes on.
+Exit codes: 0 when done, 2 after an error that one sentence on stderr explains, 130 when interrupted. Run the same
+command again to resume.
 """
 
 import argparse
@@ -22,8 +22,10 @@ FOLDERS = {"full": Path("build/tour"), "short": Path("build/tour-short")}
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m examples.tour", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="about three minutes: shows that it works, not how well")
-    parser.add_argument("--report", action="store_true", help="only make the report again, of what is there")
+    parser.add_argument(
+        "--short", action="store_true", help="take about three minutes; shows that it works, not how well"
+    )
+    parser.add_argument("--report", action="store_true", help="only write the report of the existing tour again")
     parser.add_argument("--workspace", type=Path, metavar="DIR", help="default: build/tour, or build/tour-short")
     return parser.parse_args(argv)
 
@@ -33,16 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     name = "short" if options.short else "full"
     files = TourFiles(Workspace(options.workspace or FOLDERS[name]))
-    os.environ["DAILIES_WORKSPACE"] = str(files.workspace.root)  # its presets count too, and its processes' work
-    os.environ.setdefault("DAILIES_TRACKIO", "0")  # the report reads the runs' own files
-    os.environ.pop("DAILIES_DATABASE_URL", None)  # a tour is whole in its workspace
+    os.environ["DAILIES_WORKSPACE"] = str(files.workspace.root)  # also for its presets and for child processes
+    os.environ.setdefault("DAILIES_TRACKIO", "0")  # the report reads the files of the runs instead
+    os.environ.pop("DAILIES_DATABASE_URL", None)  # the tour keeps everything in its workspace
     try:
         make(files, name, only_report=options.report)
     except DailiesError as error:
         print(f"tour: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tour: interrupted; what was finished is kept, and the same command goes on.", file=sys.stderr)
+        print("tour: interrupted. Finished steps are kept; run the same command again to resume.", file=sys.stderr)
         return 130
     return 0
 
@@ -52,18 +54,18 @@ def make(files: TourFiles, name: str, *, only_report: bool) -> None:
 
     if only_report:
         if files.journal() is None:
-            raise ConfigError(f"There is no tour in {files.workspace.root} to report on: make one first.")
+            raise ConfigError(f"There is no tour in {files.workspace.root} to report on. Run the tour first.")
     else:
         from examples.tour.driving import drive
 
         files.workspace.prepare()
         drive(files, load_tour(name))
     write_report(files)
-    print(f"The report is {files.report}", flush=True)
+    print(f"Report written to {files.report}", flush=True)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A polite kill ends a tour like Ctrl-C: what trains is asked for a checkpoint."""
+    """Handle SIGTERM like Ctrl-C, so that a training saves a checkpoint before it ends."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""The chapters about what was trained: each run's course, and what it changed on prompts that it was not trained on."""
+"""Chapters about the trainings: the metrics of each run, and its changes on held-out prompts."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,11 +24,11 @@ from rewards import REWARDS, reward_spec
 
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Loss", ("loss",)),
-    ("Share of pairs told apart", ("rewards/accuracies",)),
+    ("Accuracy on pairs", ("rewards/accuracies",)),
     ("Margin between chosen and rejected", ("rewards/margins",)),
-    ("Rewards that are trained on", tuple(f"rewards/{key}/mean" for key in REWARDS)),
+    ("Training rewards", tuple(f"rewards/{key}/mean" for key in REWARDS)),
     ("Distance from the base model", ("kl", "watch/drift")),
-    ("Loss of each of the student's steps", tuple(f"segment/{number}" for number in range(8))),
+    ("Loss of each step of the student", tuple(f"segment/{number}" for number in range(8))),
 )
 ROLES = {
     "judge": "the judge",
@@ -44,12 +44,13 @@ def chapter_dpo(facts: Facts) -> str:
         return ""
     lineage = Traced(run.lineage.model_dump(mode="json"), f"runs/{run.id}/lineage.json#")
     told = paragraph(
-        "Diffusion-DPO: denoise the preferred clip of a pair better than the other one. The votes made ",
+        "Diffusion-DPO trains the model to denoise the preferred clip of a pair better than the other one. The votes "
+        "gave ",
         num(count(lineage["pair_ids"]), "d"),
-        " pairs on which one side was preferred; the run began with ",
+        " pairs with a preference; the run started from ",
         _beginning(facts, "dpo"),
-        ". Because the people who voted are the judge with noise, the judge has had a say in this training (and so in "
-        "what goes on from it), but in no other; the rewards had none.",
+        ". The voters are the judge with noise, so this training, and every training that starts from it, depends on "
+        "the judge. No other training uses it, and this one uses no rewards.",
     )
     return section("dpo", "DPO: learning from the votes", told, learned(run))
 
@@ -59,12 +60,12 @@ def chapter_grpo(facts: Facts) -> str:
     if run is None:
         return ""
     told = paragraph(
-        "Flow-GRPO: make several takes of a prompt, and make those more likely that the rewards put above their "
-        "siblings. It is trained on ",
+        "Flow-GRPO generates several takes of each prompt and makes the takes with the higher rewards more likely. The "
+        "training rewards are ",
         ", ".join(esc(reward_spec(one).title) for one in trained_rewards(run)),
-        "; the other rewards and the judge look on. The run began with ",
+        "; the other rewards and the judge are only measured. The run started from ",
         _beginning(facts, "grpo"),
-        ". Before and after are again the model as it ships and what came of all training so far.",
+        ". Before is the base model; after is the result of all training so far.",
     )
     return section("grpo", "GRPO: learning from rewards", told, learned(run))
 
@@ -75,32 +76,32 @@ def chapter_student(facts: Facts) -> str:
         return ""
     before, after = run.evaluation["before"]["num_steps"], run.evaluation["after"]["num_steps"]
     told = paragraph(
-        "A student learns to arrive in ",
+        "A student learns to generate in ",
         num(after, "d"),
-        " steps where its teacher arrives in ",
+        " steps what its teacher generates in ",
         num(before, "d"),
         ". The teacher is ",
         _beginning(facts, "student"),
-        "; before and after are teacher and student. A clip took ",
+        "; before is the teacher, after is the student. A clip took ",
         num(run.evaluation["seconds_before"], ".2f", " s"),
         " before and ",
         num(run.evaluation["seconds_after"], ".2f", " s"),
-        " after: ",
+        " after, which is ",
         num(ratio(run.evaluation["seconds_before"], run.evaluation["seconds_after"]), ".1f"),
         " times as fast.",
     )
-    return section("student", "A student that goes in few steps", told, learned(run))
+    return section("student", "Distillation: a student with few steps", told, learned(run))
 
 
 def _beginning(facts: Facts, key: str) -> str:
     start = facts.made(key).get("start")
     if start is None:
-        return "the model as it ships"
+        return "the base model"
     made_by = next((one for one in ("dpo", "grpo", "curriculum") if facts.made(one).get("adapter") == start), "")
     titles = {
-        "dpo": "what DPO had made of it",
-        "grpo": "what GRPO had made of it",
-        "curriculum": "the curriculum's end",
+        "dpo": "the result of DPO",
+        "grpo": "the result of GRPO",
+        "curriculum": "the result of the curriculum",
     }
     return titles.get(made_by, name(start))
 
@@ -110,14 +111,14 @@ def trained_rewards(run: RunFacts) -> list[str]:
 
 
 def learned(run: RunFacts) -> str:
-    """A run's course, its measured differences, and its alarms."""
+    """Render the metrics of a run, its measured changes and its alarms."""
     evaluation = run.evaluation
     if not evaluation:
         return plots(run)
     caption = (
-        f"Run {name(run.id)}, updates: {num(evaluation['step'], 'd')}. Measured on held-out prompts: "
+        f"Run {name(run.id)}, updates: {num(evaluation['step'], 'd')}. Held-out prompts: "
         f"{num(evaluation['prompts'], 'd')}, takes of each: {num(evaluation['takes'], 'd')}, frames: "
-        f"{num(evaluation['num_frames'], 'd')}, the same noise before and after. Intervals are of 95 %, over prompts."
+        f"{num(evaluation['num_frames'], 'd')}; the same noise before and after. Intervals: 95 %, over prompts."
     )
     head = ("measure", "", ">before", ">after", ">change", "", "")
     return plots(run) + table(head, differences(run), caption) + alarms(run)
@@ -143,7 +144,7 @@ def _label(column: str) -> str:
 
 
 def differences(run: RunFacts) -> Iterator[tuple[str, ...]]:
-    """The judge first, then what was trained on, then the rest."""
+    """Yield a row for each measure: the judge, the training rewards, then the rest."""
     order = list(ROLES)
     measures = sorted(run.evaluation["measures"], key=lambda one: order.index(one["role"].value))
     scale = common_scale(one["change"] for one in measures if one["role"].value != "monitor")
@@ -152,7 +153,7 @@ def differences(run: RunFacts) -> Iterator[tuple[str, ...]]:
         monitor = one["role"].value == "monitor"
         yield (
             measure_title(one["name"].value),
-            f"{ROLES[one['role'].value]}{', less is better' if one['wanted'].value == 'down' else ''}",
+            f"{ROLES[one['role'].value]}{', lower is better' if one['wanted'].value == 'down' else ''}",
             num(one["before"]["mean"]),
             num(one["after"]["mean"]),
             spanned(one["change"], "+.3f"),
@@ -172,18 +173,18 @@ def measure_title(measure: str) -> str:
 
 
 def alarms(run: RunFacts) -> str:
-    """What spoke against the reward while it was earned."""
+    """Render the alarms of a run: signs that its reward rose at the cost of quality."""
     every = run.preset["alarms"]["every"]
     if not every.value:
         return paragraph("No alarms were set for this run.")
-    looked = f"looked at held-out clips every {num(every, 'd')} updates"
+    looked = f"checked held-out clips every {num(every, 'd')} updates"
     if not run.alarms:
-        return paragraph(f"The alarms {looked} and found nothing that speaks against the training.")
+        return paragraph(f"The alarms {looked}; none was raised.")
     told = [
         f"update {num(one['step'], 'd')}, <b>{esc(one['name'].value)}</b>: {said(one['sentence'])}"
         for one in run.alarms
     ]
-    return paragraph(f'<span class="worse">Alarms.</span> They {looked}, and said:') + bullets(told)
+    return paragraph(f'<span class="worse">Alarms.</span> The alarms {looked} and reported:') + bullets(told)
 
 
 # ---------------------------------------------------------------------------------------------------------- curriculum
@@ -195,32 +196,32 @@ def chapter_curriculum(facts: Facts) -> str:
         return ""
     runs = facts.attempts()
     told = paragraph(
-        "Longer and longer clips, stage after stage. Behind each stage stands a gate: it opens only when the whole "
-        "interval of everything that it asks for lies on the right side of its bound, so luck does not open it. No "
-        "gate knows the judge. The curriculum began with ",
+        "The clip length grows from stage to stage. A gate follows each stage; it passes only if the whole interval of "
+        "each measure is within its bound, so that a pass is unlikely by chance. No gate uses the judge. The "
+        "curriculum started from ",
         _beginning(facts, "curriculum"),
-        " and is now ",
-        f"<b>{esc(state['status'].value)}</b>. Its last word: ",
+        "; its status is ",
+        f"<b>{esc(state['status'].value)}</b>. Its last message: ",
         said(state["sentence"]),
     )
-    gates = table(("stage", "the gate asks", ">measured", "", "then"), _gates(facts, runs))
+    gates = table(("stage", "condition of the gate", ">measured", "", "action"), _gates(facts, runs))
     return section("curriculum", "A curriculum of lengths", told, gates, _long_clips(facts))
 
 
 def _gates(facts: Facts, runs: Sequence[RunFacts]) -> Iterator[tuple[str, ...]]:
-    """A row for each condition of each attempt, and one for the judge, whom no gate asks."""
+    """Yield a row for each condition of each attempt, and one for the judge, which no gate uses."""
     state, stages = facts.curriculum_state, facts.curriculum_preset.stages
-    assert state is not None, "the caller has seen that there is one"
+    assert state is not None, "the caller checks that there is one"
     for attempt, run in zip(state["attempts"], runs, strict=True):
-        result, again = attempt["result"], " (again)" if attempt["attempt"].value else ""
+        result, again = attempt["result"], " (retry)" if attempt["attempt"].value else ""
         stage = f'<b class="said">{esc(stages[attempt["stage"].value].name)}{again}</b>'
-        then = esc(result["action"].value.replace("_", " ")) if result else "under way"
+        then = esc(result["action"].value.replace("_", " ")) if result else "running"
         for condition in result["conditions"] if result else ():
             yield stage, said(condition["wanted"]), _measured(condition), _passed(condition["verdict"].value), then
             stage = then = ""
         judge = run.measure("judge")
         if judge is not None:
-            yield stage, "<small>change of the judge: not asked</small>", spanned(judge["change"], "+.3f"), "", then
+            yield stage, "<small>change of the judge (not used)</small>", spanned(judge["change"], "+.3f"), "", then
 
 
 def _measured(condition: Traced) -> str:
@@ -234,12 +235,12 @@ def _passed(verdict: str) -> str:
 
 
 def _long_clips(facts: Facts) -> str:
-    """The last length, before and after."""
+    """Render the clips of the last length, before and after training."""
     pairs = facts.made("curriculum").get("clips", [])
     if not any(len(pair) > 1 for pair in pairs):
-        return paragraph("No stage was passed, so there are no clips of it to show.")
+        return paragraph("No stage passed its gate, so there are no clips of the result.")
     shown = "".join(
         f'<div class="pair">{clip_figure(facts, before, "before")}{clip_figure(facts, after, "after")}</div>'
         for before, after in pairs
     )
-    return paragraph("Clips of the last length, the same prompt and noise:") + f'<div class="clips">{shown}</div>'
+    return paragraph("Clips of the last length, with the same prompt and noise:") + f'<div class="clips">{shown}</div>'

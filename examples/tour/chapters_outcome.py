@@ -1,4 +1,4 @@
-"""The chapters about the outcome: who is better by votes, judge and rewards; side by side; what to make of it."""
+"""Chapters about the outcome: the ranking by votes, judge and rewards, clips side by side, limits."""
 
 from collections.abc import Mapping
 
@@ -37,37 +37,37 @@ def chapter_ranking(facts: Facts) -> str:
     far = facts.progress(campaign)
     return section(
         "ranking",
-        "Who is better",
+        "Ranking",
         paragraph(
-            "Everybody made a clip of the same ",
+            "Every model generated a clip of the same ",
             num(count(facts.tour["steps"].find(key="ranking")["made"]["prompts"]), "d"),  # type: ignore[index]
-            " prompts, none of which was trained on, with the same noise (",
+            " prompts, none of which was used in training, with the same noise (",
             contest_words(facts),
-            "). All clips of a prompt were shown in pairs to the simulated people (",
+            "). The simulated people voted on all pairs of clips of a prompt (",
             num(far["pairs"], "d"),
             " pairs, ",
             num(far["votes"], "d"),
-            " votes), and the judge read every clip. ",
-            '<strong class="simulated">Votes and judge are one source:</strong> the people here are the judge with '
-            "noise. The rewards below are another.",
+            " votes), and the judge scored every clip. ",
+            '<strong class="simulated">Votes and judge are not independent:</strong> the voters are the judge with '
+            "noise. The rewards below are independent of both.",
         ),
         by_votes(facts, campaign),
         by_judge(contest),
         by_rewards(contest),
-        "<h3>The people of this campaign</h3>",
+        "<h3>Voters of this campaign</h3>",
         people_table(facts, campaign),
     )
 
 
 def contest_words(facts: Facts) -> str:
-    """How everybody's clips were made."""
+    """Describe the sampling settings of the clips."""
     asked = facts.tour["size"]["ranking"]["settings"]
     shown = [f"{esc(key.removeprefix('num_'))} {num(value, 'g')}" for key, value in asked.items()]
-    return f"{', '.join(shown) or 'the settings of the model'}; the student in its own few steps"
+    return f"{', '.join(shown) or 'the settings of the model'}; the student in its own number of steps"
 
 
 def by_votes(facts: Facts, campaign: str) -> str:
-    """Bradley-Terry strengths."""
+    """Render the table of Bradley-Terry strengths."""
     ranking, keys = facts.ranking(campaign), entrants(facts)
     scale = common_scale(ranking["standings"])
     rows = (
@@ -83,9 +83,9 @@ def by_votes(facts: Facts, campaign: str) -> str:
         )
         for one in ranking["standings"]
     )
-    head = (">place", "entrant", ">strength", ">interval", "", ">plausible places", ">wins", ">votes")
+    head = (">rank", "entrant", ">strength", ">interval", "", ">95 % range of ranks", ">wins", ">votes")
     words = (
-        "By votes: Bradley-Terry strengths, in log-odds against the average entrant, with intervals of 95 % over pairs."
+        "By votes: Bradley-Terry strengths in log-odds against the average entrant, with intervals of 95 % over pairs."
     )
     return table(head, rows, words)
 
@@ -101,9 +101,11 @@ def by_judge(contest: Mapping[str, Traced]) -> str:
         )
         for key, one in contest.items()
     )
-    head = ("entrant", "", ">judge", ">change from the model as it ships", "", "")
+    head = ("entrant", "", ">judge", ">change from the base model", "", "")
     return table(
-        head, rows, "By the judge: the mean over prompts, with intervals of 95 %; the change is clip against clip."
+        head,
+        rows,
+        "By the judge: means over prompts, with intervals of 95 %. Changes are paired: same prompt, same noise.",
     )
 
 
@@ -113,11 +115,11 @@ def _change(column: Traced, scale: tuple[float, float]) -> tuple[str, str, str]:
 
 
 def by_rewards(contest: Mapping[str, Traced]) -> str:
-    """Every reward of every entrant; coloured where the change from the base is sure."""
+    """Render every reward of every entrant, coloured where it changed significantly from the base model."""
     columns = [one for one in contest[BASE].value if one != JUDGE]
     rows = ((measure_title(one), *(_cell(found, one) for found in contest.values())) for one in columns)
     head = ("reward", *(f">{TITLES[key]}" for key in contest))
-    words = "By the rewards: means over prompts, with the change below. Coloured is what surely changed (95 %)."
+    words = "By the rewards: means over prompts, with the change below. Significant changes (95 %) are coloured."
     return table(head, rows, words)
 
 
@@ -139,48 +141,48 @@ def chapter_side_by_side(facts: Facts) -> str:
         clips = "".join(clip_figure(facts, own[index], TITLES[key]) for key, own in made["clips"].items())
         rows.append(f'<div class="row"><h3>{prompt(words)}</h3><div class="clips">{clips}</div></div>')
     told = paragraph(
-        "The same prompt and the same noise in each row. The first of the ranking's prompts, not the best."
+        "Each row has the same prompt and the same noise. The prompts are the first of the ranking, not selected."
     )
     return section("side-by-side", "Side by side", told, *rows)
 
 
 def chapter_steps(facts: Facts) -> str:
-    """What was done, in order, and what each step took."""
+    """Render the steps in order, with the time of each."""
     records = facts.tour["steps"]
     longest = max((one["seconds"].value for one in records), default=0.0)
     rows = []
     for step in STEPS:
         found = records.find(key=step.key)
         if found is None:
-            rows.append((esc(step.title), "", "not begun", ""))
+            rows.append((esc(step.title), "", "not started", ""))
             continue
         part = Traced(found["seconds"].value / longest if longest else 0.0, "")
-        begun = f"{num(found['begun'], 'd')} times" if found["begun"].value > 1 else ""
+        begun = f"{num(found['begun'], 'd')} starts" if found["begun"].value > 1 else ""
         state = begun if found["done_at"].value else "<b>not done yet</b>"
         rows.append((esc(step.title), bar(part), seconds(found["seconds"]), state))
-    rows.append(("<b>All</b>", "", seconds(total([one["seconds"] for one in records])) if records else "", ""))
-    caption = "The time that each step was worked on; said where it was begun more than once."
-    return section("steps", "What was done, in order", table(("step", "", ">took", ""), rows, caption))
+    rows.append(("<b>Total</b>", "", seconds(total([one["seconds"] for one in records])) if records else "", ""))
+    caption = "Run time of each step, over all its starts if it was interrupted."
+    return section("steps", "Steps", table(("step", "", ">time", ""), rows, caption))
 
 
 def chapter_honesty(facts: Facts) -> str:
-    """What is simulated, and what this says nothing of."""
+    """Render what is simulated, and what the results do not show."""
     return section(
         "honesty",
-        "What to make of this",
+        "Limits of these results",
         bullets(
             [
-                "<b>Simulated:</b> everybody who voted, in both campaigns, is the judge with noise. The judge is code "
-                "that reads colour, shape, direction, count and looping off the pixels, which only a world that code "
-                "draws allows. With people instead, everything else would be the same.",
-                "<b>Not simulated:</b> the model, its clips, the twelve rewards, every training, every gate and every "
-                "interval. They are the product's own, run by the same calls as the page's and the command line's.",
-                "<b>Held out:</b> evaluations, the ranking and what is shown use prompts of scenes that neither the "
-                "model nor any run was trained on. DPO's votes and the online runs use the training prompts.",
-                "<b>Intervals</b> are of 95 %, over prompts (of the ranking, over pairs). Many are looked at here: of "
-                "twenty that mean nothing, one looks as if it did.",
-                "<b>The model is tiny.</b> What is better here says that the workbench works, and nothing of large "
-                "models.",
+                "<b>Simulated:</b> all voters, in both campaigns, are the judge with noise. The judge is code that "
+                "detects colour, shape, direction, count and looping from the pixels, which works only for the "
+                "synthetic clips of this model. Votes of real people would go through the same steps.",
+                "<b>Not simulated:</b> the model, its clips, the twelve rewards, all trainings, gates and intervals. "
+                "They run through the same calls as on the page and on the command line.",
+                "<b>Held out:</b> evaluations, the ranking and the clips shown use prompts of scenes that neither the "
+                "model nor any run was trained on. The votes for DPO and the online runs use the training prompts.",
+                "<b>Intervals</b> have a level of 95 %, over prompts (in the ranking by votes, over pairs). This "
+                "report shows many: about one in twenty is significant by chance.",
+                "<b>The model is tiny.</b> An improvement here shows that the workbench works; it does not predict "
+                "results with large models.",
             ]
         ),
         _means(facts),
@@ -190,11 +192,11 @@ def chapter_honesty(facts: Facts) -> str:
 def _means(facts: Facts) -> str:
     names = ", ".join(name(run.id) for key in ("dpo", "grpo", "student") if (run := facts.run(key)) is not None)
     return paragraph(
-        "Point at a number to see which file of the workspace it is from. Runs: ",
+        "Hover over a number to see its source file in the workspace. Runs: ",
         names,
-        ". The page is made again from the workspace alone by ",
+        ". To write this report again from the workspace, run ",
         name("python -m examples.tour --report"),
-        "; to look around in it, start the page there: ",
+        ". To open the workspace in the browser, run ",
         name("DAILIES_WORKSPACE=build/tour make app"),
         ".",
     )

@@ -1,4 +1,4 @@
-"""What came of a tour, first of all: a table of everybody, what improved, and what did not."""
+"""Summary chapter of the report: a table of all models, what improved, and what did not."""
 
 from collections.abc import Iterator
 
@@ -8,35 +8,35 @@ from examples.tour.html_parts import bullets, esc, mark, num, paragraph, section
 from examples.tour.traced import Traced, count, ratio
 
 TITLES = {
-    BASE: "as it ships",
+    BASE: "base model",
     "dpo": "after DPO",
     "grpo": "after GRPO",
     "curriculum": "after the curriculum",
     "student": "the student",
 }
 Sentence = tuple[bool, str]
-"""Whether it speaks of something that improved, and what it says."""
+"""True if it reports an improvement, and its text as HTML."""
 
 
 def chapter_summary(facts: Facts) -> str:
     if not facts.done("ranking"):
-        words = "<b>This tour is not done yet.</b> Below is what there is so far."
-        return section("summary", "What came of it", paragraph(words))
+        words = "<b>This tour is not done yet.</b> The report shows the steps so far."
+        return section("summary", "Results", paragraph(words))
     told = [*_by_judge(facts), *_as_trained(facts), *_lengths(facts), *_speed(facts), *_absent(facts)]
     told += [*_fallen(facts), *_alarms(facts)]
     better = [sentence for improved, sentence in told if improved]
     worse = [sentence for improved, sentence in told if not improved]
     return section(
         "summary",
-        "What came of it",
+        "Results",
         _everybody(facts),
-        f"<h3>What improved</h3>{bullets(better) or paragraph('Nothing that can be told from noise.')}",
-        f"<h3>What did not, or not surely</h3>{bullets(worse) or paragraph('Nothing of what was measured.')}",
+        f"<h3>Improved</h3>{bullets(better) or paragraph('No significant improvement.')}",
+        f"<h3>Not improved, or uncertain</h3>{bullets(worse) or paragraph('Everything measured improved.')}",
     )
 
 
 def entrants(facts: Facts) -> dict[str, str]:
-    """What a campaign calls an entrant, and its key here."""
+    """Return the key of each entrant by its name in the campaign."""
     model, made = facts.journal.size.model, facts.made("ranking")["entrants"]
     return {f"{model} + {adapter}" if adapter else model: key for key, adapter in made.items()}
 
@@ -58,12 +58,12 @@ def _everybody(facts: Facts) -> str:
                 *_change(found, key, TOTAL),
             )
         )
-    head = ("the model", ">place by votes (plausible)", ">judge", ">change", "", ">rewards", ">change", "")
+    head = ("model", ">rank by votes (95 % range)", ">judge", ">change", "", ">rewards", ">change", "")
     return table(
         head,
         rows,
-        "On prompts that nothing was trained on, the same noise for everybody; changes are from the model as it ships, "
-        "with intervals of 95 % over prompts. Simulated people voted: the judge with noise.",
+        "On prompts that no run was trained on, with the same noise for all models. Changes are from the base model, "
+        "with intervals of 95 % over prompts. The voters are simulated: the judge with noise.",
     )
 
 
@@ -74,7 +74,7 @@ def _change(found: Traced, key: str, column: str) -> tuple[str, str]:
 
 
 def _by_judge(facts: Facts) -> Iterator[Sentence]:
-    words = {"better": "surely better", "worse": "surely worse", "unsure": "a change that may be noise"}
+    words = {"better": "significantly better", "worse": "significantly worse", "unsure": "no significant change"}
     for key, found in facts.contest().items():
         if key != BASE:
             verdict = found[JUDGE]["verdict"].value
@@ -83,18 +83,22 @@ def _by_judge(facts: Facts) -> Iterator[Sentence]:
 
 
 def _as_trained(facts: Facts) -> Iterator[Sentence]:
-    """Each run's own evaluation, on clips made as it made them in training."""
+    """Report the evaluation of each run, on clips with the sampling settings of its training."""
     for key in ("dpo", "grpo"):
         run = facts.run(key)
-        for name, who in ((JUDGE, "the judge's score"), ("mix", "the total of the rewards")):
+        for name, who in ((JUDGE, "the judge's score"), ("mix", "the total reward")):
             measure = run.measure(name) if run is not None else None
             if run is None or measure is None:
                 continue
             verdict = run.verdict(name)
-            words = {"better": "surely rose", "worse": "surely fell", "unsure": "did not surely change"}[verdict]
+            words = {
+                "better": "rose significantly",
+                "worse": "fell significantly",
+                "unsure": "did not change significantly",
+            }
             yield (
                 verdict == "better",
-                f"<b>{_capital(TITLES[key])}</b>, in its evaluation ({_made_as(run)}): {who} {words}, "
+                f"<b>{_capital(TITLES[key])}</b>, in its evaluation ({_made_as(run)}): {who} {words[verdict]}, "
                 f"{spanned(measure['change'], '+.3f')}.",
             )
 
@@ -113,7 +117,10 @@ def _lengths(facts: Facts) -> Iterator[Sentence]:
     done = state["status"].value == "done"
     if passed:
         reached = num(passed[-1]["num_frames"], "d")
-        yield done, f"The curriculum {'passed every gate and ' if done else 'stopped, but '}reached {reached} frames."
+        yield (
+            done,
+            f"The curriculum {'passed every gate and ' if done else 'stopped after it '}reached {reached} frames.",
+        )
     else:
         yield False, "The curriculum passed none of its gates."
 
@@ -123,7 +130,7 @@ def _speed(facts: Facts) -> Iterator[Sentence]:
     if run is None or not run.evaluation:
         return
     before, after, judge = run.evaluation["seconds_before"], run.evaluation["seconds_after"], run.measure(JUDGE)
-    kept = f", and keeps {share(judge['ratio']['mean'])} of the judge's score of its teacher" if judge else ""
+    kept = f" and keeps {share(judge['ratio']['mean'])} of its judge score" if judge else ""
     speed = num(ratio(before, after), ".1f")
     yield after.value < before.value, f"<b>The student</b> is {speed} times as fast as its teacher{kept}."
 
@@ -131,17 +138,18 @@ def _speed(facts: Facts) -> Iterator[Sentence]:
 def _absent(facts: Facts) -> Iterator[Sentence]:
     for key, title in TITLES.items():
         if key not in facts.made("ranking")["entrants"]:
-            yield False, f"<b>{_capital(title)}</b> there is no model to rank: that step made no adapter."
+            yield False, f"<b>{_capital(title)}</b>: not ranked, because that step made no adapter."
 
 
 def _fallen(facts: Facts) -> Iterator[Sentence]:
-    """Rewards that are surely lower than the base's."""
+    """Report the rewards that are significantly lower than those of the base model."""
     for key, found in facts.contest().items():
         lost = [one for one in found.value if one not in (JUDGE, TOTAL) and found.value[one].get("verdict") == "worse"]
         if lost:
             yield (
                 False,
-                f"<b>{_capital(TITLES[key])}</b>, surely lower: {', '.join(measure_title(one) for one in lost)}.",
+                f"<b>{_capital(TITLES[key])}</b>: significantly lower are "
+                f"{', '.join(measure_title(one) for one in lost)}.",
             )
 
 
@@ -149,7 +157,7 @@ def _alarms(facts: Facts) -> Iterator[Sentence]:
     for key in ("dpo", "grpo", "student"):
         run = facts.run(key)
         if run is not None and run.alarms:
-            yield False, f"{_capital(TITLES[key])}: {num(count(run.alarms), 'd')} alarms while it trained."
+            yield False, f"{_capital(TITLES[key])}: {num(count(run.alarms), 'd')} alarms during its training."
 
 
 def _capital(words: str) -> str:

@@ -1,4 +1,4 @@
-"""The first chapters of the report: clips, their rewards, and what the simulated people said of pairs."""
+"""First chapters of the report: clips, their rewards, and the votes of the simulated people."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ from examples.tour.traced import Traced
 
 
 def clip_figure(facts: Facts, clip: str, caption: str = "") -> str:
-    """A clip with the total of its rewards and the judge's score below."""
+    """Render a clip with its total reward and its judge score."""
     record, report = facts.store.clip(clip), facts.report(clip)
     told = [f"rewards {num(report['total'], '.2f')}"] if report else []
     told += [f"judge {num(facts.judged[clip], '.2f')}"] if clip in facts.judged.value else []
@@ -40,14 +40,14 @@ def chapter_clips(facts: Facts) -> str:
     shown = "".join(clip_figure(facts, clip) for clip in [*made["clips"], long.id])
     return section(
         "clips",
-        "Clips of the model as it ships",
+        "Clips of the base model",
         paragraph(
-            "The embedded model was given prompts that it was not trained on. It is tiny: it knows coloured shapes "
-            "that move over simple grounds, in pictures so small that they are shown enlarged. The last clip is the "
-            "first prompt once more, ",
+            "These prompts were not in the training data of the embedded model. The model is tiny: it generates "
+            "coloured shapes that move over simple backgrounds, in small frames that are shown enlarged here. The last "
+            "clip repeats the first prompt with ",
             num(length, "d"),
-            " frames long and made in windows, because some rewards have something to say about long clips only. Each "
-            "clip's rewards (the mix's total) and the judge's score go from nothing to one.",
+            " frames, generated in windows, because some rewards apply only to long clips. The rewards (the total of "
+            "the mix) and the judge's score range from zero to one.",
         ),
         f'<div class="clips">{shown}</div>',
     )
@@ -58,13 +58,13 @@ def chapter_rewards(facts: Facts) -> str:
         return ""
     return section(
         "rewards",
-        "Why each clip scored as it did",
+        "Rewards of the clips",
         paragraph(
-            "Twelve rewards look at every clip, without knowing the judge. Below is the mean over the clips above (but "
-            "the long one, which stands beside them); a reward that has nothing to say about a clip says why instead "
-            "of counting as nothing."
+            "Twelve rewards score every clip, independently of the judge. The table shows their means over the clips "
+            "above, and the values of the long clip in a separate column. A reward that does not apply to a clip gives "
+            "the reason instead of a value, and does not count as zero."
         ),
-        table(("reward", "asks", "", ">mean, with its interval", ">the long clip"), _reward_rows(facts)),
+        table(("reward", "question", "", ">mean with interval", ">long clip"), _reward_rows(facts)),
     )
 
 
@@ -72,20 +72,26 @@ def _reward_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
     showing, long = facts.showing(), facts.report(facts.made("generate")["long"])
     for key, spec in specs().items():
         found = showing[key]["value"] if key in showing.value else None
-        beside = long["results"].get(key) if long else None
+        of_long = long["results"].get(key) if long else None
         mean = _reason(facts, key) if found is None else spanned(found)
-        last = num(beside["value"]) if beside is not None and beside else ""
+        last = num(of_long["value"]) if of_long is not None and of_long else ""
         asks = f'<span class="said">{esc(spec.question)}</span>'
         yield esc(spec.title), asks, bar(found["mean"] if found else None), mean, last
     total = showing[TOTAL]["value"] if TOTAL in showing.value else None
-    yield "<b>Total</b>", "the mix of all, after its gates", bar(total["mean"] if total else None), spanned(total), ""
+    yield (
+        "<b>Total</b>",
+        "weighted sum of the mix, after its gates",
+        bar(total["mean"] if total else None),
+        spanned(total),
+        "",
+    )
     judge = showing[JUDGE]["value"] if JUDGE in showing.value else None
-    asks = "Is it what the prompt says? No reward knows what it knows."
+    asks = "Does the clip show what the prompt describes? Not available to any reward."
     yield "<b>Judge</b>", asks, bar(judge["mean"] if judge else None), spanned(judge), ""
 
 
 def _reason(facts: Facts, key: str) -> str:
-    """Why a reward had nothing to say about the first clips."""
+    """Render the reason why a reward does not apply to the first clips."""
     report = facts.report(facts.made("generate")["clips"][0])
     if not report or key not in report["results"].value:
         return "not in this mix"
@@ -99,40 +105,40 @@ def chapter_votes(facts: Facts) -> str:
     far = facts.progress(campaign)
     return section(
         "votes",
-        "Which take is better: a campaign of votes",
+        "Campaign: votes on pairs of takes",
         paragraph(
-            "The model made several takes of training prompts, and every two takes of a prompt were shown as a pair, "
-            "sides by chance: ",
+            "The base model generated several takes of training prompts. Every two takes of a prompt were shown as a "
+            "pair, with random sides: ",
             num(far["pairs"], "d"),
             " pairs, ",
             num(far["votes"], "d"),
-            " votes that count. ",
-            '<strong class="simulated">The people are simulated.</strong> Each is the judge, which reads off the '
-            "pixels whether a clip shows what its prompt says, with a person's noise; one of them also likes the left "
-            "side. They vote through the same calls as the voting page does.",
+            " valid votes. ",
+            '<strong class="simulated">The people are simulated.</strong> Each uses the judge, which '
+            "detects from the pixels whether a clip shows what its prompt describes, and adds noise; one of them also "
+            "prefers the left side. They vote through the same calls as the voting page.",
         ),
         people_table(facts, campaign),
     )
 
 
 def people_table(facts: Facts, campaign: str) -> str:
-    """Who voted in a campaign, and how far that can be trusted."""
+    """Render the voters of a campaign with their biases, and the agreement between them."""
     trust = facts.agreement(campaign)
     alpha = trust["alpha"]
     words = paragraph(
-        "Agreement between them (Krippendorff's alpha; one is perfect, nothing is chance): ",
+        "Agreement between them (Krippendorff's alpha; one is perfect, zero is chance): ",
         num(alpha, ".2f"),
         f" <small>({span(trust, '.2f')})</small>." if alpha.value is not None else ".",
     )
     head = (
         "simulated person",
         ">noise",
-        ">liking for the left",
+        ">left bias",
         ">votes",
         ">chose the left",
-        ">like the others",
-        ">same answer again",
-        "found out",
+        ">agrees with others",
+        ">same answer on repeats",
+        "detected bias",
     )
     return table(head, _people(facts, trust)) + words
 
@@ -144,7 +150,7 @@ def _people(facts: Facts, trust: Traced) -> Iterator[tuple[str, ...]]:
         if not found:
             continue
         left = f"{share(found['left']['value'])} <small>({span(found['left'], '.0%')})</small>"
-        biased = '<span class="worse">leans to a side</span>' if found["is_biased"].value else "no bias to be seen"
+        biased = '<span class="worse">prefers a side</span>' if found["is_biased"].value else "none"
         yield (
             esc(person.name),
             num(asked["noise"], ".2f"),

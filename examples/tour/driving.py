@@ -1,4 +1,4 @@
-"""Step after step, with a journal: what is done is not done again, and what was cut off goes on."""
+"""Run the steps of a tour with a journal: skip finished steps and resume an interrupted one."""
 
 import os
 import platform
@@ -24,10 +24,10 @@ NOTED_EVERY_S = 2.0
 
 @contextmanager
 def alone(files: TourFiles) -> Iterator[None]:
-    """Raises JobError when another process makes this tour."""
+    """Hold the lock of the tour. Raises JobError if another process holds it."""
     lock = try_lock(files.lock)
     if lock is None:
-        raise JobError(f"The tour in {files.workspace.root} is being made by another process: wait for it.")
+        raise JobError(f"Another process is running the tour in {files.workspace.root}. Wait until it ends.")
     try:
         yield
     finally:
@@ -35,7 +35,10 @@ def alone(files: TourFiles) -> Iterator[None]:
 
 
 def begun(files: TourFiles, size: TourSize) -> Journal:
-    """The journal of the tour that is there, or of a new one. Raises ConfigError when that one is of another size."""
+    """Return the journal of the existing tour, or start a new one.
+
+    Raises ConfigError if the existing tour has another size.
+    """
     known = files.journal()
     if known is None:
         known = Journal(size=size, began_at=datetime.now(UTC), machine=machine())
@@ -49,7 +52,7 @@ def begun(files: TourFiles, size: TourSize) -> Journal:
 
 
 def machine() -> dict[str, str | int]:
-    """What the report says of where it was made."""
+    """Describe this computer for the report: processor, device and versions."""
     from engine.hardware.device import device_facts
 
     facts = device_facts()
@@ -64,7 +67,7 @@ def machine() -> dict[str, str | int]:
 
 
 def drive(files: TourFiles, size: TourSize) -> None:
-    """Every step that is not done yet. A tour that is there keeps the settings that it was begun with."""
+    """Run all steps that are not done. An existing tour keeps the settings that it was started with."""
     with alone(files):
         journal = begun(files, size)
         store = Library(files.workspace)
@@ -74,7 +77,7 @@ def drive(files: TourFiles, size: TourSize) -> None:
             for number, step in enumerate(STEPS, start=1):
                 head = f"{number}/{len(STEPS)} {step.title}"
                 if journal.step(step.key).is_done:
-                    print(f"{head}: done before", flush=True)
+                    print(f"{head}: already done", flush=True)
                     continue
                 print(f"{head} ({left(journal)})", flush=True)
                 tour = Tour(size=journal.size, journal=journal, context=context, judging=judging)
@@ -86,7 +89,7 @@ def drive(files: TourFiles, size: TourSize) -> None:
 
 
 def carry_out(files: TourFiles, step: TourStep, tour: Tour) -> Journal:
-    """Run one step to its end; the journal after it."""
+    """Run one step to its end and return the updated journal."""
     noting = Noting(files, tour.journal, step.key)
     made = run_to_end(noting.watched(step.run(tour)))
     files.keep_judged(tour.judging.known)
@@ -94,7 +97,7 @@ def carry_out(files: TourFiles, step: TourStep, tour: Tour) -> Journal:
 
 
 class Noting:
-    """Keeps a step's time in the journal while it runs, so that a killed process has said how long it worked."""
+    """Writes the run time of a step to the journal while it runs, in case the process is killed."""
 
     def __init__(self, files: TourFiles, journal: Journal, key: str) -> None:
         self._files, self._journal = files, journal
@@ -104,7 +107,7 @@ class Noting:
         self._note()
 
     def watched(self, run: Running) -> Running:
-        """The same run, noted every so often."""
+        """Pass on the progress of `run` and write its time every `NOTED_EVERY_S` seconds."""
         try:
             while True:
                 yield next(run)
@@ -130,7 +133,7 @@ class Noting:
 
 
 def left(journal: Journal) -> str:
-    """How long the rest takes: what was expected of it, at the pace of what is done."""
+    """Estimate the remaining time: the expected minutes of the open steps, scaled by the speed so far."""
     expected = {step.key: journal.size.minutes.get(step.key, 1.0) for step in STEPS}
     done = [one for one in journal.steps if one.is_done]
     spent = sum(one.seconds for one in done) / 60

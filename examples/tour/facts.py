@@ -1,13 +1,13 @@
-"""Everything that the report says, read from what the tour left behind: its files and its database, and nothing else.
+"""Data of the report, read from the files and the database of a tour alone.
 
-Views of the database (`dailies.db#/...`), each a tree of numbers:
+Views of the database (`dailies.db#/...`), each a tree of values:
 
-progress/<campaign>     pairs and votes
-agreement/<campaign>    how far the votes can be trusted
-ranking/<campaign>      Bradley-Terry strengths and who met whom how often
-reports/<clip>          what the mix said of a clip
-contest/<entrant>       the means of its clips, with intervals, and their changes from the base's, reward by reward and
-                        by the judge (whose scores are in judged.json)
+progress/<campaign>     numbers of pairs and votes
+agreement/<campaign>    agreement and biases of the labellers
+ranking/<campaign>      Bradley-Terry strengths and the numbers of comparisons
+reports/<clip>          the report of the mix for a clip
+contest/<entrant>       means of the clips of an entrant, with intervals, and changes from the base model, for each
+                        reward and for the judge (whose scores are in judged.json)
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ BASE = "base"
 
 
 class RunFacts:
-    """What the folder of one run says."""
+    """Data of one run, read from its folder."""
 
     def __init__(self, run: Run) -> None:
         self.id = run.id
@@ -61,12 +61,12 @@ class RunFacts:
 
 
 class Facts:
-    """Of one tour, done or under way. Raises ConfigError where there is none."""
+    """Data of one tour, finished or not. Raises ConfigError if the workspace has no tour."""
 
     def __init__(self, files: TourFiles, store: Library) -> None:
         journal = files.journal()
         if journal is None:
-            raise ConfigError(f"There is no tour in {files.workspace.root} to report on: make one first.")
+            raise ConfigError(f"There is no tour in {files.workspace.root} to report on. Run the tour first.")
         self.journal: Journal = journal
         self.tour = Traced(journal.model_dump(mode="json"), "tour.json#")
         self.judged = Traced(files.judged(), "judged.json#")
@@ -81,12 +81,12 @@ class Facts:
         return self.journal.made(key)
 
     def run(self, key: str) -> RunFacts | None:
-        """Of a finished training step."""
+        """Return the run of a finished training step; None otherwise."""
         name = self.made(key).get("run")
         return RunFacts(Run.find(self.workspace, name)) if name else None
 
     def attempts(self) -> list[RunFacts]:
-        """The curriculum's runs, in order."""
+        """Return the runs of the curriculum in order."""
         state = self.curriculum_state
         found = state["attempts"].value if state is not None else []
         return [RunFacts(Run.find(self.workspace, attempt["run"])) for attempt in found]
@@ -120,11 +120,11 @@ class Facts:
     # -------------------------------------------------------------------------------------------- clips and contest
 
     def report(self, clip: str) -> Traced:
-        """What the mix said of a clip; None where it has not scored it."""
+        """Return the report of the mix for a clip; None if it has not scored the clip."""
         return Traced(self.store.report(clip, self.mix), f"{DATABASE}/reports/{clip}")
 
     def contest(self) -> dict[str, Traced]:
-        """By entrant: each reward, the total and the judge, over its clips of the ranking's prompts."""
+        """Return, for each entrant, each reward, the total and the judge over its clips of the ranking."""
         clips, prompts = self.made("ranking")["clips"], self.made("ranking")["prompts"]
         base = self._columns_of(clips[BASE])
         return {
@@ -133,7 +133,7 @@ class Facts:
         }
 
     def showing(self) -> Traced:
-        """The same of the first clips (but the long one), which have nothing to be compared with."""
+        """Return the same for the first clips without the long one; they have no base to compare with."""
         clips = self.made("generate")["clips"]
         prompts = [self.store.clip(clip).prompt for clip in clips]
         return Traced(compared({}, self._columns_of(clips), prompts), f"{DATABASE}/contest/first clips")
@@ -149,7 +149,7 @@ class Facts:
 def compared(
     base: Mapping[str, Sequence[float | None]], own: Mapping[str, Sequence[float | None]], prompts: Sequence[str]
 ) -> dict[str, Any]:
-    """Of each column that says anything: `value`, and where there is a base its `change` and the `verdict` on that."""
+    """Return `value` of each column that has values, and if `base` has it, `change` and its `verdict`."""
     found: dict[str, Any] = {}
     for name, values in own.items():
         value = mean_interval(values, prompts)
@@ -188,7 +188,7 @@ def _share(share: Proportion) -> dict[str, Any]:
 
 
 def _columns(run: Run) -> dict[str, list[tuple[float, float]]]:
-    """The run's metrics by name, as points."""
+    """Return the metrics of a run by name, as points of step and value."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in run.metrics():
         for name, value in row.items():

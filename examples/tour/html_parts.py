@@ -1,5 +1,6 @@
-"""The pieces of the report's page: numbers with their sources, tables, bars, players. What a file or a person wrote is
-escaped here.
+"""HTML parts of the report: numbers with their sources, tables, bars, players.
+
+Text from files and people is escaped here.
 """
 
 import base64
@@ -10,7 +11,7 @@ from pathlib import Path
 from examples.tour.plots import interval
 from examples.tour.traced import Traced
 
-BOUNDLESS = 1e8  # what stands for infinity in an interval of one prompt
+BOUNDLESS = 1e8  # replaces infinity in the interval of a single prompt
 NOTHING = '<span class="none" title="not measured">not measured</span>'
 
 
@@ -19,7 +20,7 @@ def esc(words: object) -> str:
 
 
 def num(found: Traced | None, form: str = ".3f", unit: str = "") -> str:
-    """A number, which says where it is from when it is pointed at."""
+    """Render a number; its tooltip is its source."""
     if found is None or found.value is None:
         return NOTHING
     shown = format(found.value, form) + unit
@@ -31,33 +32,33 @@ def share(found: Traced | None) -> str:
 
 
 def seconds(found: Traced) -> str:
-    """Seconds, or minutes where there are many."""
+    """Render a duration in seconds, or in minutes from 100 s."""
     if found.value < 100:
         return num(found, ".1f" if found.value < 10 else ".0f", " s")
     return f'<data value="{found.value!r}" title="{esc(found.source)}" data-per="60">{found.value / 60:.1f} min</data>'
 
 
 def span(found: Traced | None, form: str = ".3f") -> str:
-    """An interval's ends."""
+    """Render the ends of an interval."""
     if found is None or found["low"].value is None or abs(found["low"].value) > BOUNDLESS:
-        return '<span class="none">boundless: one prompt tells nothing of others</span>' if found else NOTHING
+        return '<span class="none">unbounded: only one prompt</span>' if found else NOTHING
     return f"{num(found['low'], form)} to {num(found['high'], form)}"
 
 
 def spanned(found: Traced | None, form: str = ".3f") -> str:
-    """A mean with its interval."""
+    """Render a mean with its interval."""
     return NOTHING if found is None else f"{num(found['mean'], form)} <small>({span(found, form)})</small>"
 
 
 def drawn(found: Traced | None, scale: tuple[float, float], verdict: str = "") -> str:
-    """The interval as a picture."""
+    """Draw an interval as SVG; nothing if it is unbounded."""
     if found is None or abs(found["low"].value) > BOUNDLESS:
         return ""
     return interval(found["mean"].value, found["low"].value, found["high"].value, scale, verdict=verdict)
 
 
 def common_scale(found: Iterable[Traced | None], *, around: float | None = 0.0) -> tuple[float, float]:
-    """From the lowest to the highest end of all, and to `around`."""
+    """Return the range that contains the ends of all intervals, and `around`."""
     ends = [end for one in found if one is not None for end in (one["low"].value, one["high"].value)]
     known = [end for end in ends if end is not None and abs(end) < BOUNDLESS]
     known += [] if around is None else [around]
@@ -65,20 +66,20 @@ def common_scale(found: Iterable[Traced | None], *, around: float | None = 0.0) 
 
 
 def bar(found: Traced | None) -> str:
-    """A value of 0..1 as a bar."""
+    """Render a value in 0..1 as a bar."""
     if found is None or found.value is None:
         return ""
     return f'<span class="bar"><i style="width:{100 * min(max(found.value, 0.0), 1.0):.1f}%"></i></span>'
 
 
 def mark(verdict: str) -> str:
-    """A verdict in words and a colour."""
-    words = {"better": "better", "worse": "worse", "unsure": "not sure"}
+    """Render a verdict as a coloured word."""
+    words = {"better": "better", "worse": "worse", "unsure": "uncertain"}
     return f'<span class="{esc(verdict)}">{esc(words.get(verdict, verdict))}</span>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Cells are HTML already; a head that begins with a `>` is a column of numbers."""
+    """Render a table. Cells are HTML; a heading that starts with `>` is a column of numbers."""
     numeric = [name.startswith(">") for name in head]
     top = "".join(f"<th{_side(right)}>{name.lstrip('>')}</th>" for name, right in zip(head, numeric, strict=True))
     body = "".join(
@@ -94,7 +95,7 @@ def _side(right: bool) -> str:
 
 
 def player(files: tuple[Path, Path], spoken: str, below: str) -> str:
-    """A clip that the page holds itself: video and poster."""
+    """Render a video player; the video and its poster are embedded in the page."""
     video, poster = (base64.b64encode(file.read_bytes()).decode() for file in files)
     return (
         f'<figure class="clip"><video muted loop playsinline controls preload="metadata" aria-label="{esc(spoken)}" '
@@ -108,7 +109,7 @@ def prompt(words: str) -> str:
 
 
 def name(words: object) -> str:
-    """The name of a file, a run, a recipe: as it is."""
+    """Render the name of a file, run or recipe as code."""
     return f"<code>{esc(words)}</code>"
 
 
@@ -125,5 +126,5 @@ def bullets(items: Sequence[str]) -> str:
 
 
 def said(words: Traced) -> str:
-    """A sentence that stands in a file, as it stands there."""
+    """Render a sentence quoted from a file; its tooltip is its source."""
     return f'<span class="said" title="{esc(words.source)}">{esc(words.value)}</span>'

@@ -1,5 +1,6 @@
-"""Plots as SVG for pages without scripts: curves by step, and an interval on a scale. Colours come from the page's CSS
-(`PLOT_STYLE`), which follows its light or dark ground.
+"""SVG plots without scripts: curves by step, and an interval on a scale.
+
+The colours come from the CSS of the page (`PLOT_STYLE`), which follows its light or dark theme.
 """
 
 import html
@@ -31,8 +32,10 @@ SERIES = 6
 
 
 def curves(title: str, series: Mapping[str, Points], *, across: str = "step", source: str = "") -> str:
-    """Lines over one another, of one point or more each; the ends of both axes are written at them. `source` names
-    where the points are from."""
+    """Plot one or more series of at least one point each in common axes.
+
+    The ends of both axes are labelled. `source` is kept as the attribute `data-source` of the figure.
+    """
     (left, right), (low, high) = (_ends(series, axis) for axis in (0, 1))
     lines = "".join(
         _line(points, f"s{number % SERIES}", left, right, low, high) for number, points in enumerate(series.values())
@@ -54,8 +57,10 @@ def curves(title: str, series: Mapping[str, Points], *, across: str = "step", so
 
 
 def interval(mean: float, low: float, high: float, scale: tuple[float, float], *, verdict: str = "") -> str:
-    """A point with its interval on a scale that several rows share, and a mark at 0 where the scale holds it. What is
-    beyond the scale is cut off at its ends."""
+    """Draw a mean with its interval on a scale that several rows share.
+
+    A line marks 0 if the scale contains it. The interval is clipped at the ends of the scale.
+    """
     left, right = scale
 
     def place(value: float) -> float:

@@ -1,4 +1,4 @@
-// Clips in one row start together, and only while they can be seen; with reduced motion the user starts them by hand.
+// Start the clips of a row together while it is visible. With reduced motion, leave the start to the user.
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const watch = new IntersectionObserver((seen) => {
   for (const { target, isIntersecting } of seen) {
@@ -12,7 +12,7 @@ const watch = new IntersectionObserver((seen) => {
   }
 });
 
-// Controls lie over small pictures: they are shown while the pointer or the keyboard focus is on a clip.
+// Controls cover small clips: show them only while the pointer or the keyboard focus is on the clip.
 if (!still) {
   for (const clip of document.querySelectorAll("video")) {
     clip.controls = false;

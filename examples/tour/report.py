@@ -1,4 +1,4 @@
-"""The report: one HTML file that holds its clips, plots, style and script itself, made of a tour's workspace alone."""
+"""Report of a tour: one self-contained HTML file, built from the workspace alone."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ HEADING = re.compile(r'<section id="([\w-]+)"><h2>(.*?)</h2>')
 
 
 def write_report(files: TourFiles) -> None:
-    """Make the report of what is there, a tour that is not done included."""
+    """Write the report; a tour that is not done is reported so far."""
     store = Library(files.workspace)
     try:
         write_text_atomic(files.report, page(Facts(files, store)))
@@ -57,7 +57,7 @@ def page(facts: Facts) -> str:
 def head(facts: Facts) -> str:
     machine = facts.tour["machine"]
     where = (
-        f"Begun on <time>{facts.journal.began_at:%d %B %Y, %H:%M} UTC</time> on {num(machine['cores'], 'd')} cores "
+        f"Started on <time>{facts.journal.began_at:%d %B %Y, %H:%M} UTC</time> on {num(machine['cores'], 'd')} cores "
         f"({said(machine['processor'])}), device {esc(machine['device'].value)}; "
         f'<span class="said">torch {esc(machine["torch"].value)}, Dailies {esc(machine["dailies"].value)}</span>.'
     )
@@ -66,9 +66,9 @@ def head(facts: Facts) -> str:
     return (
         "<header><h1>From a prompt to a better model</h1>"
         + paragraph(
-            "A tour of Dailies, the workbench for teaching video models with reinforcement learning: clips are made "
-            "and scored, pairs of them are voted on, the model learns from the votes and from rewards, at growing "
-            "lengths, is made fast, and is measured against what it was."
+            "A tour of Dailies, the workbench for fine-tuning text-to-video models with reinforcement learning. It "
+            "generates and scores clips, collects votes on pairs, trains the model on the votes and on rewards and at "
+            "growing clip lengths, distils a faster student, and compares all models with the base model."
         )
         + f'<p class="facts">{where}</p></header>'
         + (f'<section class="short">{warning}</section>' if short else "")

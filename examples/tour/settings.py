@@ -21,56 +21,56 @@ class Person(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
-    """No two people have one name."""
+    """Name; must be unique."""
     noise: float = Field(gt=0)
-    """Standard deviation of what is added to the judge's score of a clip, which is 0 to 1."""
+    """Standard deviation of the noise added to the judge's score of a clip, which is in 0..1."""
     left_bias: float = 0.0
-    """Log-odds by which the clip on the left is preferred to its equal."""
+    """Log-odds of preferring the left clip of two equal clips."""
     ties: float = Field(0.3, ge=0, le=1)
-    """How easily two clips are called alike: 0 never."""
+    """How readily two clips are called equal; 0 is never."""
 
 
 class PromptChoice(BaseModel):
-    """`num_prompts` spread over a file of `presets/prompts`."""
+    """`num_prompts` prompts, evenly spaced over a file of `presets/prompts`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompts: str
     """A file of `presets/prompts`."""
     num_prompts: int = Field(ge=2)
-    """How many of it."""
+    """Number of prompts taken from it."""
 
     def read(self) -> list[str]:
         return spread_prompts(self.prompts, self.num_prompts)
 
 
 class Showing(PromptChoice):
-    """The first clips. The first prompt is made once more, `long_frames` long, in windows: some rewards ask for it."""
+    """First clips, and a long clip of the first prompt in windows, which some rewards need."""
 
     long_frames: int = Field(ge=2)
-    """Of the long clip, rounded up to what the family can make."""
+    """Frames of the long clip, rounded up to a length that the family supports."""
 
 
 class VotingSettings(PromptChoice):
-    """The campaign whose votes DPO learns from; its clips are made as the DPO recipe makes them."""
+    """Campaign whose votes DPO learns from; its clips use the settings of the DPO recipe."""
 
     takes: int = Field(ge=2)
-    """Clips of each prompt, which become pairs."""
+    """Clips of each prompt, which are combined into pairs."""
 
 
 class Measuring(BaseModel):
-    """An evaluation, on the recipe's test prompts."""
+    """Evaluation on the test prompts of the recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_prompts: int = Field(ge=2)
-    """How many of the recipe's test prompts."""
+    """Number of test prompts of the recipe."""
     takes: int = Field(ge=1)
-    """Clips of each."""
+    """Clips of each prompt."""
 
 
 class Training(BaseModel):
-    """One run: a recipe of `presets/train` by its name, what is laid over it, and what it begins with."""
+    """One run: a recipe of `presets/train`, changes of it, and the model that it starts from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -79,12 +79,11 @@ class Training(BaseModel):
     start: Start = "base"
     """The base model, or the step whose adapter it begins with."""
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Laid over the recipe."""
+    """Values that replace those of the recipe."""
 
 
 class Lengthening(BaseModel):
-    """The curriculum by its name. `steps` are those of each stage, `changes` are laid over every stage; the clips of
-    `num_clips` prompts are made at the last length, by the base model and by what came of it."""
+    """Curriculum of lengths, and clips at its last length by the base model and by the final adapter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -95,67 +94,69 @@ class Lengthening(BaseModel):
     steps: tuple[int, ...] = Field(min_length=1)
     """Updates of each stage."""
     step_backs: int | None = Field(None, ge=0)
-    """None: as the preset says."""
+    """Allowed steps back; None for the value of the preset."""
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Laid over every stage."""
+    """Values that replace those of every stage."""
     num_clips: int = Field(ge=1)
-    """Prompts whose clips are made at the last length, before and after."""
+    """Prompts with clips at the last length, before and after training."""
 
 
 class Contest(PromptChoice):
-    """The ranking, on prompts that nothing was trained on. `settings` are those of everybody's clips; but the student
-    makes its own in as many steps as it was made for."""
+    """Ranking on prompts that no run was trained on. The student samples in its own number of steps."""
 
     settings: dict[str, int | float] = Field(default_factory=dict)
-    """Of everybody's clips, laid over the model's own."""
+    """Sampling settings of all clips, which replace those of the model."""
 
 
 class TourSize(BaseModel):
-    """Everything about a tour that is a choice. `minutes` is what each step is expected to take, for the time left."""
+    """All settings of a tour."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
-    """The table's name in `examples/tour/tour.toml`; a table is laid over the one called "full"."""
+    """Name of the table in `examples/tour/tour.toml`; values that it lacks come from the table "full"."""
     model: str
     """A key of `presets/models`."""
     mix: str
-    """A key of `presets/rewards`, which scores every clip that is shown."""
+    """A key of `presets/rewards`: the mix that scores every clip shown."""
     seed: int = Field(ge=0)
-    """Of everything that is drawn."""
+    """Seed of all random draws."""
     about: str = ""
-    """How long it takes and what it is for, in a few words."""
+    """Duration and purpose, in a few words."""
     people: tuple[Person, ...] = Field(min_length=2)
-    """The simulated labellers, who vote in both campaigns."""
+    """Simulated labellers, who vote in both campaigns."""
     show: Showing
-    """The first clips."""
+    """First clips."""
     votes: VotingSettings
-    """The campaign that DPO learns from."""
+    """Campaign that DPO learns from."""
     measure: Measuring
-    """How each run is evaluated."""
+    """Evaluation of each run."""
     dpo: Training
     """DPO on the votes."""
     grpo: Training
     """GRPO on rewards."""
     curriculum: Lengthening
-    """Longer and longer clips, behind gates."""
+    """Training on growing clip lengths, with gates."""
     student: Training
     """Distillation to few steps."""
     ranking: Contest
-    """Who is better, by judge and by votes."""
+    """Ranking of all models by judge and by votes."""
     minutes: dict[str, float] = Field(default_factory=dict)
-    """What each step is expected to take, for the time left; minutes."""
+    """Expected minutes of each step, used to estimate the remaining time."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "TourSize":
         names = [person.name for person in self.people]
         if len(set(names)) != len(names):
-            raise ValueError(f"the people need names of their own, but got {', '.join(names)}")
+            raise ValueError(f"the names of the people must be unique, but got {', '.join(names)}")
         return self
 
 
 def load_tour(name: str) -> TourSize:
-    """The table of that name in `examples/tour/tour.toml`, laid over "full". Raises ConfigError."""
+    """Read a table of `examples/tour/tour.toml`; values that it lacks come from the table "full".
+
+    Raises ConfigError for an unknown table or invalid values.
+    """
     path = Path(__file__).with_name(TOUR_FILE)
     tables = toml_table(path)
     if name not in tables:
@@ -163,4 +164,4 @@ def load_tour(name: str) -> TourSize:
     try:
         return TourSize(**{"name": name, **overlay(tables["full"], tables[name])})
     except ValidationError as error:
-        raise ConfigError(validation_message(error, f"presets/{TOUR_FILE}", TourSize.model_fields)) from error
+        raise ConfigError(validation_message(error, f"examples/tour/{TOUR_FILE}", TourSize.model_fields)) from error

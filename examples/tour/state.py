@@ -1,9 +1,9 @@
-"""What a tour keeps in its workspace, beside the clips, votes and runs that its steps left there. Imports no torch.
+"""Files of a tour in its workspace, in addition to the clips, votes and runs. Imports no torch.
 
-tour.json      the journal: which step is done, what it made, how long it took
-judged.json    what the judge says of clips, by clip id
-report.html    made from all of it, at any time again
-tour.lock      held by the process that makes the tour
+tour.json      the journal: the state, the result and the duration of each step
+judged.json    the judge's scores by clip id
+report.html    the report, which can be written again at any time
+tour.lock      held by the process that runs the tour
 """
 
 import json
@@ -21,7 +21,10 @@ from examples.tour.settings import TourSize
 
 
 class StepRecord(BaseModel):
-    """One step. `seconds` is the time that it was worked on, over `begun` beginnings; `made` names what came of it."""
+    """Record of one step.
+
+    `begun` counts the starts, `seconds` is the run time over all of them, `made` is the result of the step.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +43,7 @@ class StepRecord(BaseModel):
 
 
 class Journal(BaseModel):
-    """A tour under way. `machine` says in words and numbers where it was begun."""
+    """Progress of a tour. `machine` describes the computer on which it was started."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,22 +53,22 @@ class Journal(BaseModel):
     steps: tuple[StepRecord, ...] = ()
 
     def step(self, key: str) -> StepRecord:
-        """What is known of a step; nothing yet, for one that was not begun."""
+        """Return the record of a step; an empty record if the step has not started."""
         return next((one for one in self.steps if one.key == key), StepRecord(key=key))
 
     def made(self, key: str) -> dict[str, Any]:
-        """What a finished step made; nothing, before it is done."""
+        """Return the result of a finished step; an empty dict before it is done."""
         return self.step(key).made
 
     def with_step(self, record: StepRecord) -> "Journal":
-        """In the order in which steps were begun."""
+        """Return the journal with `record` added or replaced; records keep the order in which steps started."""
         others = [one for one in self.steps if one.key != record.key]
         place = next((index for index, one in enumerate(self.steps) if one.key == record.key), len(others))
         return self.model_copy(update={"steps": (*others[:place], record, *others[place:])})
 
 
 class TourFiles:
-    """The tour's own files in a workspace."""
+    """Paths, readers and writers of the files of a tour in a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -87,7 +90,7 @@ class TourFiles:
         return self.workspace.root / "tour.lock"
 
     def journal(self) -> Journal | None:
-        """None before the tour was begun. Raises StoreError when the file is damaged."""
+        """Return the journal; None if no tour was started here. Raises StoreError if the file is damaged."""
         try:
             return Journal.model_validate_json(self.journal_file.read_bytes())
         except FileNotFoundError:
@@ -99,7 +102,7 @@ class TourFiles:
         write_text_atomic(self.journal_file, journal.model_dump_json(indent=2) + "\n")
 
     def judged(self) -> dict[str, float]:
-        """The judge's scores 0..1 by clip id; clips of which it could say nothing are left out."""
+        """Return the judge's scores in 0..1 by clip id, without the clips that it could not score."""
         if not self.judged_file.is_file():
             return {}
         found: dict[str, float] = json.loads(self.judged_file.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""The steps of a tour: each is a few calls of the product, and finds what an attempt that was cut off has left behind.
+"""Steps of a tour. Each step runs a few jobs, and reuses the results of an interrupted attempt.
 
-What a step returns goes into the journal, where later steps and the report find it.
+The journal stores the result of each step for later steps and the report.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -38,7 +38,7 @@ VOTES_TITLE, RANKING_TITLE = "Tour: which take is better", "Tour: which model is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tour:
-    """What a step works with. `journal` is as it was when the step began."""
+    """Context of a step. `journal` is its state at the start of the step."""
 
     size: TourSize
     journal: Journal
@@ -54,7 +54,7 @@ class Tour:
         return self.context.store.workspace
 
     def adapter(self, start: str) -> str | None:
-        """The adapter that a finished step made; None for the base model, or where the step made none."""
+        """Return the adapter of a finished step; None for the base model, or if the step made no adapter."""
         return None if start == "base" else self.journal.made(start).get("adapter")
 
 
@@ -66,7 +66,7 @@ class TourStep:
 
 
 def generate(tour: Tour) -> Running:
-    """The first prompts by the base model, and one of them once more in windows."""
+    """Generate clips of the first prompts with the base model, and one long clip in windows."""
     requests = [request_of(tour, prompt, {}) for prompt in tour.size.show.read()]
     long = requests[0].model_copy(update={"mode": "windows", "num_frames": long_frames(tour)})
     yield from make(tour, [*requests, long])
@@ -74,7 +74,7 @@ def generate(tour: Tour) -> Running:
 
 
 def score(tour: Tour) -> Running:
-    """All rewards of the mix, on the clips that they have not seen yet."""
+    """Score the generated clips with all rewards of the mix."""
     made = tour.journal.made("generate")
     clips = [*made["clips"], made["long"]]
     yield from score_rest(tour, clips)
@@ -82,7 +82,7 @@ def score(tour: Tour) -> Running:
 
 
 def campaign(tour: Tour) -> Running:
-    """Takes of the base model against each other, made as the DPO recipe will make its own."""
+    """Create a campaign of takes of the base model, with the sampling settings of the DPO recipe."""
     recipe = recipe_of(tour.size.dpo, {"campaign": "to come", "pairs": None})
     names = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
     settings = {name: value for name in names if isinstance(value := recipe.settings.get(name), int | float)}
@@ -116,7 +116,7 @@ def grpo(tour: Tour) -> Running:
 
 
 def curriculum(tour: Tour) -> Running:
-    """Longer and longer clips, each length behind its gate; then clips at the last length, before and after."""
+    """Train the curriculum of lengths, then generate clips at the last length, before and after."""
     preset, start = curriculum_of(tour), tour.adapter(tour.size.curriculum.start)
     known = (one for one in list_curricula(tour.workspace) if one.preset() == preset)
     made = next(known, None) or Curriculum.create(tour.workspace, preset)
@@ -135,7 +135,7 @@ def student(tour: Tour) -> Running:
 
 
 def ranking(tour: Tour) -> Running:
-    """The same prompts and seeds by everybody, scored, judged, and voted on in a second campaign."""
+    """Generate the same prompts and seeds with every model; score, judge and vote on the clips."""
     entrants = {"base": None, **{key: tour.journal.made(key).get("adapter") for key in LEARNING}}
     there = {key: adapter for key, adapter in entrants.items() if key == "base" or adapter is not None}
     prompts = tour.size.ranking.read()
@@ -163,34 +163,34 @@ STUDENT = "student"
 LEARNING = ("dpo", "grpo", "curriculum", STUDENT)
 STEPS = (
     TourStep(key="generate", title="Generate clips", run=generate),
-    TourStep(key="score", title="Score them with all twelve rewards", run=score),
-    TourStep(key="campaign", title="Make pairs of takes for a campaign", run=campaign),
-    TourStep(key="votes", title="Have the campaign labelled by simulated people", run=votes),
-    TourStep(key="dpo", title="DPO on what they preferred", run=dpo),
-    TourStep(key="grpo", title="GRPO on rewards", run=grpo),
-    TourStep(key="curriculum", title="A curriculum of growing lengths, behind gates", run=curriculum),
-    TourStep(key="student", title="Distil a student that goes in four steps", run=student),
-    TourStep(key="ranking", title="Rank everybody by judge and by votes", run=ranking),
+    TourStep(key="score", title="Score the clips with all twelve rewards", run=score),
+    TourStep(key="campaign", title="Create a campaign of pairs of takes", run=campaign),
+    TourStep(key="votes", title="Label the campaign with simulated people", run=votes),
+    TourStep(key="dpo", title="Train with DPO on the votes", run=dpo),
+    TourStep(key="grpo", title="Train with GRPO on rewards", run=grpo),
+    TourStep(key="curriculum", title="Train a curriculum of lengths with gates", run=curriculum),
+    TourStep(key="student", title="Distil a four-step student", run=student),
+    TourStep(key="ranking", title="Rank all models by judge and by votes", run=ranking),
 )
 
 
-# ------------------------------------------------------------------------------------------------- the product's calls
+# ------------------------------------------------------------------------------------------------- calls of the engine
 
 
 def job(tour: Tour, kind: str, config: Mapping[str, Any]) -> Running:
-    """A job, run in this process as the command line runs it."""
+    """Run a job in this process, as the command line does."""
     return (yield from kind_of(kind, KINDS).start(dict(config), tour.context))
 
 
 def make(tour: Tour, requests: list[GenerationRequest]) -> Generator[JobProgress, None, None]:
-    """Clips, those that are there left alone."""
+    """Generate clips; requests whose clip exists are skipped."""
     for start in range(0, len(requests), REQUEST_LIMIT):
         part = [request.model_dump(mode="json") for request in requests[start : start + REQUEST_LIMIT]]
         yield from job(tour, "generate", {"requests": part})
 
 
 def score_rest(tour: Tour, clips: list[str]) -> Generator[JobProgress, None, None]:
-    """Score the clips that the mix has not scored yet, and ask the judge about all of them."""
+    """Score the clips that have no report of the mix yet, and judge all of them."""
     known = set(tour.store.scored_by(tour.size.mix))
     rest = [clip for clip in clips if clip not in known]
     if rest:
@@ -200,13 +200,13 @@ def score_rest(tour: Tour, clips: list[str]) -> Generator[JobProgress, None, Non
 
 
 def campaign_of(tour: Tour, spec: CampaignSpec) -> Campaign:
-    """The tour's campaign of that title, made unless it is there."""
+    """Return the campaign with the title of `spec`; create it if there is none."""
     campaigns = Campaigns(tour.store)
     return next((one for one in campaigns.list() if one.title == spec.title), None) or campaigns.create(spec)
 
 
 def learn(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Running:
-    """Train a run to its end, make its adapter one that can be used, and measure what it changed."""
+    """Train a run to its end, publish its adapter and evaluate it."""
     run = run_of(tour, training, chosen)
     if run.adapter.is_dir():
         publish(run, tour.workspace)
@@ -218,7 +218,7 @@ def learn(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Running:
 
 
 def run_of(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Run:
-    """The run of exactly this recipe, made unless a whole one is there."""
+    """Return the run of exactly this recipe; create it if there is no complete one."""
     start = tour.adapter(training.start)
     rank = {"settings": {"lora_rank": rank_of(tour, start)}} if start else {}
     preset = recipe_of(training, overlay({"settings": {"seed": tour.size.seed}}, overlay(chosen, rank)))
@@ -235,21 +235,21 @@ def recipe_of(training: Training, chosen: Mapping[str, Any]) -> TrainPreset:
 
 
 def rank_of(tour: Tour, adapter: str) -> Any:
-    """A run that begins with an adapter has the adapter's rank."""
+    """Return the LoRA rank of an adapter; a run that starts from it needs the same rank."""
     return Run.find(tour.workspace, adapter).preset().settings["lora_rank"]
 
 
-# ---------------------------------------------------------------------------------------------------- what is asked for
+# ---------------------------------------------------------------------------------------------- requests and settings
 
 
 def request_of(tour: Tour, prompt: str, settings: Mapping[str, Any], adapter: str | None = None) -> GenerationRequest:
-    """A prompt's clip: the same noise whoever makes it."""
+    """Build the request of a prompt. The seed depends on the prompt alone, not on the model."""
     fields = {**settings, "prompt": prompt, "seed": seed_for(tour.size.seed, prompt=prompt)}
     return read_request({**fields, "model": tour.size.model, "adapter": adapter})
 
 
 def contest_settings(tour: Tour, key: str, adapter: str | None) -> dict[str, Any]:
-    """The same for everybody, but the few steps that the student was made for."""
+    """Return the sampling settings of the ranking; the student samples in its own number of steps."""
     own = find_adapter(tour.workspace, adapter, tour.size.model).card.recommended if adapter else {}
     return {**tour.size.ranking.settings, **(own if key == STUDENT else {})}
 
@@ -260,7 +260,7 @@ def long_frames(tour: Tour) -> int:
 
 
 def curriculum_of(tour: Tour) -> CurriculumPreset:
-    """The preset with the tour's steps; where it begins with an adapter, with that adapter's rank."""
+    """Return the preset with the settings of the tour, and the rank of the adapter that it starts from."""
     wanted, preset = tour.size.curriculum, load_curriculum(tour.size.curriculum.preset)
     start = tour.adapter(wanted.start)
     stages = with_settings(preset, wanted, {"lora_rank": rank_of(tour, start)} if start else {})
@@ -271,12 +271,14 @@ def curriculum_of(tour: Tour) -> CurriculumPreset:
 def with_settings(
     preset: CurriculumPreset, wanted: Lengthening, settings: Mapping[str, Any] | None = None
 ) -> tuple[Stage, ...]:
-    """The preset's stages as the tour wants them, and with further settings. Raises ConfigError where the tour has
-    steps for more or fewer stages."""
+    """Return the stages of the preset with the changes of the tour and `settings`.
+
+    Raises ConfigError if the tour has steps for more or fewer stages.
+    """
     if len(wanted.steps) != len(preset.stages):
         raise ConfigError(
             f"The tour has steps for {len(wanted.steps)} stages, but the curriculum '{preset.key}' has "
-            f"{len(preset.stages)}: say `steps` for each of them in examples/tour/tour.toml."
+            f"{len(preset.stages)}: set `steps` for each of them in examples/tour/tour.toml."
         )
     changes = overlay(wanted.changes, {"settings": settings or {}})
     return tuple(
@@ -290,8 +292,10 @@ def long_prompts(tour: Tour) -> list[str]:
 
 
 def long_pair(tour: Tour, preset: CurriculumPreset, prompt: str, adapter: str | None) -> list[GenerationRequest]:
-    """A prompt's clip at the curriculum's last length, as its last stage makes clips: before, and after if it came
-    to an adapter."""
+    """Build the requests of a prompt with the settings of the last stage of the curriculum.
+
+    The first is by the base model. The second is by `adapter`, and is absent if there is no adapter.
+    """
     last = preset.stages[-1]
     settings = {**load_train_preset(last.recipe).settings, **last.settings, "num_frames": last.frames}
     names = ("num_frames", "num_steps", "guidance")

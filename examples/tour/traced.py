@@ -1,7 +1,7 @@
-"""Numbers that know where they are from: every figure in the report says so, and a test looks there.
+"""Values with their source, which the report shows for each number and a test verifies.
 
 A source is `file#/key/key/...`: a file of the workspace (JSON, or JSON Lines as a list) or a view of the database, and
-the way to the number in it. What is worked out from others is `rule: source | source`.
+the path of keys to the value. The source of a derived value is `rule: source | source`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A value of a JSON-like tree, and where it stands."""
+    """A value of a JSON-like tree with its source."""
 
     value: Any
     source: str
@@ -29,7 +29,7 @@ class Traced:
         return bool(self.value)
 
     def get(self, key: str) -> "Traced":
-        """The value under the key; None where there is none."""
+        """Return the value of a key; None if the key is absent."""
         return Traced(self.value.get(key), f"{self.source}/{key}")
 
     def items(self) -> Iterator[tuple[str, "Traced"]]:
@@ -39,7 +39,7 @@ class Traced:
         return (self[key] for key in self.value)
 
     def find(self, **wanted: Any) -> "Traced | None":
-        """The first of a list whose keys have these values."""
+        """Return the first item of a list whose keys have these values; None if there is none."""
         return next((one for one in self if all(one.value.get(key) == value for key, value in wanted.items())), None)
 
 
@@ -48,7 +48,7 @@ def total(parts: Sequence[Traced]) -> Traced:
 
 
 def ratio(above: Traced, below: Traced) -> Traced:
-    """None where there is nothing to divide by."""
+    """Return `above / below`; None if `below` is 0."""
     return Traced(above.value / below.value if below.value else None, _derived("ratio", [above, below]))
 
 

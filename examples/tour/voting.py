@@ -1,4 +1,4 @@
-"""A campaign voted on by simulated labellers, by the same calls as the voting page makes."""
+"""Votes of simulated labellers in a campaign, through the same calls as the voting page."""
 
 from collections.abc import Generator, Mapping, Sequence
 
@@ -14,7 +14,7 @@ from examples.tour.settings import Person
 
 
 class Judging:
-    """The judge's scores 0..1 of clips in a store, each clip judged once; None where it has nothing to say."""
+    """Caches the judge's scores of clips in a store, in 0..1; None where the judge cannot score a clip."""
 
     def __init__(self, store: Library, known: Mapping[str, float] | None = None) -> None:
         self._store = store
@@ -22,7 +22,7 @@ class Judging:
 
     @property
     def known(self) -> dict[str, float]:
-        """What was judged so far, by clip id."""
+        """Scores so far by clip id, without the clips that could not be scored."""
         return {clip: score for clip, score in self._known.items() if score is not None}
 
     def score(self, clip_id: str) -> float | None:
@@ -39,7 +39,7 @@ def labellers(people: Sequence[Person], seed: int) -> list[SimulatedLabeller]:
 def vote_all(
     campaigns: Campaigns, campaign_id: str, people: Sequence[SimulatedLabeller], judging: Judging
 ) -> Generator[JobProgress, None, None]:
-    """Everybody in turn judges what they are given, until nobody is given anything. Goes on where it was cut off."""
+    """Let each labeller in turn vote on the assigned pairs, until no pairs are left. Can be resumed."""
     waiting = list(people)
     while waiting:
         for person in list(waiting):
@@ -53,7 +53,10 @@ def vote_all(
 
 
 def ballot(person: SimulatedLabeller, given: Assignment, judging: Judging) -> Vote:
-    """The vote. Its id follows from what was given, so that a vote which is sent again is the same vote."""
+    """Build the vote on an assignment.
+
+    Its id derives from the assignment, so that a vote that is sent twice counts once.
+    """
     return Vote.read(
         {
             "pair_id": given.pair_id,

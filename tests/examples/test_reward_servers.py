@@ -80,13 +80,13 @@ def red_clip(frames: int = 12) -> Clip:
 
 
 @pytest.mark.parametrize("file", DECLARATIONS, ids=lambda file: file.stem)
-def test_declarations_are_valid_and_say_that_they_were_not_tried(file):
+def test_declarations_are_valid_and_state_that_they_are_untested(file):
     declaration = read_declaration(file)
     assert declaration.of_prompt and declaration.licence != "not given" and declaration.source
-    assert "Not tried with real weights" in file.read_text().splitlines()[0]
+    assert "Not tested with the published weights" in file.read_text().splitlines()[0]
     if declaration.python is not None:
         script = (FOLDER / declaration.python.function.split(":")[0]).read_text()
-        assert "Not tried with the real" in " ".join(script.split())
+        assert "Not tested with the published weights" in " ".join(script.split())
 
 
 def test_every_script_has_requirements_that_name_the_server():

@@ -65,7 +65,7 @@ def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe:
 
 @pytest.fixture(scope="module")
 def toured(root: Path, python: str, mini_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Toured:
-    """Killed while DPO trains, interrupted while the student does, and gone on with each time."""
+    """Run the tour; kill it during DPO, interrupt it during the distillation, and resume it each time."""
     folder = tmp_path_factory.mktemp("tour")
     workspace, log = Workspace(folder / "workspace"), folder / "log"
     files = TourFiles(workspace)
@@ -241,7 +241,7 @@ def test_the_page_holds_its_clips_and_asks_for_nothing(page: Page, toured: Toure
 def test_it_says_what_is_simulated_and_what_did_not_improve(page: Page) -> None:
     text = " ".join(" ".join(page.text).split())
     assert "The people are simulated." in text
-    assert "What improved" in text and "What did not, or not surely" in text
+    assert "Improved" in text and "Not improved, or uncertain" in text
     assert "This is not the full tour" in text
 
 

@@ -63,5 +63,5 @@ def test_an_unknown_size_is_refused() -> None:
 
 def test_people_have_names_of_their_own() -> None:
     fields = load_tour("short").model_dump()
-    with pytest.raises(ValidationError, match="names of their own"):
+    with pytest.raises(ValidationError, match="names of the people must be unique"):
         TourSize(**{**fields, "people": [fields["people"][0], fields["people"][0]]})
