@@ -3,7 +3,8 @@
 source      Diffusion-DPO, arXiv:2311.12908, Eq. 13-14; Flow-DPO, arXiv:2501.13918, Eq. 8 (constant weight over noise
             levels, which its authors found better than a weight that falls); IPO, arXiv:2310.12036, Eq. 17; hinge,
             arXiv:2305.10425; the weight of a pair, VideoDPO, arXiv:2412.14167, sec. 3.3; the chosen clip's own
-            likelihood in addition to a preference, RPO, arXiv:2404.19733, Eq. 1 (TRL's loss type "sft")
+            likelihood in addition to a preference, RPO, arXiv:2404.19733, Eq. 1 (TRL's loss type "sft"); the offset of
+            a pair, ODPO, arXiv:2402.10571, Eq. 8
 
 Both clips of a pair are noised with the same noise at the same level. With e = the prediction's squared error, reduced
 over a clip's elements, a clip's log-ratio to the reference is that of two unit Gaussians, times a scale S:
@@ -97,11 +98,13 @@ def preference(
     error_scale: float = ERROR_SCALE,
     loss: Loss = "sigmoid",
     label_smoothing: float = 0.0,
+    offset: PerPair | None = None,
 ) -> Preference:
     """Return the loss of each pair.
 
-    `label_smoothing` (0..0.5, sigmoid only) is the assumed fraction of wrong labels. Raises ValueError for a beta or
-    scale that is not positive, and for a smoothing out of range.
+    `label_smoothing` (0..0.5, sigmoid only) is the assumed fraction of wrong labels. `offset[B]` (sigmoid and hinge) is
+    subtracted from `beta delta`, so that a clear preference needs a larger difference than a close one. Raises
+    ValueError for a beta or scale that is not positive, and for a smoothing out of range.
     """
     if beta <= 0 or error_scale <= 0:
         raise ValueError(f"beta {beta} and error_scale {error_scale} must both be positive")
@@ -110,7 +113,7 @@ def preference(
     chosen = error_scale / 2 * (errors.ref_chosen - errors.chosen)
     rejected = error_scale / 2 * (errors.ref_rejected - errors.rejected)
     return Preference(
-        loss=_loss(loss, chosen - rejected, beta, label_smoothing),
+        loss=_loss(loss, chosen - rejected - (0.0 if offset is None else offset / beta), beta, label_smoothing),
         chosen_rewards=(beta * chosen).detach(),
         rejected_rewards=(beta * rejected).detach(),
     )

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Data = Literal["pairs", "rewards", "prompts"]
+Data = Literal["pairs", "ratings", "captions", "rewards", "prompts"]
+CLIP_DATA: tuple[Data, ...] = ("pairs", "ratings", "captions")
+"""Data that are clips: of a file or folder, or of a campaign's votes."""
 SETTINGS = "engine.training.trainer_settings:"
+CLIP_SETTINGS = "engine.training.clip_settings:"
 TRAINERS = "engine.training.trainers."
 
 
@@ -17,8 +20,8 @@ TRAINERS = "engine.training.trainers."
 class Algorithm:
     """`trainer` and `settings` are "module:NAME" of the classes.
 
-    `data`: "pairs" of clips from a file or a campaign, "rewards" of the policy's own clips, or a teacher's clips of
-    "prompts".
+    `data`: "pairs" of a preferred and a rejected clip, "ratings" of single clips, clips with "captions", "rewards" of
+    the policy's own clips, or a teacher's clips of "prompts".
     """
 
     trainer: str
@@ -28,6 +31,8 @@ class Algorithm:
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "dpo": Algorithm(f"{TRAINERS}dpo:VideoDPOTrainer", f"{SETTINGS}VideoDPOConfig", "pairs"),
+    "kto": Algorithm(f"{TRAINERS}kto:VideoKTOTrainer", f"{CLIP_SETTINGS}VideoKTOConfig", "ratings"),
+    "sft": Algorithm(f"{TRAINERS}sft:VideoSFTTrainer", f"{CLIP_SETTINGS}VideoSFTConfig", "captions"),
     "grpo": Algorithm(f"{TRAINERS}grpo:VideoGRPOTrainer", f"{SETTINGS}VideoGRPOConfig", "rewards"),
     "nft": Algorithm(f"{TRAINERS}nft:VideoNFTTrainer", f"{SETTINGS}VideoNFTConfig", "rewards"),
     "awm": Algorithm(f"{TRAINERS}awm:VideoAWMTrainer", f"{SETTINGS}VideoAWMConfig", "rewards"),

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.config.alarm_settings import AlarmSettings
-from engine.config.algorithms import ALGORITHMS
+from engine.config.algorithms import ALGORITHMS, CLIP_DATA
 from engine.request import KEYFRAME_GUIDANCE
 
 REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
@@ -181,9 +181,10 @@ class TrainPreset(BaseModel):
     prompts: str | None = None
     """A file of `presets/prompts` (without its suffix), a path, or `hub:owner/name`: see docs/prompts.md."""
     pairs: str | None = None
-    """For dpo: a folder or file of preference data, see `engine.labelling.preference_formats`."""
+    """For dpo: a folder or file of preference data, see `engine.labelling.preference_formats`. For kto: the same, or
+    clips with labels; for sft: videos with captions; see `engine.training.data.clip_rows`."""
     campaign: str | None = None
-    """For dpo, instead of `pairs`: the id of a labelling campaign. A new run is trained on the pairs of its votes."""
+    """For dpo, kto and sft, instead of `pairs`: the id of a labelling campaign, whose votes make a new run's pairs."""
     min_margin: float = Field(0.0, ge=0, le=1)
     """Minimum margin of a campaign's pairs; 1 is unanimous, see `PreferencePair.margin`."""
     test_prompts: str | None = None
@@ -211,12 +212,12 @@ class TrainPreset(BaseModel):
         data = ALGORITHMS[self.algorithm].data
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
-        if data != "pairs" and (self.pairs or self.campaign):
+        if data not in CLIP_DATA and (self.pairs or self.campaign):
             key = "pairs" if self.pairs else "campaign"
             raise ValueError(f"{self.algorithm} does not train on pairs: leave {key} out, or choose algorithm dpo")
         pairs = "campaign" if self.campaign else "pairs"
-        required = {"pairs": (pairs,), "rewards": ("mix", "prompts"), "prompts": ("prompts",)}
-        missing = [name for name in required[data] if not getattr(self, name)]
+        required = {"rewards": ("mix", "prompts"), "prompts": ("prompts",)}
+        missing = [name for name in required.get(data, (pairs,)) if not getattr(self, name)]
         if missing:
             raise ValueError(f"{self.algorithm} needs {' and '.join(missing)}")
         return self

@@ -124,6 +124,14 @@ def _dpo(planned: RunPlan) -> FlopCount:
     return FlopCount(forward=clips, trained=clips)
 
 
+def _kto(planned: RunPlan) -> FlopCount:
+    return FlopCount(forward=planned.clips_per_update, trained=planned.clips_per_update)
+
+
+def _sft(planned: RunPlan) -> FlopCount:
+    return FlopCount(forward=0, trained=planned.clips_per_update)
+
+
 def _grpo(planned: RunPlan) -> FlopCount:
     values = planned.values
     candidates = min(values["num_steps"] - 1, int(values["step_share"] * values["num_steps"]))
@@ -160,6 +168,8 @@ def _distill(planned: RunPlan) -> FlopCount:
 
 FLOP_COUNTS: Mapping[str, Callable[[RunPlan], FlopCount]] = {
     "dpo": _dpo,
+    "kto": _kto,
+    "sft": _sft,
     "grpo": _grpo,
     "nft": _nft,
     "awm": _awm,

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 SIDES = ("chosen", "rejected")
 NAMES = {
     "prompt": ("prompt", "frame_caption", "caption", "text"),
-    "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video"),
+    "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video", "file_name"),
     "rejected": ("rejected", "loser", "lose", "video_lose", "lose_video", "rejected_video"),
 }
 NEUTRAL = (

@@ -35,7 +35,8 @@ class PreferencePair:
 
     `chosen` and `rejected` are clip ids. `margin`, 0..1, is how clear the preference is: for votes, the share of the
     chosen clip minus the share of the rejected one. `votes` is the number of votes behind it, 0 for other sources;
-    `vote_numbers` are their numbers.
+    `vote_numbers` are their numbers. `both_bad`: half of the votes or more found both clips bad, so that neither is an
+    example to follow.
     """
 
     pair_id: str
@@ -46,6 +47,7 @@ class PreferencePair:
     source: PairSource
     votes: int = 0
     vote_numbers: tuple[int, ...] = ()
+    both_bad: bool = False
 
 
 def tally_pairs(votes: Iterable[StoredVote], axis: str | None = None) -> list[PairTally]:
@@ -61,16 +63,15 @@ def tally_pairs(votes: Iterable[StoredVote], axis: str | None = None) -> list[Pa
     return [_tally(choices) for choices in by_pair.values()]
 
 
-def preference_pairs(votes: Iterable[StoredVote], *, min_margin: float = 0.0) -> list[PreferencePair]:
+def preference_pairs(
+    votes: Iterable[StoredVote], *, min_margin: float = 0.0, with_both_bad: bool = False
+) -> list[PreferencePair]:
     """Return the pairs with a preferred clip whose margin is above 0 and at least `min_margin`.
 
-    Pairs where half of the votes or more found both clips bad are left out: neither clip is an example to follow.
+    Pairs of two bad clips are left out, or returned whatever their margin where `with_both_bad` is set.
     """
-    return [
-        pair
-        for tally in tally_pairs(votes)
-        if 2 * tally.bad < tally.votes and (pair := _preference(tally)).margin >= max(min_margin, 1e-9)
-    ]
+    least, found = max(min_margin, 1e-9), [_preference(tally) for tally in tally_pairs(votes)]
+    return [pair for pair in found if (with_both_bad if pair.both_bad else pair.margin >= least)]
 
 
 def _tally(choices: list[tuple[StoredVote, Choice]]) -> PairTally:
@@ -105,4 +106,5 @@ def _preference(tally: PairTally) -> PreferencePair:
         source="human",
         votes=tally.votes,
         vote_numbers=tally.vote_numbers,
+        both_bad=2 * tally.bad >= tally.votes,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from engine.config.algorithms import ALGORITHMS
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
@@ -68,7 +69,8 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
     campaigns = Campaigns(store)
     campaign = campaigns.get(preset.campaign)
     votes = campaigns.votes(campaign.id)
-    preferred = preference_pairs(votes, min_margin=preset.min_margin)
+    rated = ALGORITHMS[preset.algorithm].data == "ratings"
+    preferred = preference_pairs(votes, min_margin=preset.min_margin, with_both_bad=rated)
     usable = [pair for pair in preferred if _has_clips(store, pair)]
     if not usable:
         raise ConfigError(_no_pairs(campaign, len(votes), len(preferred), preset.min_margin))
@@ -114,6 +116,7 @@ def pairs_jsonl(store: Library, pairs: Sequence[PreferencePair], run: Run) -> st
                 for side, clip in (("chosen", pair.chosen), ("rejected", pair.rejected))
             },
             "margin": pair.margin,
+            **({"both_bad": True} if pair.both_bad else {}),
             "source": pair.source,
             "votes": pair.votes,
             "vote_numbers": list(pair.vote_numbers),

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from engine.config.algorithms import ALGORITHMS
+from engine.config.algorithms import ALGORITHMS, Data
 from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
@@ -17,6 +17,7 @@ from engine.hardware.device import pick_device
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
+from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
 from engine.training.data.prompt_rows import training_rows
 from engine.training.reporting import name_run, reporting_tools
 from engine.training.trainers.base import DiffusionTrainer
@@ -100,13 +101,23 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
 
 def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
     """Return the trainer's data: pairs from a file or the run's campaign, or prompts and rewards."""
+    data = ALGORITHMS[preset.algorithm].data
     if preset.campaign is not None:
-        return {"train_dataset": read_pairs(run.pairs_file)}
+        pairs = read_pairs(run.pairs_file)
+        return {"train_dataset": rated_of_pairs(pairs) if data == "ratings" else pairs}
     if preset.pairs is not None:
-        chosen_alone = args.preference is None
-        return {"train_dataset": read_preference_data(Path(preset.pairs), chosen_alone=chosen_alone)}
+        return {"train_dataset": _clips(Path(preset.pairs), data, args)}
     rows = training_rows(run.rows(str(preset.prompts)))
     return {"train_dataset": rows} if preset.mix is None else {"train_dataset": rows, "reward_funcs": _rewards(preset)}
+
+
+def _clips(path: Path, data: Data, args: Any) -> list[dict[str, Any]]:
+    """Return the rows of a folder or file of clips."""
+    if data == "captions":
+        return read_captioned(path)
+    if data == "ratings":
+        return read_rated(path)
+    return read_preference_data(path, chosen_alone=args.preference is None)
 
 
 def _rewards(preset: TrainPreset) -> list[Any]:

@@ -12,9 +12,10 @@ from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
 from engine.algorithms.advantages import Aggregation
-from engine.algorithms.dpo import PREFERENCES, Loss, Prediction, default_scale
+from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
 from engine.sampling.steps import DEFAULT_LEVELS
+from engine.training.clip_settings import ScaledErrorArguments
 from engine.training.video_arguments import WITHOUT_EFFECT, VideoArguments
 
 ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
@@ -26,7 +27,7 @@ ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
 
 
 @dataclass
-class VideoDPOConfig(VideoArguments, DPOConfig):
+class VideoDPOConfig(ScaledErrorArguments, DPOConfig):
     """`trl.DPOConfig` for pairs of clips.
 
     `loss_type` is sigmoid, ipo, hinge or "sft", or "sft" with one of the others, weighted by `loss_weights`. `beta` has
@@ -34,22 +35,15 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
     prediction; DPO on flow models: 100 to 2000).
     """
 
-    beta: float = field(
-        default=0.2, metadata={"help": "Strength of the pull to the reference, multiplied by error_scale."}
-    )
-    error_scale: float | None = field(
-        default=None,
-        metadata={"help": "S in beta_eff = S beta; None = 2500 for velocity prediction, 25,000 for noise prediction."},
-    )
     prompt_dropout: float = field(
         default=0.0, metadata={"help": 'Share of the rows of loss type "sft" without their prompt, for guidance.'}
     )
     pair_weight_power: float = field(
         default=0.0, metadata={"help": "VideoDPO's re-weighting by a pair's `score`; 0 = off."}
     )
-    skip_damaged: bool = field(
-        default=False,
-        metadata={"help": "Skip pairs with a clip that cannot be read; false = refuse the run."},
+    margin_scale: float = field(
+        default=0.0,
+        metadata={"help": "Multiple of a pair's `margin` (0..1) by which its implicit rewards must differ; 0 = off."},
     )
     learning_rate: float = field(
         default=1e-4, metadata={"help": "Learning rate; higher than TRL's 1e-6, which is for whole networks."}
@@ -77,8 +71,6 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
                 f"prompt_dropout = {self.prompt_dropout} would have no effect with the preference "
                 f'"{self.preference}", whose pairs keep their prompts: set it to 0, or loss_type to "sft" alone.'
             )
-        if self.beta <= 0 or (self.error_scale is not None and self.error_scale <= 0):
-            raise ConfigError(f"beta and error_scale must be above 0, but got {self.beta} and {self.error_scale}.")
         if not 0 <= self.label_smoothing <= 0.5:
             raise ConfigError(
                 f"label_smoothing must be within 0 and 0.5, the share of votes that are wrong, but got "
@@ -88,6 +80,11 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
             raise ConfigError(
                 f"label_smoothing = {self.label_smoothing} would have no effect with loss_type "
                 f"{', '.join(self.loss_type)}: set it to 0, or take sigmoid."
+            )
+        if self.margin_scale < 0 or (self.margin_scale and self.preference not in ("sigmoid", "hinge")):
+            raise ConfigError(
+                f"margin_scale = {self.margin_scale:g} must be 0 or more, and works with the loss types sigmoid and "
+                f"hinge, not with {', '.join(self.loss_type)}."
             )
         if self.loss_weights and (min(self.loss_weights) < 0 or max(self.loss_weights) == 0):
             raise ConfigError(
@@ -104,14 +101,6 @@ class VideoDPOConfig(VideoArguments, DPOConfig):
         """Return the weight of a loss type; 0 for one that is not set."""
         weights: list[float] = self.loss_weights or [1.0] * len(self.loss_type)
         return dict(zip(self.loss_type, weights, strict=True)).get(loss, 0.0)
-
-    def beta_eff(self, prediction: Prediction) -> float:
-        """Return beta in the papers' units for a kind of prediction."""
-        return self.beta * self.scale_of(prediction)
-
-    def scale_of(self, prediction: Prediction) -> float:
-        """Return S; the default of the kind of prediction if it is not set."""
-        return default_scale(prediction) if self.error_scale is None else self.error_scale
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
-from engine.training import trainer_settings, video_arguments
+from engine.training import clip_settings, trainer_settings, video_arguments
 from rewards.import_object import import_object
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -94,7 +94,7 @@ UNITS: dict[str, tuple[str, ...]] = {
     "checkpoints": ("save_total_limit",),
 }
 PAIRED = {("VideoDPOConfig", "per_device_train_batch_size"): "pairs"}
-OWN = (trainer_settings.__name__, video_arguments.__name__)
+OWN = (trainer_settings.__name__, clip_settings.__name__, video_arguments.__name__)
 
 
 def described(config_class: Any) -> list[FormSetting]:

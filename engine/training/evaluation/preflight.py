@@ -26,6 +26,7 @@ from engine.training.evaluation.noise_checks import latents_check, noise_checks
 from engine.training.evaluation.picture_checks import picture_problem
 from engine.training.evaluation.preflight_check import Level, PreflightCheck
 from engine.training.trainers.base import DiffusionTrainer
+from engine.training.trainers.clip_data import ClipDataTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
@@ -55,6 +56,8 @@ def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
         found.append(PreflightCheck(name="pictures", level="ok" if told[0] else "warning", sentence=told[1]))
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
+    elif isinstance(trainer, ClipDataTrainer):
+        found += _clips(trainer)
     if isinstance(trainer, OnlineTrainer):
         noise = noise_checks(trainer)
         found += [_checkpoints(trainer), *noise]
@@ -161,8 +164,26 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     )
 
 
-def _of_one_shape(trainer: VideoDPOTrainer) -> PreflightCheck:
-    """Compare the pairs' shape, which training keeps, with the settings', which estimates use."""
+def _clips(trainer: ClipDataTrainer) -> Iterator[PreflightCheck]:
+    """Encode the first clips, and check that rated ones are not all good or all bad."""
+    rows = [trainer.train_dataset[at] for at in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
+    for row in rows:
+        trainer.pairs.chosen([row])
+    yield _of_one_shape(trainer)
+    labels = [row["label"] for row in trainer.train_dataset if "label" in row]
+    if not labels:
+        return
+    good = sum(labels)
+    told = f"{good} clips are good and {len(labels) - good} bad"
+    if 0 < good < len(labels):
+        yield PreflightCheck(name="labels", level="ok", sentence=f"{told}.")
+        return
+    advice = "nothing says what to move away from or to; add clips of the other kind"
+    yield PreflightCheck(name="labels", level="warning", sentence=f"{told}: {advice}.")
+
+
+def _of_one_shape(trainer: ClipDataTrainer) -> PreflightCheck:
+    """Compare the clips' shape, which training keeps, with the settings', which estimates use."""
     asked = trainer.template
     shape = (asked.num_frames, asked.height, asked.width)
     other = sorted(trainer.pairs.seen - {shape})

@@ -9,37 +9,12 @@ from torch import Tensor
 from engine.algorithms import dpo
 from engine.errors import ConfigError
 from engine.model_spec import Conditioning, ModelFamily, Prediction
-from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise, training_target
-from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.data.pair_latents import PairLatentCache, readable_rows
-from engine.training.data.prompt_rows import request_fields
-from engine.training.distributed.process_group import local_slice, on_rank_zero, world_size
-from engine.training.rollout.noise_levels import NoiseLevelDistribution, draw_levels
 from engine.training.trainer_settings import VideoDPOConfig
-from engine.training.trainers.base import DiffusionTrainer
-
-LEVELS: dict[Prediction, NoiseLevelDistribution] = {
-    "flow": "logit_normal",
-    "epsilon": "uniform",
-    "v_prediction": "uniform",
-}
-SIZES = ("num_frames", "width", "height")
+from engine.training.trainers.clip_data import ClipDataTrainer
 
 
-def _readable(rows: Any, args: VideoDPOConfig) -> Any:
-    """Return the rows whose clips can be decoded completely, as checked by the first process.
-
-    A damaged clip would otherwise end the run at the update that uses it, at every resume.
-    """
-    if args.preference is None:
-        chosen = [{name: value for name, value in dict(row).items() if name != "rejected"} for row in rows]
-        return on_rank_zero(lambda: readable_rows(chosen, skip=args.skip_damaged))
-    readable = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=args.skip_damaged))
-    return rows if len(readable) == len(rows) else readable
-
-
-class VideoDPOTrainer(DiffusionTrainer):
+class VideoDPOTrainer(ClipDataTrainer):
     """DPO trainer with the interface of `trl.DPOTrainer`.
 
     Rows of `train_dataset` have prompt, chosen and rejected (see `pair_latents`). `ref_model` must be None: the
@@ -62,11 +37,7 @@ class VideoDPOTrainer(DiffusionTrainer):
         if train_dataset is None or not len(train_dataset):
             raise ConfigError("DPO needs pairs, but the data set is empty: collect votes, or make pairs by reward.")
         args = args or VideoDPOConfig()
-        rows = _readable(train_dataset, args)
-        super().__init__(model, args, rows, **others)
-        fields = self.args.request_fields()
-        sizes = {name: fields[name] for name in SIZES if name in fields}
-        self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
+        super().__init__(model, args, train_dataset, paired=args.preference is not None, **others)
 
     def losses(self, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Tensor]:
         """Yield one part: chosen and rejected share a forward pass, and each pair one noise and noise level."""
@@ -74,7 +45,7 @@ class VideoDPOTrainer(DiffusionTrainer):
             yield self._chosen_loss(inputs)
             return
         chosen, rejected = self.pairs.latents(inputs)
-        conditioning = self.prompts.of(self._requests(inputs))
+        conditioning = self.prompts.of(self.requests_of(inputs))
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         both = conditioning.concat(conditioning)
         with self.reference.applied():
@@ -88,6 +59,7 @@ class VideoDPOTrainer(DiffusionTrainer):
             error_scale=self.error_scale,
             loss=self.args.preference,
             label_smoothing=self.args.label_smoothing,
+            offset=self._offsets(inputs),
         )
         self._log_preference(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
         loss = self.args.weight_of(self.args.preference) * found.loss * self._weights(inputs)
@@ -97,13 +69,7 @@ class VideoDPOTrainer(DiffusionTrainer):
 
     def _chosen_loss(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
         """Return the loss "sft", which uses neither the reference nor the rejected clip."""
-        clean = self.pairs.chosen(inputs)
-        noise, sigma = self._draw(clean)
-        kind: Prediction = self.family.spec.prediction
-        noisy, target = add_noise(kind, clean, noise, sigma), training_target(kind, clean, noise, sigma)
-        conditioning = self.prompts.of(self._after_dropout(inputs))
-        prediction = self.family.predict(noisy, sigma, conditioning)
-        errors = dpo.prediction_error(conditioning.free(prediction), conditioning.free(target))
+        errors = self.clip_errors(inputs, self.requests_after_dropout(inputs))()
         self.log_metric(**{"error/chosen": errors.detach()})
         return self.args.weight_of("sft") * self._likelihood(errors).mean()
 
@@ -120,38 +86,17 @@ class VideoDPOTrainer(DiffusionTrainer):
     def _likelihood(self, errors: Tensor) -> Tensor:
         return dpo.likelihood_loss(errors, beta=self.args.beta, error_scale=self.error_scale)
 
-    def _requests(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """Return the requests that the rows' clips would come from.
-
-        Pictures are encoded at the size of the clips.
-        """
-        shapes = [dict(zip(SIZES, self.pairs.shape(row), strict=True)) for row in inputs]
-        return [
-            self.template.model_copy(update={**request_fields(row), **shape})
-            for row, shape in zip(inputs, shapes, strict=True)
-        ]
-
-    def _after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """Return the rows' requests, a random part with an empty prompt.
-
-        Guidance needs unconditional predictions.
-        """
-        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
-        dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
-        rows = zip(self._requests(inputs), dropped[local_slice(len(inputs))], strict=True)
-        return [request.model_copy(update={"prompt": ""}) if is_dropped else request for request, is_dropped in rows]
-
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Return `[B]`: error on the chosen minus error on the rejected clip, at a random noise level each."""
         chosen, rejected = self.pairs.latents(rows)
-        conditioning = self.prompts.of(self._requests(rows))
+        conditioning = self.prompts.of(self.requests_of(rows))
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.concat(conditioning))
         return of_chosen - of_rejected
 
     def _noisy_pairs(self, chosen: Tensor, rejected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return noisy latents and targets, chosen first, with one noise and level `sigma[B]` a pair."""
-        noise, sigma = self._draw(chosen)
+        noise, sigma = self.draw_noise(chosen)
         kind: Prediction = self.family.spec.prediction
         clean, noises, levels = torch.cat([chosen, rejected]), torch.cat([noise, noise]), torch.cat([sigma, sigma])
         return add_noise(kind, clean, noises, levels), training_target(kind, clean, noises, levels), sigma
@@ -164,16 +109,12 @@ class VideoDPOTrainer(DiffusionTrainer):
         chosen, rejected = errors.chunk(2)
         return chosen, rejected
 
-    def _draw(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw each pair's noise and level, seeded by run, step, micro-batch and row."""
-        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step)
-        rows = range(world_size() * len(chosen))
-        generators = [generator_for(seed_for(seed, sample=row)) for row in rows[local_slice(len(chosen))]]
-        noise = unit_noise(chosen.shape[1:], generators).to(chosen)
-        spread = LEVELS[self.family.spec.prediction]
-        tokens = chosen.shape[2:].numel()
-        sigma = draw_levels(self.family.scheduler_config, len(rows), tokens, generator_for(seed), spread)
-        return noise, sigma[self.local_level_slice(len(chosen))].to(chosen)
+    def _offsets(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor | None:
+        """Return the offsets from the pairs' `margin`; 1, a unanimous pair, for a pair without one."""
+        if self.args.margin_scale == 0:
+            return None
+        margins = [1.0 if (margin := row.get("margin")) is None else float(margin) for row in inputs]
+        return self.args.margin_scale * torch.tensor(margins, device=self.args.device)
 
     def _weights(self, inputs: Sequence[Mapping[str, Any]]) -> Tensor:
         """Return VideoDPO's weights from the pairs' `score`; 1 for a pair without one."""

@@ -12,7 +12,7 @@ from engine.config.presets import change_preset, load_curriculum, load_train_pre
 from engine.config.setting_ranges import RANGES
 from engine.errors import ConfigError, SettingsError
 
-ALGORITHMS = ("dpo", "grpo", "nft", "distill")
+ALGORITHMS = ("dpo", "kto", "sft", "grpo", "nft", "awm", "distill")
 REFUSED: Mapping[str, tuple[Any, ...]] = {
     "seed": (5_000_000_000, 2**32, -1, 1.5, "many", True, None),
     "max_steps": ("many", 0, -2, 10**30, math.inf, 1.5, [3]),

@@ -90,7 +90,7 @@ def test_the_published_recipes_are_foretold_to_fit_on_80_gb_as_their_notes_say(k
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="algorithm = 'gropo' is invalid: .*the algorithms are dpo, grpo, "):
+    with pytest.raises(ConfigError, match="algorithm = 'gropo' is invalid: .*the algorithms are dpo, kto, sft, grpo, "):
         load_train_preset("mini_nft", {"algorithm": "gropo"})
 
 

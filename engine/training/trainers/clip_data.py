@@ -1,0 +1,102 @@
+"""`ClipDataTrainer`: base class of trainers that learn from given clips instead of the policy's own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.algorithms import dpo
+from engine.errors import ConfigError
+from engine.model_spec import Conditioning, ModelFamily, Prediction
+from engine.request import GenerationRequest
+from engine.sampling.forward_process import add_noise, training_target
+from engine.seeds import generator_for, seed_for, unit_noise
+from engine.training.data.pair_latents import PairLatentCache, readable_rows
+from engine.training.data.prompt_rows import request_fields
+from engine.training.distributed.process_group import local_slice, on_rank_zero, world_size
+from engine.training.rollout.noise_levels import NoiseLevelDistribution, draw_levels
+from engine.training.trainers.base import DiffusionTrainer
+
+LEVELS: dict[Prediction, NoiseLevelDistribution] = {
+    "flow": "logit_normal",
+    "epsilon": "uniform",
+    "v_prediction": "uniform",
+}
+SIZES = ("num_frames", "width", "height")
+
+
+class ClipDataTrainer(DiffusionTrainer):
+    """Base of trainers on rows with a prompt and a clip `chosen` (see `pair_latents`); a subclass implements `losses`.
+
+    With `paired`, rows also have a clip `rejected`. Rows with a clip that cannot be read are refused, or left out where
+    `skip_damaged` is set.
+    """
+
+    def __init__(
+        self, model: ModelFamily | str, args: Any, train_dataset: Any, *, paired: bool = False, **others: Any
+    ) -> None:
+        if train_dataset is None or not len(train_dataset):
+            raise ConfigError("There are no clips to train on: collect votes, or give a file or folder of clips.")
+        super().__init__(model, args, _readable(train_dataset, paired, args.skip_damaged), **others)
+        fields = self.args.request_fields()
+        sizes = {name: fields[name] for name in SIZES if name in fields}
+        self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
+
+    def clip_errors(self, inputs: Sequence[Mapping[str, Any]], requests: Sequence[GenerationRequest]) -> Any:
+        """Noise the rows' chosen clips; return a function that gives the network's squared errors `[B]` on them."""
+        clean = self.pairs.chosen(inputs)
+        noise, sigma = self.draw_noise(clean)
+        kind: Prediction = self.family.spec.prediction
+        noisy, target = add_noise(kind, clean, noise, sigma), training_target(kind, clean, noise, sigma)
+        conditioning: Conditioning = self.prompts.of(list(requests))
+
+        def errors() -> Tensor:
+            prediction = self.family.predict(noisy, sigma, conditioning)
+            return dpo.prediction_error(conditioning.free(prediction), conditioning.free(target))
+
+        return errors
+
+    def requests_of(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+        """Return the requests that the rows' clips would come from.
+
+        Pictures are encoded at the size of the clips.
+        """
+        shapes = [dict(zip(SIZES, self.pairs.shape(row), strict=True)) for row in inputs]
+        return [
+            self.template.model_copy(update={**request_fields(row), **shape})
+            for row, shape in zip(inputs, shapes, strict=True)
+        ]
+
+    def requests_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+        """Return the rows' requests, a random part with an empty prompt.
+
+        Guidance needs unconditional predictions.
+        """
+        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
+        dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
+        rows = zip(self.requests_of(inputs), dropped[local_slice(len(inputs))], strict=True)
+        return [request.model_copy(update={"prompt": ""}) if is_dropped else request for request, is_dropped in rows]
+
+    def draw_noise(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw each row's noise and level, seeded by run, step, micro-batch and row."""
+        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step)
+        rows = range(world_size() * len(clean))
+        generators = [generator_for(seed_for(seed, sample=row)) for row in rows[local_slice(len(clean))]]
+        noise = unit_noise(clean.shape[1:], generators).to(clean)
+        spread = LEVELS[self.family.spec.prediction]
+        tokens = clean.shape[2:].numel()
+        sigma = draw_levels(self.family.scheduler_config, len(rows), tokens, generator_for(seed), spread)
+        return noise, sigma[self.local_level_slice(len(clean))].to(clean)
+
+
+def _readable(rows: Any, paired: bool, skip: bool) -> Any:
+    """Return the rows whose clips can be decoded completely, as checked by the first process.
+
+    A damaged clip would otherwise end the run at the update that uses it, at every resume.
+    """
+    if not paired:
+        chosen = [{name: value for name, value in dict(row).items() if name != "rejected"} for row in rows]
+        return on_rank_zero(lambda: readable_rows(chosen, skip=skip))
+    readable = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=skip))
+    return rows if len(readable) == len(rows) else readable
