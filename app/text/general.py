@@ -263,28 +263,7 @@ GRID_WORDS = {
 }
 
 # ---- Jobs
-PHASES = {
-    "start": "Starting",
-    "wait": "Waiting for cluster resources",
-    "load": "Loading the model",
-    "encode": "Encoding the prompt",
-    "denoise": "Denoising",
-    "decode": "Decoding",
-    "save": "Saving",
-    "score": "Scoring",
-    "import": "Reading the video",
-    "overlays": "Drawing overlays",
-    "train": "Training",
-    "preflight": "Running preflight checks",
-    "download": "Downloading",
-}
-DOWNLOAD = "download"  # its steps are MB
 STOPPING = "Stopping after this step"
-JOB_ENDS = {
-    "failed": "Failed.",
-    "cancelled": "Cancelled.",
-    "lost": "The worker was interrupted. Clips that were finished before are in the Library.",
-}
 
 
 def count(number: int, noun: str) -> str:
@@ -351,14 +330,6 @@ def waiting(position: int | None) -> str:
 def unread(notes: Sequence[str]) -> str:
     """Warning that the model does not read all of a prompt."""
     return f"{' '.join(notes)} The clip is generated without it."
-
-
-def phase(key: str, step: int, of: int) -> str:
-    """Phase of a running job, e.g. "Denoising, step 3 of 20"."""
-    title = PHASES.get(key, key.capitalize() or PHASES["start"])
-    if key == DOWNLOAD:
-        return f"{title}, {step / 1000:.1f} of {of / 1000:.1f} GB" if of else title
-    return f"{title}, step {step} of {of}" if of > 1 else title
 
 
 def time_left(seconds: float | None) -> str:

@@ -58,6 +58,35 @@ STATES = {
     "cancelled": "Cancelled",
     "lost": "Lost",
 }
+PHASES = {
+    "start": "Starting",
+    "wait": "Waiting for cluster resources",
+    "load": "Loading the model",
+    "encode": "Encoding the prompt",
+    "denoise": "Denoising",
+    "decode": "Decoding",
+    "save": "Saving",
+    "score": "Scoring",
+    "import": "Reading the video",
+    "overlays": "Drawing overlays",
+    "train": "Training",
+    "preflight": "Running preflight checks",
+    "download": "Downloading",
+}
+DOWNLOAD = "download"  # its steps are MB
+JOB_ENDS = {
+    "failed": "Failed.",
+    "cancelled": "Cancelled.",
+    "lost": "The worker was interrupted. Clips that were finished before are in the Library.",
+}
+
+
+def phase(key: str, step: int, of: int) -> str:
+    """Phase of a running job, e.g. "Denoising, step 3 of 20"."""
+    title = PHASES.get(key, key.capitalize() or PHASES["start"])
+    if key == DOWNLOAD:
+        return f"{title}, {step / 1000:.1f} of {of / 1000:.1f} GB" if of else title
+    return f"{title}, step {step} of {of}" if of > 1 else title
 
 
 def silent(moment: str) -> str:

@@ -127,11 +127,11 @@ def line(job: Job) -> str:
     if job.status == "stopping":
         return general.STOPPING
     if job.is_over:
-        return job.error or general.JOB_ENDS.get(job.status, "")
+        return job.error or text_jobs.JOB_ENDS.get(job.status, "")
     return (
-        general.phase(job.progress.phase, job.progress.step, job.progress.of)
+        text_jobs.phase(job.progress.phase, job.progress.step, job.progress.of)
         if job.progress
-        else general.PHASES["start"]
+        else text_jobs.PHASES["start"]
     )
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from app.context import AppContext
-from app.text import general
+from app.text import general, jobs
 from app.text import models as text
 from app.views.training.train_form import device_gib
 from engine.config.model_availability import ModelState, model_state, needed_sources
@@ -98,7 +98,7 @@ def _model_row(preset: ModelPreset, state: ModelState, job: Job | None) -> Row:
     return row | {
         "get": "" if closed() else "again" if failed else "resume" if state.status == "incomplete" else "get",
         "failed": failed,
-        "line": text.failed(job.error or general.JOB_ENDS[job.status]) if failed and job else row["line"],
+        "line": text.failed(job.error or jobs.JOB_ENDS[job.status]) if failed and job else row["line"],
         "can_remove": state.status == "incomplete",
     }
 

@@ -17,8 +17,7 @@ from app.api.server_folders import opened_path
 from app.context import AppContext
 from app.forms.generation_form import model_groups, preset_choices
 from app.middleware.idempotency import request_key
-from app.text import general as text
-from app.text import training
+from app.text import jobs, training
 from app.views.jobs import line
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.model_availability import check_available, why_unavailable
@@ -289,7 +288,7 @@ def verdicts(context: AppContext, job_id: str) -> dict[str, Any]:
     """
     job = context.queue.get(job_id)
     checks = (job.result or {}).get("verdicts", [])
-    ended = (job.error or text.JOB_ENDS.get(job.status, "")) if job.is_over and not checks else ""
+    ended = (job.error or jobs.JOB_ENDS.get(job.status, "")) if job.is_over and not checks else ""
     waits = job.status == "queued"
     failed = bool(ended) and job.status in ("failed", "lost")
     state = {"ended": ended, "failed": failed, "waits": waits, "note": line(job)}
