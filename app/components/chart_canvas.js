@@ -31,8 +31,9 @@ function label(value, step) {
   return value.toFixed(Math.max(0, Math.min(5, -Math.floor(Math.log10(step) + 1e-9))));
 }
 
-function ticks(low, high, count) {
-  const rough = (high - low) / count,
+// Up to `count` + 1 round numbers from `low` to `high`, at least `least` apart, with their labels.
+function ticks(low, high, count, least = 0) {
+  const rough = Math.max((high - low) / count, least),
     unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((by) => by * unit).find((size) => size >= rough);
   const found = [];
@@ -108,7 +109,7 @@ function grid(pen, { canvas, box, px, py }, axis, width, height) {
   pen.textBaseline = "alphabetic";
   pen.textAlign = "center";
   const unit = axis === "time" ? " min" : "";
-  for (const [x, text] of ticks(box.left, box.right, 4)) {
+  for (const [x, text] of ticks(box.left, box.right, 4, axis === "time" ? 0 : 1)) {
     if (px(x) < width - RIGHT - 14) pen.fillText(text + unit, Math.max(LEFT + 6, px(x)), height - 4);
   }
 }

@@ -1,5 +1,6 @@
 """Texts of the Monitor tab."""
 
+from collections.abc import Mapping
 from typing import Any
 
 MONITOR = "Monitor"
@@ -87,7 +88,7 @@ METRICS = {
     "samples/total": "Total",
     "monitor/t_lpips": "Temporal LPIPS ↓",
     "monitor/fvd_lite": "FVD-lite ↓",
-    "monitor/clip_vid": "CLIP-Vid ↑",
+    "monitor/clip_vid": "CLIP-VID ↑",
     "monitor/seam": "Seam consistency ↑",
     "monitor/identity_drift": "Identity drift ↓",
     "monitor/loopiness": "Loopiness ↓",
@@ -161,12 +162,16 @@ def samples_job(run: str) -> str:
     return f"Samples of {run}"
 
 
-def metric(name: str) -> str:
-    """Display name of a metric, e.g. "Flow smoothness std" for "rewards/flow_smoothness/std"."""
+def metric(name: str, rewards: Mapping[str, str]) -> str:
+    """Display name of a metric, e.g. "Flow smoothness std" for "rewards/flow_smoothness/std".
+
+    `rewards` are the titles of the rewards by key.
+    """
     if name in METRICS:
         return METRICS[name]
     prefixes = ("rewards", "samples", "watch", "held_out", "mean", "time", "memory")
-    title = " ".join(part for part in name.split("/") if part not in prefixes).replace("_", " ")
+    parts = (part for part in name.split("/") if part not in prefixes)
+    title = " ".join(rewards.get(part, part.replace("_", " ")) for part in parts)
     return title[:1].upper() + title[1:]
 
 

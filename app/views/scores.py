@@ -8,7 +8,7 @@ from typing import Any
 from app.text import score
 from engine.config.presets import load_preset
 from engine.errors import DailiesError, RewardError
-from rewards import RewardReport, RewardResult, RewardSpec, reward_spec
+from rewards import RewardReport, RewardResult, RewardSpec, is_reward, known_rewards, reward_spec
 from rewards.calibration import mix_calibration
 
 GATE_OPEN = 0.995  # below this a penalty lowers the total by more than rounding
@@ -57,7 +57,7 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
     unjudged = [score.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
     return [
         *([score.OLD_REPORT] if is_old(stored) else []),
-        *report.notes,
+        *map(_with_title, report.notes),
         *unjudged,
         *(score.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
     ]
@@ -91,6 +91,17 @@ def _score(key: str, result: RewardResult, weight: float) -> Score:
         weight=weight,
         per_frame=tuple(value if math.isfinite(value) else None for value in series),
     )
+
+
+def _with_title(note: str) -> str:
+    """Return a note of a mix, which begins with the key of a reward, with its title instead."""
+    key, space, rest = note.partition(" ")
+    return f"{spec_of(key).title}{space}{rest}" if is_reward(key) else note
+
+
+def reward_titles() -> dict[str, str]:
+    """Return the titles of all rewards by key."""
+    return {key: spec_of(key).title for key in known_rewards()}
 
 
 def spec_of(key: str) -> RewardSpec:

@@ -6,6 +6,8 @@ The run's own metrics.jsonl is authoritative: it moves with the run, and nothing
 """
 
 import os
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from transformers import TrainerCallback
@@ -35,7 +37,8 @@ class TrackioMirror(TrainerCallback):
             TrackioRun._get_username = _nobody
             config = self._run.preset().model_dump(mode="json")
             options: dict[str, Any] = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
-            trackio.init(project=PROJECT, name=self._run.id, config=config, resume="allow", **options)
+            with redirect_stdout(StringIO()):  # it announces an upload that a local store does not make
+                trackio.init(project=PROJECT, name=self._run.id, config=config, resume="allow", **options)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -47,7 +50,8 @@ class TrackioMirror(TrainerCallback):
         if state.is_world_process_zero:
             import trackio
 
-            trackio.finish()
+            with redirect_stdout(StringIO()):
+                trackio.finish()
 
 
 def _nobody(run: Any) -> None:

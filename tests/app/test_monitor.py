@@ -18,6 +18,7 @@ from app.context import AppContext
 from app.tabs.monitor import MonitorTab
 from app.text import monitor as text
 from app.trackio_dashboard import reads_only, trackio_link, trackio_routes
+from app.views.scores import reward_titles
 from app.views.training import curriculum_progress, samples
 from app.views.training.metric_charts import GROUPS, CurveFeed, grouped
 from app.views.training.runs import run_list
@@ -143,8 +144,9 @@ def test_metrics_come_in_groups() -> None:
         "other": ["strange"],
     }
     assert set(text.GROUPS) == set(GROUPS)
-    assert text.metric("watch/held_out/loop_break") == "Loop break"
-    assert text.metric("rewards/flow_smoothness/std") == "Flow smoothness std"
+    assert text.metric("watch/held_out/fvd_lite", reward_titles()) == "FVD-lite"
+    assert text.metric("rewards/flow_smoothness/std", reward_titles()) == "Flow smoothness std"
+    assert text.metric("kl/first_step", {}) == "Kl first step"
 
 
 def test_alarms_are_placed_on_both_axes(context: AppContext, new_run: Callable[..., Run]) -> None:

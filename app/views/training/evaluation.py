@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.text import monitor as text
-from app.views.scores import spec_of
+from app.views.scores import reward_titles, spec_of
 from engine.errors import ConfigError, StoreError
 from engine.runs.results import Evaluation, Interval, Measure
 from engine.runs.run import Run
@@ -44,7 +44,7 @@ def table(run: Run | None) -> dict[str, Any]:
 def title_of(measure: str) -> str:
     if is_reward(measure):
         return spec_of(measure).title
-    return text.TOTALS.get(measure) or text.metric(measure)
+    return text.TOTALS.get(measure) or text.metric(measure, reward_titles())
 
 
 def description(evaluation: Evaluation) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from app.context import AppContext
 from app.text import monitor as text
+from app.views.scores import reward_titles
 from app.views.training.run_table import RunTable, digest
 from engine.jobs.handlers.run_actions import last_fallback
 from engine.jobs.spec import Status
@@ -180,7 +181,7 @@ def grouped(names: set[str]) -> list[dict[str, Any]]:
     for name in sorted(names):
         if not _hidden(name):
             metrics_by_group[next(key for key, patterns in GROUPS.items() if _like(name, patterns))].append(name)
-    order = list(text.METRICS)
+    order, rewards = list(text.METRICS), reward_titles()
 
     def rank(name: str) -> tuple[int, str]:
         return (order.index(name) if name in order else len(order), name)
@@ -189,7 +190,7 @@ def grouped(names: set[str]) -> list[dict[str, Any]]:
         {
             "key": key,
             "title": text.GROUPS[key],
-            "charts": [{"name": name, "title": text.metric(name)} for name in sorted(metrics, key=rank)],
+            "charts": [{"name": name, "title": text.metric(name, rewards)} for name in sorted(metrics, key=rank)],
         }
         for key, metrics in metrics_by_group.items()
         if metrics
