@@ -37,6 +37,13 @@ class VideoArguments:
     guidance: float | None = field(default=None, metadata={"help": "Classifier-free guidance scale; 1 = off."})
     lora_rank: int = field(default=16, metadata={"help": "Rank of the LoRA; 0 = train the whole network."})
     lora_alpha: int | None = field(default=None, metadata={"help": "Alpha of the LoRA; None = its rank, a scale of 1."})
+    lora_targets: str | None = field(
+        default=None,
+        metadata={
+            "help": "Layers of the LoRA, by the ends of their names and with a rank of their own after '=', such as "
+            "'to_q to_v ffn.net.2=8'; None = the attention layers of the family."
+        },
+    )
     ema_decay: float = field(
         default=0.0,
         metadata={"help": "Decay of the exported moving average, reached after a warm-up; 0 = no average."},
@@ -69,6 +76,16 @@ class VideoArguments:
         self.checkpoint_blocks |= bool(library.gradient_checkpointing or library.activation_checkpointing)
         library.gradient_checkpointing, library.activation_checkpointing = None, False
 
+    def lora_settings(self) -> dict[str, Any]:
+        """Return the arguments of `setup_lora`."""
+        library: Any = self
+        return {
+            "rank": self.lora_rank,
+            "alpha": self.lora_alpha,
+            "chosen": self.lora_targets,
+            "seed": library.seed,
+        }
+
     def request_fields(self) -> dict[str, Any]:
         """Return the fields of a `GenerationRequest` that are set here."""
         return {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not None}
@@ -82,6 +99,8 @@ class VideoArguments:
                 raise ConfigError(f"{entry.name} = {got!r} would have no effect here, since {why}: leave it out.")
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
+        if self.lora_targets is not None and not self.lora_rank:
+            raise ConfigError("lora_targets has no effect with lora_rank = 0, the whole network: leave it out.")
         if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):
             raise ConfigError(
                 "sample_clips must be 0 or more, sample_every and sample_steps 1 or more, but got "

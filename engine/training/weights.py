@@ -1,5 +1,6 @@
 """The trained weights and copies of them: the old policy, the average, the model before training."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,23 +10,36 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from engine.errors import ConfigError
+from engine.suggestions import did_you_mean
 
 ADAPTER = "default"
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # those that a LoRA can be added to
+MOST_RANK = 4096
+IN_BLOCK = re.compile(r"^.*(blocks|modules|attentions|resnets|samplers)\.\d+\.")  # what the names in a block begin with
 
 
-def setup_lora(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int) -> bool:
+def setup_lora(
+    network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int, chosen: str | None = None
+) -> bool:
     """Freeze the network and add a LoRA of `rank` to its `targets` (0: train all weights).
+
+    `chosen` replaces the targets: ends of layers' names, each with its own rank after "=" if it has one. The factor
+    alpha / rank is the same for every layer.
 
     Trained weights are float32.
 
     A new LoRA has no effect before training: one of its factors starts at zero, the other is drawn with `seed`. A LoRA
-    that the network already has is kept. Returns whether it had one. Raises ConfigError when its rank differs.
+    that the network already has is kept. Returns whether it had one. Raises ConfigError when its rank differs, or with
+    `chosen` layers for it or unknown ones.
     """
     before = getattr(network, "peft_config", {}).get(ADAPTER)
     if before is not None and before.r != rank:
         raise ConfigError(
             f"The network has a LoRA of rank {before.r} already, but lora_rank is {rank}: use {before.r}."
         )
+    if before is not None and chosen is not None:
+        raise ConfigError("The run begins with a LoRA, which keeps its layers: leave lora_targets out.")
+    ranks = dict.fromkeys(targets, rank) if chosen is None else _chosen_ranks(network, chosen, rank)
     network.requires_grad_(rank == 0)
     if before is not None:
         network.set_adapters(ADAPTER)
@@ -38,11 +52,41 @@ def setup_lora(network: Any, targets: tuple[str, ...], *, rank: int, alpha: int 
         scale = rank if alpha is None else alpha
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network.add_adapter(LoraConfig(r=rank, lora_alpha=scale, target_modules=list(targets)), ADAPTER)
+            others = {name: own for name, own in ranks.items() if own != rank}
+            config = LoraConfig(
+                r=rank,
+                lora_alpha=scale,
+                target_modules=list(ranks),
+                rank_pattern=others,
+                alpha_pattern={name: scale * own / rank for name, own in others.items()},
+            )
+            network.add_adapter(config, ADAPTER)
     for _, parameter in trainable(network):
         parameter.data = parameter.data.float()
     network.eval()
     return before is not None
+
+
+def _chosen_ranks(network: nn.Module, chosen: str, rank: int) -> dict[str, int]:
+    """Return the rank of each chosen end of a name. Raises ConfigError for an end that no layer has, or a bad rank."""
+    layers = [name for name, module in network.named_modules() if isinstance(module, LAYERS)]
+    ranks: dict[str, int] = {}
+    for word in chosen.replace(",", " ").split():
+        name, equals, own = word.partition("=")
+        if not any(layer == name or layer.endswith(f".{name}") for layer in layers):
+            ends = {IN_BLOCK.sub("", layer) for layer in layers}
+            ends |= {end.rpartition(".")[2] for end in ends if not end[-1].isdigit()}
+            raise ConfigError(
+                f"lora_targets names '{name[:80]}', which no layer of the network ends with. {did_you_mean(name, ends)}"
+            )
+        if equals and not (own.isascii() and own.isdigit() and 1 <= int(own[:9]) <= MOST_RANK):
+            raise ConfigError(
+                f"lora_targets gives '{name}' the rank '{own[:20]}': use a number from 1 to {MOST_RANK:,}."
+            )
+        ranks[name] = int(own) if own else rank
+    if not ranks:
+        raise ConfigError("lora_targets names no layer: give the ends of their names, or leave it out.")
+    return ranks
 
 
 def trainable(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "adam_epsilon",
         "max_grad_norm",
     ),
-    "weights": ("lora_rank", "lora_alpha", "ema_decay", "checkpoint_blocks"),
+    "weights": ("lora_rank", "lora_alpha", "lora_targets", "ema_decay", "checkpoint_blocks"),
     "algorithm": ("beta", "epsilon", "epsilon_high", "loss_type", "label_smoothing", "multi_objective_aggregation"),
     "samples": ("sample_clips", "sample_every", "sample_steps"),
     "keeping": ("save_steps", "save_total_limit", "logging_steps"),

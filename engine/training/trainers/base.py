@@ -103,10 +103,9 @@ class DiffusionTrainer(Trainer):
         network: Any = self.family.network
         options = getattr(self.family, "options", FamilyOptions())
         check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks)
-        targets = self.family.spec.lora_targets
         if start is not None:
             load_adapter(network, ADAPTER, start)
-        goes_on = setup_lora(network, targets, rank=args.lora_rank, alpha=args.lora_alpha, seed=args.seed)
+        goes_on = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
         set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
