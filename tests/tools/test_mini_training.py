@@ -118,7 +118,9 @@ def test_a_state_that_missed_the_early_average_is_refused(work: Path, begun: Pat
 
 def test_a_limit_of_time_is_refused_where_the_time_before_is_unknown(work: Path, begun: Path) -> None:
     write_state(work, begun, 3, "elapsed_s")
-    with pytest.raises(TrainingError, match="does not say how long .* a limit of 4.5 minutes .* without --minutes"):
+    with pytest.raises(
+        TrainingError, match="does not record its training time, .* a limit of 4.5 minutes .* without --minutes"
+    ):
         train.train_dit(begun, 10, seed=0, minutes=4.5)
 
 

@@ -22,7 +22,7 @@ HEAD = "[network]\n"
 
 
 def same_vae(key: str) -> NetworkShape | None:
-    """Return the table of another shipped preset with the same VAE in the same data type; None without one.
+    """Return the table of another shipped preset with the same VAE and data type; None without one.
 
     Its `decoding_of` names the preset that was measured.
     """

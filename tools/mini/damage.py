@@ -1,7 +1,7 @@
-"""What can be wrong with a clip, drawn at random: what the rewards' embedded network learns to tell from whole clips.
+"""Random damages of clips, to train the embedded video network of the rewards.
 
-These are not the perturbations that the reward matrix measures with (rewards/matrix/perturbations.py): other forms,
-other strengths.
+They differ in kind and strength from the perturbations of the reward matrix (rewards/matrix/perturbations.py), so
+that the matrix tests the network on unseen damages.
 """
 
 import cv2
@@ -11,7 +11,7 @@ DAMAGES = ("none", "noise", "bend", "blur", "shake", "shuffle", "frozen", "cut")
 
 
 def damage(kind: str, frames: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`uint8[T,H,W,3]` damaged in one of `DAMAGES`; `other` is a clip of the same size to cut to."""
+    """Damage `uint8[T,H,W,3]` in one of the ways of `DAMAGES`; "cut" continues with `other`."""
     return _DO[kind](frames, other, rng)
 
 
@@ -25,7 +25,7 @@ def _noise(frames: np.ndarray, _other: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _bend(frames: np.ndarray, _other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A smooth field of displacements, new at every frame."""
+    """Warp each frame by a new smooth field of displacements."""
     height, width = frames.shape[1:3]
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     strength, grain = rng.uniform(0.7, 3.5), rng.uniform(3, 8)
@@ -60,7 +60,7 @@ def _shuffle(frames: np.ndarray, _other: np.ndarray, rng: np.random.Generator) -
 
 
 def _frozen(frames: np.ndarray, _other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Stands still from some frame on."""
+    """Freeze the clip from a random frame on."""
     stop = int(rng.integers(len(frames) // 2))
     return frames[np.minimum(np.arange(len(frames)), stop)]
 

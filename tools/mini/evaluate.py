@@ -1,8 +1,9 @@
-"""How good `mini` is: the judge's rates on held-out prompts with fixed seeds.
+"""Evaluate `mini`: the rates of the judge on held-out prompts with fixed seeds.
 
     python -m tools.mini.evaluate --clips 256 --frames 33 129 --out assets/mini/metrics.json --sheet sheet.png
 
-Prompts are of scenes that no training shard holds (`world.is_held_out`); clip i of n is the same at any n.
+The prompts describe scenes that no training shard contains (`world.is_held_out`). Clip i is the same for any number of
+clips.
 """
 
 import argparse
@@ -29,7 +30,7 @@ EVALUATION_SEED = 1234
 
 
 def held_out_scenes(count: int) -> list[world.Scene]:
-    """The first `count` evaluation scenes; none was trained on."""
+    """Return the first `count` evaluation scenes, which are held out from training."""
     return [
         world.sample_scene(np.random.default_rng(seed_for(EVALUATION_SEED, sample=i)), held_out=True)
         for i in range(count)
@@ -37,13 +38,13 @@ def held_out_scenes(count: int) -> list[world.Scene]:
 
 
 def make_clips(family: ModelFamily, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
-    """Frames `uint8[T,H,W,3]` of each request, in order."""
+    """Return the frames `uint8[T,H,W,3]` of each request, in order."""
     made = {e.request.id: e.clip.frames for e in generate(family, requests) if isinstance(e, ClipReady)}
     return [made[request.id] for request in requests]
 
 
 def evaluate(family: ModelFamily, count: int, num_frames: int, num_steps: int, guidance: float) -> dict[str, object]:
-    """The judge's rates with intervals, and seconds a clip, over `count` held-out prompts."""
+    """Return the rates of the judge with intervals, and seconds per clip, over `count` held-out prompts."""
     scenes = held_out_scenes(count)
     requests = [
         GenerationRequest(
@@ -63,7 +64,7 @@ def evaluate(family: ModelFamily, count: int, num_frames: int, num_steps: int, g
 
 
 def contact_sheet(family: ModelFamily, count: int, num_frames: int, guidance: float) -> np.ndarray:
-    """One row of nine frames for each of the first held-out prompts, `uint8[H,W,3]`."""
+    """Return a picture `uint8[H,W,3]` with a row of nine frames for each of the first held-out prompts."""
     requests = [
         GenerationRequest(prompt=world.prompt(s), num_frames=num_frames, guidance=guidance, seed=i)
         for i, s in enumerate(held_out_scenes(count))
@@ -81,8 +82,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[33, 129])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=3.0)
-    parser.add_argument("--source", help="another folder of weights than assets/mini")
-    parser.add_argument("--out", type=Path, help="JSON file that keeps the figures")
+    parser.add_argument("--source", help="folder of weights (default: assets/mini)")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--sheet", type=Path, help="PNG of the first 16 clips")
     args = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(message)s")

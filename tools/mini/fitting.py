@@ -1,6 +1,7 @@
-"""One loop for the small networks that rewards ship: steps until a number, a checkpoint now and then, going on later.
+"""Training loop with checkpoints for the small networks that the rewards ship.
 
-Muon for the matrices inside a network's blocks, AdamW for the rest; a short warm-up, then linearly down to nothing.
+Muon trains the matrices inside the blocks of a network, AdamW the rest; the learning rate has a short warm-up and a
+linear decay to zero.
 """
 
 import logging
@@ -18,16 +19,16 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS, EVERY_STEPS = 100, 100
-REMEMBERED = 0.98  # of the running mean of the loss that the log shows
+REMEMBERED = 0.98  # decay of the running mean of the logged loss
 
 Loss = Callable[[np.random.Generator], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What training took: processor time in s, and from which step to which goal each run set out.
+    """Cost of a training: processor time in s, and the first step and the last planned step of each run.
 
-    The rate falls towards a run's goal, so runs with another goal are another training.
+    The learning rate decays towards the last planned step, so the plan of each run is part of the recipe.
     """
 
     cpu_s: float = 0.0
@@ -38,9 +39,10 @@ class Spent:
 
 
 def fit(path: Path, model: nn.Module, loss: Loss, num_steps: int, rate: float, seed: Sequence[int]) -> Spent:
-    """Train `model` on `loss(generator of the step)` until step `num_steps`; gives what all runs took together.
+    """Train `model` until step `num_steps` and return the cost of all runs.
 
-    `path` keeps the checkpoint: a run that was stopped goes on from it, with the same batches as if it had not been.
+    `loss` gets a random generator that depends on `seed` and the step. `path` holds the checkpoint: an interrupted run
+    resumes from it with the same batches as an uninterrupted one.
     """
     optimizers = make_optimizers(model, rate)
     step, spent = _resume(path, model, optimizers)
@@ -67,7 +69,7 @@ def fit(path: Path, model: nn.Module, loss: Loss, num_steps: int, rate: float, s
 
 
 def make_optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for matrices inside layers, at a rate like AdamW's; AdamW for embeddings, convolutions, the rest."""
+    """Create AdamW for embeddings, convolutions and the rest, and Muon for the matrices inside layers."""
     named = list(model.named_parameters())
     matrices = [p for n, p in named if p.ndim == 2 and ("layer" in n or "resblocks" in n)]
     chosen = {id(p) for p in matrices}

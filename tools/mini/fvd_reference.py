@@ -1,11 +1,11 @@
-"""Makes the reference statistics of `fvd_lite`, once; they are kept in the repository.
+"""Write the reference statistics of `fvd_lite`, which the repository contains.
 
     python -m tools.mini.fvd_reference --backend mini                    300 drawn clips, about a minute on one core
-    python -m tools.mini.fvd_reference --backend i3d --videos FOLDER     films of your own domain, 1 s a stretch
+    python -m tools.mini.fvd_reference --backend i3d --videos FOLDER     videos of your own domain, 1 s per stretch
 
-Writes `assets/reward_nets/fvd_reference_<backend>.npz` (or `--out FOLDER`: the folder that DAILIES_WEIGHTS names comes
-before the shipped file). Real videos are cut into pieces of 64 frames; a member's own distance is taken without its
-whole video.
+Writes `assets/reward_nets/fvd_reference_<backend>.npz`, or to the folder of `--out`: a file in the folder that
+DAILIES_WEIGHTS names takes precedence over the shipped one. Real videos are cut into pieces of 64 frames; the
+leave-one-out distance of a piece excludes its whole video.
 """
 
 import argparse
@@ -39,8 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=("mini", "i3d"), required=True)
     parser.add_argument("--videos", type=Path, help="a folder of videos; without it, clips of the drawn world")
-    parser.add_argument("--skip", nargs="*", default=[], help="names of files in the folder that are left out")
-    parser.add_argument("--clips", type=int, default=DRAWN_CLIPS, help="how many clips to draw")
+    parser.add_argument("--skip", nargs="*", default=[], help="names of files in the folder to skip")
+    parser.add_argument("--clips", type=int, default=DRAWN_CLIPS, help="number of clips to draw")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
@@ -51,7 +51,10 @@ def main() -> None:
 
 
 def make(backend: str, pieces: Pieces) -> ReferenceFeatures:
-    """Describes every piece and fits the reference; `pieces` gives frames `uint8[T,H,W,3]` and whose they are."""
+    """Compute the features of every piece and fit the reference.
+
+    `pieces` yields frames `uint8[T,H,W,3]` and the name of their video.
+    """
     network = open_network_of(backend)
     described, owners = [], []
     for frames, owner in pieces:
@@ -75,14 +78,14 @@ def make(backend: str, pieces: Pieces) -> ReferenceFeatures:
 
 
 def drawn(count: int, seed: int) -> Pieces:
-    """Clips of the embedded world, each its own group."""
+    """Yield clips of the embedded world, each as its own video."""
     rng = np.random.default_rng(seed)
     for n in range(count):
         yield world.render(world.sample_scene(rng), DRAWN_FRAMES), f"drawn {n}"
 
 
 def filmed(folder: Path, skip: list[str]) -> Pieces:
-    """Every video of the folder in pieces; the middle square, as the network sees it squeezed otherwise."""
+    """Yield the videos of a folder in pieces, cropped to the central square to keep their aspect ratio."""
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and p.name not in skip):
         reader, frames = cv2.VideoCapture(str(path)), []
         while (read := reader.read())[0]:

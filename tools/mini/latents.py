@@ -1,7 +1,7 @@
-"""Training data of the video model: rendered scenes as latents, in shards that are made once and read many times.
+"""Training data of the video model: shards of rendered scenes as latents.
 
-A shard holds clips of one length: whitened latents `float16[N,t,16,C]`, three single pictures of each clip as latents
-`float16[N,3,16,C]` with their frame numbers, the prompts, and what each token shows (`targets`, see there).
+A shard holds clips of one length: whitened latents `float16[N,t,16,C]`, three single frames of each clip as latents
+`float16[N,3,16,C]` with their frame numbers, the prompts, and the labels of each token (see `targets`).
 """
 
 import itertools
@@ -49,24 +49,27 @@ def shard_path(folder: Path, num_frames: int, index: int) -> Path:
 
 
 def whiten(vae: AutoencoderKLLTXVideo, latents: Tensor) -> Tensor:
-    """Zero mean and unit spread per channel, as LTXPipeline's own normalisation."""
+    """Normalise each channel to zero mean and unit standard deviation, as LTXPipeline does."""
     mean, std = (v.view(1, -1, 1, 1, 1) for v in (vae.latents_mean, vae.latents_std))
     return (latents - mean) / std
 
 
 def tokens_of(latents: Tensor) -> Tensor:
-    """`[B,C,t,h,w]` -> `[B,t,h*w,C]`."""
+    """Convert `[B,C,t,h,w]` to `[B,t,h*w,C]`."""
     return latents.flatten(3).permute(0, 2, 3, 1)
 
 
 def render_here(scenes: Sequence[world.Scene], num_frames: int) -> np.ndarray:
-    """`uint8[B,T,H,W,3]`."""
+    """Render the scenes in this process, `uint8[B,T,H,W,3]`."""
     return np.stack([world.render(scene, num_frames) for scene in scenes])
 
 
 @contextmanager
 def renderers(workers: int) -> Iterator[RenderAll]:
-    """What renders scenes, in as many processes. They are forked at once: enter it before a GPU is used."""
+    """Provide a function that renders scenes in `workers` processes.
+
+    The processes are forked on entry: enter before a GPU is used.
+    """
     if workers == 1:
         yield render_here
         return
@@ -86,7 +89,7 @@ def make_shard(
     seed: int = 0,
     render_all: RenderAll = render_here,
 ) -> None:
-    """Render, encode (where the VAE is) and save one shard (atomically); training scenes only."""
+    """Render, encode on the device of the VAE and save one shard of training scenes, atomically."""
     path = shard_path(folder, num_frames, index)
     if path.exists():
         return
@@ -114,7 +117,7 @@ def make_shard(
 
 
 def _encoded(vae: AutoencoderKLLTXVideo, frames: Tensor) -> Tensor:
-    """`float16[B,t,16,C]`, whitened, in main memory."""
+    """Return whitened latents `float16[B,t,16,C]` on the CPU."""
     return tokens_of(whiten(vae, vae.encode(frames).latent_dist.mean.float())).half().cpu()
 
 
@@ -123,10 +126,11 @@ def load_shard(path: Path, device: str = "cpu") -> Shard:
 
 
 def targets(scene: world.Scene, num_frames: int) -> np.ndarray:
-    """What each token shows, `float32[t,16,TARGET_DIM]`: the scenery, and the nearest subject's place, size and looks.
+    """Return labels of the tokens, `float32[t,16,TARGET_DIM]`: the background and the nearest subject.
 
-    The subject's part is weighted by how much of it is near. A middle layer of the video model learns to tell these,
-    after REPA (arXiv:2410.06940) with the ground truth in the place of a pretrained encoder.
+    The part of the subject (position, size, motion, shape, colour) is weighted by its proximity. A middle layer of the
+    video model learns to predict the labels, as in REPA (arXiv:2410.06940), but with the ground truth instead of a
+    pretrained encoder.
     """
     num_latents = (num_frames - 1) // STRIDE + 1
     first = np.array([0, *(STRIDE * k - STRIDE + 1 for k in range(1, num_latents))])

@@ -1,8 +1,8 @@
-"""Single frames of the world with what they show, for training the rewards' embedded networks: CLIP and a captioner.
+"""Labelled single frames of the world, to train the embedded CLIP and captioner of the rewards.
 
-A frame shows less than its scene: a subject may be outside the picture or not have entered yet, and nothing moves. So
-a `Still` carries the scene *as seen*: the subjects of which at least half is in the picture. Frames with a subject cut
-in between (15 to 50 % seen) are left out, because nobody could say what they show. Sizes are not told apart either.
+A frame shows less than its scene: a subject may be outside the picture or not have entered yet, and nothing moves. The
+label is therefore the scene *as seen*: the subjects of which at least half is in the picture. Frames in which 15 to
+50 % of a subject is visible are left out, because their label would be ambiguous. Sizes are not labelled.
 """
 
 import logging
@@ -26,14 +26,15 @@ CELLS = 8
 PER_SCENE = 4
 BANK_SEED = 11
 Look = tuple[str, tuple[tuple[str, str], ...]]
-"""Background, and colour and shape of everything seen, sorted: what a still picture can say about a scene."""
+"""Background, and the sorted colours and shapes of the visible subjects: the content of a still frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bank:
-    """`frames` uint8[S,4,64,64,3]: four frames of each of S scenes that show the same; `scenes` as seen in them.
+    """Labelled frames of S scenes.
 
-    `marks` int64[S,4,8,8,2]: colour and shape (1.., 0 for none) of what is in the middle of each 8x8 px cell.
+    `frames` uint8[S,4,64,64,3]: four frames of each scene with the same visible subjects. `scenes`: each scene as seen
+    in its frames. `marks` int64[S,4,8,8,2]: colour and shape (from 1; 0 for none) at the centre of each 8x8 px cell.
     """
 
     frames: np.ndarray
@@ -42,14 +43,14 @@ class Bank:
 
 
 def seen_share(path: np.ndarray) -> np.ndarray:
-    """Share of a subject's box inside the picture, `float64[T]`, for its path `float64[T,3]`."""
+    """Return the share of a subject's box inside the picture, `float64[T]`, for its path `float64[T,3]`."""
     x, y, radius = path.T
     sides = [np.clip(np.minimum(p + radius, world.SIZE_PX) - np.maximum(p - radius, 0), 0, None) for p in (x, y)]
     return np.asarray(sides[0] * sides[1] / (2 * radius) ** 2)
 
 
 def as_seen(scene: world.Scene, num_frames: int) -> list[world.Scene | None]:
-    """The scene with the subjects that each frame shows; None where one is cut in between."""
+    """Return the scene as seen in each frame; None if a subject is partly visible (15 to 50 %)."""
     shares = np.stack([seen_share(world.track(scene, subject, num_frames)) for subject in scene.shown])
     unclear = np.any((shares > HIDDEN_SHARE) & (shares < SEEN_SHARE), axis=0)
     shown = shares >= SEEN_SHARE
@@ -57,23 +58,24 @@ def as_seen(scene: world.Scene, num_frames: int) -> list[world.Scene | None]:
 
 
 def look_of(scene: world.Scene) -> Look:
-    """What a still picture says about a scene."""
+    """Return the content of a still frame of a scene."""
     return scene.background, tuple(sorted((subject.colour, subject.shape) for subject in scene.shown))
 
 
 def caption(scene: world.Scene, rng: np.random.Generator | None = None) -> str:
-    """The look in words, without size and motion; with `rng`, in one of the ways to say it.
+    """Describe the look of a scene in words, without size and motion; `rng` draws among synonyms.
 
-    "a red circle and a blue star over a meadow"; "nothing at night" when no subject is seen.
+    Examples: "a red circle and a blue star over a meadow"; "nothing at night" if no subject is visible.
     """
     nouns = [_noun(subject, rng) for subject in sorted(scene.shown, key=lambda subject: subject.colour)]
     return f"{' and '.join(nouns) or 'nothing'} {world.BACKGROUND_PHRASES[scene.background]}"
 
 
 def swapped(scene: world.Scene, rng: np.random.Generator, count: int) -> list[world.Scene]:
-    """`count` scenes that look different from `scene` by one attribute, all different from each other where possible.
+    """Return up to `count` scenes that each differ from `scene`, and from each other, by one attribute.
 
-    One subject's colour or shape, the background, one subject more or less, or two subjects' colours exchanged.
+    The attribute is the colour or shape of a subject, the background, the number of subjects, or the assignment of the
+    colours to two subjects.
     """
     looks, found = {look_of(scene)}, []
     for _ in range(50 * count):
@@ -87,24 +89,24 @@ def swapped(scene: world.Scene, rng: np.random.Generator, count: int) -> list[wo
 
 
 def swap_colour(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
-    """One subject in a colour that the scene does not have."""
+    """Give one subject a colour that the scene does not have."""
     unused = [colour for colour in world.COLOURS if colour not in {s.colour for s in scene.shown}]
     return _change_one(scene, rng, colour=str(rng.choice(unused)))
 
 
 def swap_shape(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
-    """One subject of another shape (or, in one draw of six, of its own)."""
+    """Give one subject a random shape, which is its own in one draw of six."""
     return _change_one(scene, rng, shape=str(rng.choice(world.SHAPES)))
 
 
 def swap_background(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
-    """Another background (or, in one draw of six, its own); the camera stays where that one has no horizon."""
+    """Draw a random background, which is its own in one draw of six; without a horizon, remove the pan."""
     background = str(rng.choice(world.BACKGROUNDS))
     return replace(scene, background=background, pan=scene.pan if background in world.HORIZONS else 0.0)
 
 
 def swap_count(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
-    """A second subject where there is one, or one of two taken away."""
+    """Add a second subject, or remove one of two."""
     if len(scene.shown) > 1:
         keep = int(rng.integers(2))
         return replace(scene, subjects=(scene.shown[keep],), late=None)
@@ -114,7 +116,7 @@ def swap_count(scene: world.Scene, rng: np.random.Generator) -> world.Scene:
 
 
 def exchange_colours(scene: world.Scene, _rng: np.random.Generator) -> world.Scene:
-    """Two subjects with each other's colour: all words stay, what belongs to what changes."""
+    """Exchange the colours of two subjects: the caption has the same words in another order."""
     if len(scene.shown) < 2:
         return scene
     colours = [subject.colour for subject in reversed(scene.shown)]
@@ -125,7 +127,10 @@ CHANGES = (swap_colour, swap_shape, swap_background, swap_count, exchange_colour
 
 
 def read_bank(path: Path, num_scenes: int, seed: int = BANK_SEED) -> Bank:
-    """The bank of that size, drawn at the first call and kept in `path` (a few hundred MB for some thousand scenes)."""
+    """Read the bank of `num_scenes` from `path`; draw and save it at the first call.
+
+    The file takes a few hundred MB for some thousand scenes.
+    """
     scenes, moments = draw_scenes(num_scenes, seed)
     if not path.exists():
         log.info("drawing %d scenes into %s", num_scenes, path)
@@ -141,7 +146,7 @@ def read_bank(path: Path, num_scenes: int, seed: int = BANK_SEED) -> Bank:
 
 
 def mark_cells(scene: world.Scene, moments: np.ndarray) -> np.ndarray:
-    """`Bank.marks` of the frames numbered `moments`, `int64[N,8,8,2]`."""
+    """Return `Bank.marks` for the frames with the numbers `moments`, `int64[N,8,8,2]`."""
     marks = np.zeros((len(moments), CELLS, CELLS, 2), np.int64)
     middle_y, middle_x = (np.mgrid[0:CELLS, 0:CELLS] + 0.5) * world.SIZE_PX / CELLS
     for subject in scene.shown:
@@ -152,7 +157,7 @@ def mark_cells(scene: world.Scene, moments: np.ndarray) -> np.ndarray:
 
 
 def draw_scenes(num_scenes: int, seed: int, *, held_out: bool = False) -> tuple[list[world.Scene], list[np.ndarray]]:
-    """Scenes and, of each, four moments (frame numbers) that show the same subjects."""
+    """Draw scenes, and for each the numbers of four frames that show the same subjects."""
     rng = np.random.default_rng([seed, int(held_out)])
     scenes: list[world.Scene] = []
     moments: list[np.ndarray] = []
@@ -169,10 +174,10 @@ def draw_scenes(num_scenes: int, seed: int, *, held_out: bool = False) -> tuple[
 
 
 def reading_loss(colours: Tensor, shapes: Tensor, marks: Tensor) -> Tensor:
-    """Cross-entropy of the colour of every cell (or that nothing is there), and of the shape where something is.
+    """Return the cross-entropy of the colour, or "none", of every cell plus that of the shapes.
 
-    `colours` float[N,9,...], `shapes` float[N,6,...] are logits, `marks` int64[N,...,2] as in `Bank`. Shapes count only
-    where there are any: nine cells in ten are empty, and would drown the little that tells a star from a heart.
+    `colours` float[N,9,...] and `shapes` float[N,6,...] are logits, `marks` int64[N,...,2] is as in `Bank`. The shape
+    loss skips empty cells: they are nine in ten and would dominate the loss.
     """
     something = marks[..., 1] > 0
     of_shapes = functional.cross_entropy(shapes.movedim(1, -1)[something], marks[..., 1][something] - 1)
@@ -180,9 +185,9 @@ def reading_loss(colours: Tensor, shapes: Tensor, marks: Tensor) -> Tensor:
 
 
 def disturb(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`uint8[N,H,W,3]` to `float32[N,3,H,W]` in 0..1 with what generated frames suffer from, drawn for each frame.
+    """Convert `uint8[N,H,W,3]` to `float32[N,3,H,W]` in 0..1 with random defects of generated frames.
 
-    Brightness and contrast by up to 10 %; a blur of up to 1.2 px; noise of up to 8 levels.
+    Each frame gets changes of brightness and contrast of up to 10 %, blur of up to 1.2 px and noise of up to 8 levels.
     """
     return np.stack([_disturbed(frame.astype(np.float32) / 255, rng).transpose(2, 0, 1) for frame in frames])
 
@@ -210,7 +215,7 @@ def _with_subjects(scene: world.Scene, shown: np.ndarray) -> world.Scene:
 
 
 def _with_shown(scene: world.Scene, subjects: Sequence[world.Subject]) -> world.Scene:
-    """The scene with other subjects; what was late is simply there, except in a scene that says it in words."""
+    """Return the scene with other subjects; the last one stays late only if their number is unchanged."""
     late = scene.late is not None and len(subjects) == len(scene.shown)
     return replace(scene, subjects=tuple(subjects[:-1] if late else subjects), late=subjects[-1] if late else None)
 

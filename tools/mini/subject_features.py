@@ -1,9 +1,11 @@
-"""Trains the rewards' embedded subject network: `python -m tools.mini.subject_features [--steps 1200] [--seed 0]`.
+"""Train the embedded subject network of the rewards.
 
-About 2 minutes on one core. Draws single pictures of the world, cuts the subject out by a box as wrong as a finder's,
-spoils brightness, sharpness and cleanness at random (none of which changes who it is), and has the network
-(rewards/networks/mini_subject.py) name the subject: one of 6 shapes in 8 colours. Writes
-`assets/reward_nets/mini_subject.safetensors` (float16) and `mini_subject.json` (seed, command, what it reaches).
+    python -m tools.mini.subject_features [--steps 1200] [--seed 0]
+
+Takes about 2 minutes on one core. Draws single frames of the world, cuts the subject out by a box with the errors of a
+detector, changes brightness, sharpness and noise at random, and trains the network (rewards/networks/mini_subject.py)
+to identify the subject: one of 6 shapes in 8 colours. Writes `assets/reward_nets/mini_subject.safetensors` (float16)
+and `mini_subject.json` (seed, command, accuracy).
 """
 
 import argparse
@@ -36,7 +38,7 @@ COLOURS = tuple(world.COLOURS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """One picture `uint8[64,64,3]`, where its subject is (centre x, y and radius in px), and the subject's number."""
+    """A frame `uint8[64,64,3]`, the place of its subject (centre x, y and radius in px), and its number."""
 
     picture: np.ndarray
     place: np.ndarray
@@ -69,7 +71,7 @@ def main() -> None:
 
 
 def train(steps: int, seed: int) -> MiniSubject:
-    """Cosine to one direction a subject, through a softmax."""
+    """Train with a softmax over the cosines to one learned direction per subject."""
     torch.manual_seed(seed)
     rng, network = np.random.default_rng(seed), MiniSubject()
     shown = [draw(rng, held_out=False) for _ in range(DRAWN)]
@@ -91,7 +93,7 @@ def train(steps: int, seed: int) -> MiniSubject:
 
 @torch.inference_mode()
 def measure(network: MiniSubject, seed: int) -> dict[str, float]:
-    """Median cosine of two cut-outs of one subject and of different ones, and how often the first is the higher."""
+    """Return the median cosines of cut-outs of the same and of different subjects, and the ROC area."""
     rng = np.random.default_rng(seed)
     shown = [draw(rng, held_out=True) for _ in range(HELD_OUT)]
     vectors = network(_cut_outs(shown, rng))
@@ -106,7 +108,7 @@ def measure(network: MiniSubject, seed: int) -> dict[str, float]:
 
 
 def draw(rng: np.random.Generator, held_out: bool) -> Shown:
-    """A moment of a scene that shows its first subject's middle."""
+    """Draw a frame of a scene that shows the centre of its first subject."""
     while True:
         scene, t = world.sample_scene(rng, held_out), int(rng.integers(LATEST_FRAME))
         first = scene.subjects[0]
@@ -119,7 +121,7 @@ def draw(rng: np.random.Generator, held_out: bool) -> Shown:
 
 
 def spoil(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brighter or darker, softer, noisier."""
+    """Change the brightness, and at random blur the picture and add noise."""
     spoilt = picture.astype(np.float32) * rng.uniform(0.8, 1.2)
     if rng.random() < 0.4:
         spoilt = cv2.GaussianBlur(spoilt, (0, 0), rng.uniform(0.4, 1.5))
@@ -129,7 +131,7 @@ def spoil(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cut_outs(shown: list[Shown], rng: np.random.Generator) -> Tensor:
-    """`float32[N,3,48,48]` in [-1, 1]."""
+    """Return cut-outs of the subjects, `float32[N,3,48,48]` in [-1, 1]."""
     cut = np.stack([_cut_out(one, rng) for one in shown])
     return torch.from_numpy(cut).permute(0, 3, 1, 2).float() / 127.5 - 1
 

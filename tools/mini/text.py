@@ -1,8 +1,8 @@
-"""The text encoder of `mini`: a small T5 over the world's own words, taught to know what a prompt asks for.
+"""Text encoder of `mini`: a small T5 over the words of the world.
 
-It is trained before the video model, to tell ten attributes of the scene from the prompt's tokens, and then frozen; so
-its tokens carry "the *subject* is red" rather than "the word red occurs". Padded as LTXPipeline pads: to 128 tokens,
-which all attend to each other.
+It is trained before the video model to predict ten attributes of the scene from the tokens of the prompt, and is then
+frozen; its tokens therefore encode "the *subject* is red" instead of "the word red occurs". Prompts are padded to 128
+tokens as in LTXPipeline, which all attend to each other.
 """
 
 import logging
@@ -26,14 +26,14 @@ GRAMMAR = "a an and then the camera pans enters looping growing small large".spl
 
 
 def vocabulary() -> list[str]:
-    """Every word that the world's prompts can use, in a fixed order."""
+    """Return every word that prompts of the world can use, in a fixed order."""
     phrases = [*world.COLOURS, *world.SHAPES, *world.SIZES, *world.BACKGROUND_PHRASES.values(), *GRAMMAR]
     phrases += [p for options in (*world.MOTION_PHRASES.values(), *world.SHAPE_WORDS.values()) for p in options]
     return [*SPECIAL, ",", *sorted({word for phrase in phrases for word in phrase.split()})]
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Whole words, lower case; a word of another world becomes <unk>."""
+    """Create the tokenizer: whole words, lower case, <unk> for unknown words."""
     words = {word: i for i, word in enumerate(vocabulary())}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -45,13 +45,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Ids and mask, `int64[B,128]` each, as LTXPipeline asks for them."""
+    """Return ids and mask, `int64[B,128]` each, as LTXPipeline expects them."""
     batch = tokenizer(list(prompts), padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
     return batch.input_ids, batch.attention_mask
 
 
 def attributes(scene: world.Scene) -> dict[str, int]:
-    """What the encoder must tell: the index of each attribute's value; 0 is "none" where one may be absent."""
+    """Return the labels of the encoder: the index of each attribute; 0 is "none" for optional attributes."""
     first, second = scene.subjects[0], (scene.shown[1] if len(scene.shown) > 1 else None)
     colours, shapes, sizes = list(world.COLOURS), list(world.SHAPES), list(world.SIZES)
     alone = len(scene.subjects) == 1
@@ -84,7 +84,7 @@ NUM_VALUES = {
 
 
 class Reader(nn.Module):
-    """One learned query per attribute looks over the tokens and names the value."""
+    """Predicts the attributes: one learned query per attribute attends to the tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Reader(nn.Module):
 
 
 def train(folder: Path, num_steps: int = 700, seed: int = 0, batch: int = 64) -> float:
-    """Train and save `text_encoder/` and `tokenizer/`; returns the share of attributes told right (held-out scenes)."""
+    """Train and save `text_encoder/` and `tokenizer/`; return the `accuracy` on held-out scenes."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 2])
     tokenizer = make_tokenizer()
@@ -148,7 +148,7 @@ def accuracy(
     rng: np.random.Generator,
     count: int = 256,
 ) -> float:
-    """Share of all attributes of `count` held-out scenes that are told right."""
+    """Return the share of correct attributes of `count` held-out scenes."""
     prompts, truth = _batch(rng, count, held_out=True)
     ids, mask = tokenize(tokenizer, prompts)
     told = torch.stack([part.argmax(dim=1) for part in reader(encoder(ids)[0], mask)], dim=1)

@@ -1,4 +1,4 @@
-"""Train `mini` from nothing: `python -m tools.mini.train` (or `make mini`). Every phase resumes where it was stopped.
+"""Train `mini` from scratch: `python -m tools.mini.train` or `make mini`. Every phase can be resumed.
 
     vae      the video autoencoder: content, then shapes     -> <work>/vae
     text     the text encoder and its tokenizer              -> <work>/text_encoder, <work>/tokenizer
@@ -6,12 +6,12 @@
     dit      the flow-matching transformer                   -> <work>/dit.pt
     export   the diffusers folder, bf16 at rest              -> --out (assets/mini)
 
-`--device cuda` trains the transformer on a GPU, `--scale` widens its batches and `--data` the shards by a factor,
-`--workers` renders in several processes. The embedded weights were made so; training.json has the figures.
+`--device cuda` trains the transformer on a GPU, `--scale` multiplies the batch size, `--data` the number of shards, and
+`--workers` renders in several processes. training.json holds the figures of the embedded weights.
 
-Flow matching as LTX has it: x_s = (1-s) x_0 + s eps, target v = eps - x_0, model time 1000 s. A part of the batches
-holds some latent frames clean, or adds clean single pictures as further tokens at their own time, each token with
-its own noise level: so keyframe conditioning is native. One prompt in ten is dropped for classifier-free guidance.
+Flow matching as in LTX: x_s = (1-s) x_0 + s eps, target v = eps - x_0, model time 1000 s. To train keyframe
+conditioning, some batches keep some latent frames clean or add clean single pictures as further tokens at their own
+time; each token has its own noise level. One prompt in ten is dropped for classifier-free guidance.
 """
 
 import argparse
@@ -47,22 +47,23 @@ DIT = dict(
     caption_channels=text.WIDTH,
 )
 SHIFT = 2.0  # of the sampling schedule
-TOLD_BY = 3  # the block whose tokens tell the ground truth
+TOLD_BY = 3  # the block whose tokens predict the ground truth
 TOLD_WEIGHT = 0.5
-SHARDS = {33: 8, 17: 4, 65: 6, 129: 8}  # how many of each length, once
+SHARDS = {33: 8, 17: 4, 65: 6, 129: 8}  # number of shards of each length at `--data 1`
 SHARE = {17: 0.10, 33: 0.25, 65: 0.20, 129: 0.45}  # of the training batches
 TOKENS_PER_BATCH = 2112  # at scale 1: four clips of 129 frames
 EMA = 0.998
-SEEN = 0.98  # how slowly the losses that are told follow
+SEEN = 0.98  # decay of the running mean of the logged losses
 EARLY_AT, EARLY_SHARE = 0.45, 0.3  # see `export`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """How far the transformer's training has come, and the averaged weights of `EARLY_AT` of it once it is past that.
+    """Progress of the transformer's training.
 
-    `elapsed_s` is what all runs took together, in seconds up to the last saved step; NaN where their file does not say.
-    `early_step` is where the average was taken: with another length asked for since, that is another share of it.
+    `elapsed_s` is the time of all runs in seconds up to the last saved step; NaN if the checkpoint lacks it. `early`
+    holds the averaged weights at the share `EARLY_AT` of the training; None before that. `early_step` is the step at
+    which they were taken, which is another share if the training has been given another length since.
     """
 
     step: int = 0
@@ -72,7 +73,7 @@ class Reached:
 
 
 class Data:
-    """Shards in memory; batches of one length. New shards are picked up as they appear."""
+    """Shards in memory, and batches of clips of one length. `refresh` loads new shards."""
 
     def __init__(self, work: Path, device: str, tokens_per_batch: int) -> None:
         self.folder, self.device, self.tokens_per_batch = work / "latents", device, tokens_per_batch
@@ -116,7 +117,7 @@ class Data:
 
 
 def coordinates(frames: Tensor) -> Tensor:
-    """Where tokens are for RoPE: pixel frames `[B,t]` -> `[B,3,t*16]` in seconds and pixels, as LTXPipeline counts."""
+    """Convert pixel frames `[B,t]` to RoPE coordinates `[B,3,t*16]` in seconds and pixels."""
     batch, count = frames.shape
     place = torch.arange(GRID, dtype=torch.float32, device=frames.device) * 16
     y, x = torch.meshgrid(place, place, indexing="ij")
@@ -128,7 +129,10 @@ def coordinates(frames: Tensor) -> Tensor:
 def loss_of(
     model: LTXVideoTransformer3DModel, teller: nn.Module, batch: dict[str, Tensor], rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """Flow-matching loss over the noisy tokens, and the loss of telling the ground truth from a middle layer."""
+    """Return the flow-matching loss of the noisy tokens, and the auxiliary loss of a middle layer.
+
+    The auxiliary loss is the squared error of predicting `Shard.targets` from the tokens of the block `TOLD_BY`.
+    """
     x0, (count, num_latents) = batch["x0"], batch["x0"].shape[:2]
     device = x0.device
     drawing = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -168,7 +172,7 @@ def loss_of(
 
 
 def optimizers(model: nn.Module, teller: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for the rest."""
+    """Create Muon for the matrices of the blocks, and AdamW for the rest."""
     matrices = [
         p for n, p in model.named_parameters() if p.ndim == 2 and "transformer_blocks" in n and "table" not in n
     ]
@@ -185,8 +189,11 @@ def optimizers(model: nn.Module, teller: nn.Module) -> list[torch.optim.Optimize
 def train_dit(
     work: Path, num_steps: int, seed: int, device: str = "cpu", scale: int = 1, minutes: float = float("inf")
 ) -> None:
-    """Train, or go on training, until `num_steps` or `minutes` are over, whichever is first; the rate falls over the
-    last 30 %. Both count from the first run on, those that were stopped included. A checkpoint every 200 steps."""
+    """Train the transformer, or resume its training, until `num_steps` or `minutes` is reached.
+
+    Both limits include earlier, interrupted runs. The learning rate decays over the last 30 %. A checkpoint is saved
+    every 200 steps.
+    """
     torch.manual_seed(seed)
     data = Data(work, device, scale * TOKENS_PER_BATCH)
     model = LTXVideoTransformer3DModel(**DIT).to(device)
@@ -231,8 +238,10 @@ def train_dit(
 
 
 def share_done(step: int, num_steps: int, elapsed_s: float, minutes: float) -> float:
-    """How much of a training is over, by its steps or by its time; 1 or more at its end. Without a limit of time
-    (`minutes` infinite) `elapsed_s` may be NaN."""
+    """Return the completed share of a training by steps or by time, whichever is larger; >= 1 at its end.
+
+    `elapsed_s` may be NaN if `minutes` is infinite.
+    """
     return max(step / num_steps, elapsed_s / (60 * minutes) if math.isfinite(minutes) else 0.0)
 
 
@@ -243,12 +252,15 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 
 
 def _averaged(average: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network's weights in the state of its average."""
+    """Return the weights of the network from the state of its `AveragedModel`."""
     return {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
 
 
 def _resume(path: Path, state: dict[str, Any], device: str, num_steps: int, minutes: float) -> Reached:
-    """Load what `path` keeps into the parts of `state`; raises TrainingError when it lacks what going on needs."""
+    """Load the checkpoint `path` into the parts of `state`.
+
+    Raises TrainingError if the checkpoint lacks data that is needed to resume.
+    """
     if not path.exists():
         return Reached()
     saved = torch.load(path, weights_only=True, map_location=device)
@@ -256,12 +268,12 @@ def _resume(path: Path, state: dict[str, Any], device: str, num_steps: int, minu
     if "early" not in saved and step / num_steps >= EARLY_AT:
         raise TrainingError(
             f"{path} is at step {step} of {num_steps} without the average at {100 * EARLY_AT:.0f} % of the training, "
-            "which the model is partly made of: remove it to train the transformer anew."
+            "which the exported model needs: remove it to train the transformer from scratch."
         )
     if math.isfinite(minutes) and math.isnan(elapsed_s):
         raise TrainingError(
-            f"{path} does not say how long it was trained, so a limit of {minutes:g} minutes cannot be kept: "
-            "go on without --minutes, or remove it to train the transformer anew."
+            f"{path} does not record its training time, so a limit of {minutes:g} minutes cannot be applied: "
+            "resume without --minutes, or remove the file to train the transformer from scratch."
         )
     for name, part in state.items():
         part.load_state_dict(saved[name])
@@ -269,21 +281,21 @@ def _resume(path: Path, state: dict[str, Any], device: str, num_steps: int, minu
 
 
 def export(work: Path, out: Path) -> None:
-    """Write the diffusers folder, bf16 at rest, from the averaged weights: `EARLY_SHARE` those of `EARLY_AT` of the
-    training, the rest those of its end.
+    """Write the diffusers folder in bf16 from averaged weights.
 
-    The model is left unfinished on purpose. What is trained to its end makes nearly as few mistakes as its autoencoder
-    lets it (the judge: 0.898 of clips in 8 steps, 0.937 of true ones that were encoded and decoded), also in 3 steps,
-    so that no reinforcement could be seen to mend anything.
+    The weights are a mix: the share `EARLY_SHARE` from the point `EARLY_AT` of the training, the rest from its end.
+    This keeps the model imperfect on purpose. A fully trained model makes nearly as few mistakes as its autoencoder
+    allows, also in 3 steps (the judge accepts 0.898 of its clips in 8 steps, and 0.937 of real clips after encoding and
+    decoding), so that reinforcement learning could show no improvement.
 
-    Raises TrainingError when dit.pt has no record of whether there are weights of `EARLY_AT`.
+    Raises TrainingError if dit.pt does not record the weights at `EARLY_AT`.
     """
     transformer = LTXVideoTransformer3DModel(**DIT)
     saved_state = torch.load(work / "dit.pt", weights_only=True, map_location="cpu")
     if "early" not in saved_state:
         raise TrainingError(
-            f"{work / 'dit.pt'} lacks the average at {100 * EARLY_AT:.0f} % of the training, which the model is partly "
-            "made of: run the phase dit first."
+            f"{work / 'dit.pt'} lacks the average at {100 * EARLY_AT:.0f} % of the training, which the "
+            "exported model needs: run the phase dit first."
         )
     weights, early = _averaged(saved_state["average"]), saved_state["early"]
     if early is not None:
@@ -306,7 +318,7 @@ def export(work: Path, out: Path) -> None:
 
 
 def make_latents(work: Path, seed: int, device: str = "cpu", times: int = 1, workers: int = 1) -> None:
-    """All shards, lengths interleaved, so that training may begin beside it."""
+    """Make all shards with interleaved lengths, so that a training can run at the same time."""
     (work / "latents").mkdir(exist_ok=True)
     wanted = {num_frames: times * count for num_frames, count in SHARDS.items()}
     with renderers(workers) as render_all:
@@ -324,12 +336,14 @@ def main() -> None:
     parser.add_argument("--phases", default="vae,text,latents,dit,export")
     parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--dit-steps", type=int, default=5000)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="the longest that all runs of dit take")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="time limit of the phase dit over all its runs"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="of latents and dit: cpu, or cuda")
-    parser.add_argument("--scale", type=int, default=1, help="times the tokens of a batch")
-    parser.add_argument("--data", type=int, default=1, help="times the shards")
+    parser.add_argument("--device", default="cpu", help="device of the phases latents and dit: cpu or cuda")
+    parser.add_argument("--scale", type=int, default=1, help="factor of the batch size")
+    parser.add_argument("--data", type=int, default=1, help="factor of the number of shards")
     parser.add_argument("--workers", type=int, default=1, help="processes that render clips")
     args = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")

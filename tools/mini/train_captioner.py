@@ -1,12 +1,11 @@
-"""Train the embedded captioner of the rewards: `python -m tools.mini.train_captioner`. It resumes where it stopped.
+"""Train the embedded captioner of the rewards: `python -m tools.mini.train_captioner`. It can resume.
 
-A BLIP of transformers' own class, small, says what a frame of the world shows: "a blue star and a red circle over a
-meadow", "nothing at night". Beside the caption's cross-entropy its picture tokens learn to tell which colour and shape
-lie in each 8x8 px cell, by two linear layers that are thrown away afterwards: a caption alone says too little about
-where to look.
+A small BLIP of the class in transformers describes a frame of the world: "a blue star and a red circle over a meadow",
+"nothing at night". Two auxiliary linear layers, dropped after training, predict colour and shape in each 8x8 px cell
+from the picture tokens, because the captions alone give too little information on positions.
 
-Written: a folder that `BlipProcessor` and `BlipForConditionalGeneration` load (weights in half precision), and
-`training.json` with the seed and what was measured on scenes that no training saw.
+Writes a folder that `BlipProcessor` and `BlipForConditionalGeneration` load (weights in half precision), and
+`training.json` with the seed and the measurements on held-out scenes.
 """
 
 import argparse
@@ -42,20 +41,20 @@ MEAN, STD = (0.55, 0.55, 0.55), (0.28, 0.28, 0.28)
 
 
 def make_tokenizer() -> BertTokenizer:
-    """BERT's, with whole words of the world: "[CLS] a red circle ... [SEP]"; another world's word becomes [UNK]."""
+    """Create a BERT tokenizer of whole words: "[CLS] a red circle ... [SEP]"; [UNK] for unknown words."""
     words = [word for word in dict.fromkeys([*vocabulary(), "nothing"]) if word not in SPECIAL]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     return BertTokenizer(vocab={token: i for i, token in enumerate(tokens)}, model_max_length=MAX_TOKENS)
 
 
 def make_processor() -> BlipProcessor:
-    """Pictures to 64x64 and a fixed range, words to numbers."""
+    """Create the processor: frames to 64x64 px and a fixed range, words to ids."""
     size = {"height": world.SIZE_PX, "width": world.SIZE_PX}
     return BlipProcessor(BlipImageProcessor(size=size, image_mean=MEAN, image_std=STD), make_tokenizer())
 
 
 def make_config() -> BlipConfig:
-    """Three layers of vision over 8x8 px patches, two of text."""
+    """Return the configuration: three vision layers over 8x8 px patches, two text layers."""
     tokenizer = make_tokenizer()
     sizes = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_attention_heads": HEADS}
     text = sizes | {
@@ -73,7 +72,7 @@ def make_config() -> BlipConfig:
 
 
 class CaptionerTask(nn.Module):
-    """The captioner and, while it learns, what reads colour and shape off its picture tokens."""
+    """The captioner with the auxiliary layers, which are used only in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +82,10 @@ class CaptionerTask(nn.Module):
         self.shapes = nn.Linear(WIDTH, len(world.SHAPES))
 
     def loss(self, pictures: Tensor, ids: Tensor, mask: Tensor, marks: Tensor) -> Tensor:
-        """`marks` int64[N,64,2]: colour and shape in each cell, 0 for none."""
+        """Return the loss of the captions plus that of the cells.
+
+        `marks` int64[N,64,2]: colour and shape in each cell, 0 for none.
+        """
         with torch.autocast("cpu", torch.bfloat16):
             out = self.captioner(
                 pixel_values=pictures,
@@ -100,7 +102,7 @@ class CaptionerTask(nn.Module):
 
 
 def make_batch(bank: stills.Bank, tokenizer: BertTokenizer, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Arguments of `Pupil.loss`."""
+    """Draw the arguments of `CaptionerTask.loss`."""
     rows = rng.choice(len(bank.scenes), SCENES, replace=False)
     which = [(row, moment) for row in rows for moment in rng.choice(stills.PER_SCENE, MOMENTS, replace=False)]
     empty = [world.Scene((), "still", str(rng.choice(world.BACKGROUNDS))) for _ in range(EMPTY)]
@@ -118,12 +120,12 @@ def make_batch(bank: stills.Bank, tokenizer: BertTokenizer, rng: np.random.Gener
 
 
 def normalised(pictures: Tensor) -> Tensor:
-    """`float32[N,3,H,W]` from 0..1 to what the network takes."""
+    """Normalise `float32[N,3,H,W]` in 0..1 to the input range of the network."""
     return (pictures - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[BlipForConditionalGeneration, Spent]:
-    """The captioner after `num_steps`, and what it took; goes on where an earlier run was stopped."""
+    """Train until `num_steps`, and return the captioner and its training cost; resumes an earlier run."""
     torch.manual_seed(seed)
     pupil, tokenizer = CaptionerTask(), make_tokenizer()
     bank = stills.read_bank(work / f"stills-{num_scenes}.npy", num_scenes)
@@ -142,7 +144,7 @@ def export(captioner: BlipForConditionalGeneration, out: Path) -> None:
 
 @torch.no_grad()
 def describe(captioner: BlipForConditionalGeneration, frames: np.ndarray) -> list[str]:
-    """A caption for each of `uint8[N,64,64,3]`."""
+    """Return a caption for each frame of `uint8[N,64,64,3]`."""
     pictures = normalised(torch.from_numpy(frames.transpose(0, 3, 1, 2)).float() / 255)
     ids = captioner.generate(pixel_values=pictures, max_new_tokens=24, num_beams=1, do_sample=False)
     texts: list[str] = make_tokenizer().batch_decode(ids, skip_special_tokens=True)
@@ -150,7 +152,7 @@ def describe(captioner: BlipForConditionalGeneration, frames: np.ndarray) -> lis
 
 
 def measure(captioner: BlipForConditionalGeneration, num_clips: int, seed: int) -> dict[str, float]:
-    """Over one frame of each of `num_clips` held-out clips: shares of words and of whole captions told right."""
+    """Return the shares of correct words and of correct captions on `num_clips` held-out frames."""
     scenes, moments = stills.draw_scenes(num_clips, seed, held_out=True)
     frames = np.concatenate([world.render(s, stills.NUM_FRAMES, m[:1]) for s, m in zip(scenes, moments, strict=True)])
     told: dict[str, list[bool]] = {"colour": [], "shape": [], "background": [], "count": [], "caption": []}

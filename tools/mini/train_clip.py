@@ -1,14 +1,14 @@
-"""Train the embedded CLIP of the rewards: `python -m tools.mini.train_clip`. It resumes where it was stopped.
+"""Train the embedded CLIP of the rewards: `python -m tools.mini.train_clip`. It can resume.
 
-An open_clip model (its ResNet at 64 px, its text transformer over the world's words) learns which sentence belongs to
-which frame. A batch is 24 scenes with four frames each; the sentences are each scene's own and three of scenes that
-look different by one attribute (colour, shape, background, one more or less, colours exchanged), so that it cannot get
-by with the general impression. A frame does not move: motion words are there and mean nothing to it. Two further
-outputs, thrown away afterwards, are asked for colour and shape in each 8x8 px cell: with the contrast alone, 600 steps
-told every colour and background, but the shape, of up to six, in two clips of five.
+An open_clip model (ResNet at 64 px, text transformer over the words of the world) learns to match sentences and frames.
+A batch is 24 scenes with four frames each. The sentences are that of each scene and three of scenes that differ by one
+attribute (colour, shape, background, number of subjects, colours exchanged), so that details matter. Motion words occur
+in the sentences, but have no effect on a still frame. Two auxiliary outputs, dropped after training, predict colour and
+shape in each 8x8 px cell: with the contrastive loss alone, 600 steps learned every colour and background, but the shape
+in only two of five clips.
 
-Written: an open_clip folder (`open_clip_config.json`, weights in half precision, tokenizer) and `training.json` with
-the seed and what was measured on scenes that no training saw.
+Writes an open_clip folder (`open_clip_config.json`, weights in half precision, tokenizer), and `training.json` with the
+seed and the measurements on held-out scenes.
 """
 
 import argparse
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 CONTEXT = 32  # the world's longest sentence has 26 words and commas
 MEAN, STD = (0.55, 0.55, 0.55), (0.28, 0.28, 0.28)
-SCENES, OTHERS = 24, 3  # a batch: scenes, and sentences of scenes that look a little different
+SCENES, OTHERS = 24, 3  # a batch: scenes, and for each the sentences of scenes that differ by one attribute
 RATE, TOLD_WEIGHT = 2e-3, 1.0
 MAX_SCALE = 100.0  # as in CLIP, arXiv:2103.00020, sec. 2.5
 CHOICES = 16
@@ -48,8 +48,8 @@ WEIGHTS = "open_clip_model.safetensors"
 class ClipBatch:
     """N pictures `float32[N,3,64,64]` and M sentences `int64[M,32]`.
 
-    `right` bool[N,M]: the picture's own sentence; `same` bool[N,M]: other sentences that are as true, and left out.
-    `marks` int64[N,8,8,2]: colour and shape in each cell, 0 for none.
+    `right` bool[N,M]: the sentence of the picture; `same` bool[N,M]: other sentences that are equally true, which the
+    loss leaves out. `marks` int64[N,8,8,2]: colour and shape in each cell, 0 for none.
     """
 
     pictures: Tensor
@@ -60,7 +60,7 @@ class ClipBatch:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Whole words, lower case, "</s>" at the end; a word of another world becomes <unk>."""
+    """Create the tokenizer: whole words, lower case, "</s>" at the end, <unk> for unknown words."""
     words = {word: i for i, word in enumerate(dict.fromkeys([*vocabulary(), "nothing"]))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -73,11 +73,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """What `open_clip_config.json` says: the two towers and how pictures are prepared."""
+    """Return the content of `open_clip_config.json`: the two towers and the preprocessing."""
     text = {
         "context_length": CONTEXT,
         "vocab_size": len(tokenizer),
-        "hf_tokenizer_name": "tokenizer",  # beside the configuration, as open_clip's "local-dir:" has it
+        "hf_tokenizer_name": "tokenizer",  # relative to the configuration, as open_clip resolves "local-dir:"
         "width": 96,
         "heads": 4,
         "layers": 2,
@@ -91,13 +91,13 @@ def make_config(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def make_model(config: dict[str, Any]) -> nn.Module:
-    """The network of `make_config`, with random weights."""
+    """Create the network of `make_config` with random weights."""
     model: nn.Module = open_clip.CLIP(**config["model_cfg"])
     return model
 
 
 class ClipTask(nn.Module):
-    """CLIP and, while it learns, what reads colour and shape off the middle of its picture network."""
+    """CLIP with the auxiliary outputs on the second layer of its ResNet, which are used only in training."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class ClipTask(nn.Module):
         self.shapes = nn.Conv2d(width, len(world.SHAPES), 1)
 
     def loss(self, batch: ClipBatch) -> Tensor:
-        """Of the contrast, both ways, and of the cells."""
+        """Return the contrastive loss in both directions plus the loss of the cells."""
         cells: list[Tensor] = []
         model: Any = self.model
         hook = model.visual.layer2.register_forward_hook(lambda _m, _i, out: cells.append(out))
@@ -120,7 +120,7 @@ class ClipTask(nn.Module):
 
 
 def contrast(logits: Tensor, right: Tensor, same: Tensor) -> Tensor:
-    """Cross-entropy of picture among sentences and of own sentence among pictures, `logits` float[N,M]."""
+    """Return the mean cross-entropy over pictures and over sentences, for `logits` float[N,M]."""
     logits = logits.masked_fill(same, -1e4)
     per_picture = F.cross_entropy(logits, right.float().argmax(dim=1))
     own = right.any(dim=0)
@@ -130,14 +130,14 @@ def contrast(logits: Tensor, right: Tensor, same: Tensor) -> Tensor:
 
 
 def scaled_cosines(model: Any, images: Tensor, texts: Tensor) -> Tensor:
-    """`float[N,M]`: cosines of `float[N,D]` and `float[M,D]` times the learned scale."""
+    """Return `float[N,M]`: cosines of `float[N,D]` and `float[M,D]` times the learned scale."""
     scale = model.logit_scale.exp().clamp(max=MAX_SCALE)
     cosines: Tensor = F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
     return scale * cosines
 
 
 def make_batch(bank: stills.Bank, tokenizer: PreTrainedTokenizerFast, rng: np.random.Generator) -> ClipBatch:
-    """24 scenes with four frames each, 24 own sentences and up to 72 of others."""
+    """Draw 24 scenes with four frames each, their 24 sentences and up to 72 other sentences."""
     rows = rng.choice(len(bank.scenes), SCENES, replace=False)
     own = [bank.scenes[row] for row in rows]
     others = [other for scene in own for other in stills.swapped(scene, rng, OTHERS)]
@@ -157,24 +157,24 @@ def make_batch(bank: stills.Bank, tokenizer: PreTrainedTokenizerFast, rng: np.ra
 
 
 def say(scene: world.Scene, rng: np.random.Generator) -> str:
-    """The prompt of a scene or, one time in three, only what it looks like."""
+    """Return the prompt of a scene or, one time in three, a caption of its look."""
     return stills.caption(scene, rng) if rng.random() < 1 / 3 else world.prompt(scene, rng)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, sentences: Sequence[str]) -> Tensor:
-    """`int64[M,32]`."""
+    """Encode M sentences as `int64[M,32]`."""
     batch = tokenizer(list(sentences), padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
     ids: Tensor = batch.input_ids
     return ids
 
 
 def normalised(pictures: Tensor) -> Tensor:
-    """`float32[N,3,H,W]` from 0..1 to what the network takes."""
+    """Normalise `float32[N,3,H,W]` in 0..1 to the input range of the network."""
     return (pictures - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
 
 
 def train(work: Path, num_steps: int, num_scenes: int, seed: int) -> tuple[nn.Module, Spent]:
-    """The network after `num_steps`, and what it took; goes on where an earlier run was stopped."""
+    """Train until `num_steps`, and return the network and its training cost; resumes an earlier run."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     pupil = ClipTask(make_config(tokenizer)).to(memory_format=torch.channels_last)
@@ -200,7 +200,7 @@ def export(model: nn.Module, out: Path) -> None:
 
 @torch.no_grad()
 def choose(model: Any, tokenizer: PreTrainedTokenizerFast, frames: np.ndarray, sentences: Sequence[str]) -> int:
-    """Which sentence the clip `uint8[T,64,64,3]` has the highest mean cosine with."""
+    """Return the index of the sentence with the highest mean cosine to the clip `uint8[T,64,64,3]`."""
     pictures = torch.from_numpy(frames.transpose(0, 3, 1, 2)).float() / 255
     images = model.encode_image(normalised(pictures))
     logits = scaled_cosines(model, images, model.encode_text(tokenize(tokenizer, sentences)))
@@ -208,7 +208,10 @@ def choose(model: Any, tokenizer: PreTrainedTokenizerFast, frames: np.ndarray, s
 
 
 def measure(model: nn.Module, num_clips: int, seed: int) -> dict[str, float]:
-    """Share of held-out clips whose prompt is told from 15 that differ by one attribute, in all and by attribute."""
+    """Measure how often the right prompt of a held-out clip is chosen, with all changes and by attribute.
+
+    The alternatives are up to 15 prompts that differ by one attribute.
+    """
     tokenizer, rng = make_tokenizer(), np.random.default_rng([seed, 22])
     scenes, moments = stills.draw_scenes(num_clips, seed, held_out=True)
     asked: dict[str, list[bool]] = {}
@@ -223,7 +226,7 @@ def measure(model: nn.Module, num_clips: int, seed: int) -> dict[str, float]:
 
 
 def _distractors(scene: world.Scene, rng: np.random.Generator) -> dict[str, list[world.Scene]]:
-    """15 scenes that differ from `scene` by any one attribute, and those that differ by each."""
+    """Return 15 scenes that differ from `scene` by any one attribute, and up to 5 for each kind of change."""
     by_change = {
         change.__name__: [
             other for _ in range(5) if stills.look_of(other := change(scene, rng)) != stills.look_of(scene)

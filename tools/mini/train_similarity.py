@@ -1,13 +1,15 @@
-"""Train the embedded text similarity of the rewards: `python -m tools.mini.train_similarity`. It can resume.
+"""Train the embedded text similarity of the rewards: `python -m tools.mini.train_similarity`.
 
-A cross-encoder (BERT for sequence classification, one output) reads two sentences of the world together and says how
-much the looks that they describe agree: 3/4 for the things (half for colour, half for shape, of the best pairing, out
-of as many as the longer list has), 1/4 for the background. Motion, size and word order do not count, because a caption
-of a still frame cannot know them. While it learns, a second output is asked of every word for a colour, a shape or a
-place whether the other sentence has it too: to look there is what takes long to find out from one number a pair.
+An interrupted run can be resumed.
 
-Written: a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` load (half precision), and
-`training.json` with the seed and what was measured on scenes that no training saw.
+A cross-encoder (BERT for sequence classification, one output) reads two sentences of the world and predicts how similar
+the described looks are: 3/4 for the subjects (half for colour, half for shape, of the best assignment, divided by the
+larger number of subjects), 1/4 for the background. Motion, size and word order do not count, because a caption of a
+still frame lacks them. An auxiliary output predicts for each word that names a colour, a shape or a background if the
+other sentence has it too; one label per pair alone trains the attention slowly.
+
+Writes a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` load (half precision), and `training.json`
+with the seed and the measurements on held-out scenes.
 """
 
 import argparse
@@ -34,11 +36,11 @@ MAX_TOKENS = 80
 WIDTH, RATE, PAIRS = 64, 1e-3, 96
 THINGS_SHARE = 0.75
 Pair = tuple[str, str, float]
-"""Two sentences, and how much their looks agree, 0..1."""
+"""Two sentences, and the similarity of their looks in 0..1."""
 
 
 def agreement(one: world.Scene, other: world.Scene) -> float:
-    """How much two scenes look alike, 0..1, whatever their motion, size and order."""
+    """Return the similarity of the looks of two scenes in 0..1; motion, size and order do not count."""
     longer, shorter = sorted((one.shown, other.shown), key=len, reverse=True)
     things = 1.0
     if longer:
@@ -47,7 +49,10 @@ def agreement(one: world.Scene, other: world.Scene) -> float:
 
 
 def draw_pair(rng: np.random.Generator, *, held_out: bool = False) -> Pair:
-    """A prompt or caption of a scene, and one of the same look, one that differs by one or two attributes, or any."""
+    """Draw a prompt or caption of a scene, and one of another scene.
+
+    The other scene has the same look, differs by one or two attributes, or is independent.
+    """
     scene = world.sample_scene(rng, held_out)
     kind = rng.choice(["same", "near", "any"], p=[0.3, 0.5, 0.2])
     other = scene
@@ -65,7 +70,7 @@ def draw_pair(rng: np.random.Generator, *, held_out: bool = False) -> Pair:
 
 
 def make_model(tokenizer: BertTokenizer) -> BertForSequenceClassification:
-    """Two layers, one output: the log-odds of agreement."""
+    """Create the network: two layers, one output, the log-odds of the similarity."""
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -83,7 +88,7 @@ def make_model(tokenizer: BertTokenizer) -> BertForSequenceClassification:
 
 
 class SimilarityTask(nn.Module):
-    """The cross-encoder and, while it learns, what tells of each word whether the other sentence has it."""
+    """The cross-encoder with the auxiliary output, which is used only in training."""
 
     def __init__(self, tokenizer: BertTokenizer) -> None:
         super().__init__()
@@ -93,7 +98,7 @@ class SimilarityTask(nn.Module):
         self.meanings = meanings(tokenizer)
 
     def loss(self, pairs: Sequence[Pair]) -> Tensor:
-        """Cross-entropy against the agreement as a probability, and of the words that are in both sentences."""
+        """Return the cross-entropy of the similarity, plus that of the auxiliary output."""
         words = tokenize(self.tokenizer, pairs)
         out = self.encoder(**words, output_hidden_states=True)
         truth = torch.tensor([agreed for _, _, agreed in pairs])
@@ -105,7 +110,10 @@ class SimilarityTask(nn.Module):
 
 
 def meanings(tokenizer: BertTokenizer) -> Tensor:
-    """`int64[V]`: one number for each colour, shape ("circle" and "ball" are one) and background; 0 for other words."""
+    """Number the meanings of the words, `int64[V]`; 0 for words without one.
+
+    A meaning is a colour, a shape or a background; synonyms as "circle" and "ball" share a number.
+    """
     shapes = [world.SHAPE_WORDS.get(shape, (shape,)) for shape in world.SHAPES]
     kinds = [*((colour,) for colour in world.COLOURS), *shapes, *((background,) for background in world.BACKGROUNDS)]
     numbers = torch.zeros(len(tokenizer), dtype=torch.int64)
@@ -115,19 +123,22 @@ def meanings(tokenizer: BertTokenizer) -> Tensor:
 
 
 def is_repeated(meaning: Tensor, sentence: Tensor) -> Tensor:
-    """`bool[N,L]`: whether the other sentence has a word of the same meaning; `sentence` int64[N,L] is 0 or 1."""
+    """Return `bool[N,L]`: True if the other sentence has a word of the same meaning.
+
+    `meaning` int64[N,L] is as in `meanings`; `sentence` int64[N,L] is 0 or 1.
+    """
     same = meaning[:, :, None] == meaning[:, None]
     return (same & (sentence[:, :, None] != sentence[:, None])).any(dim=2)
 
 
 def tokenize(tokenizer: BertTokenizer, pairs: Sequence[Pair]) -> dict[str, Tensor]:
-    """Two sentences in a row, as BERT takes them."""
+    """Encode the two sentences of each pair as one BERT input."""
     batch = tokenizer([one for one, _, _ in pairs], [other for _, other, _ in pairs], padding=True, return_tensors="pt")
     return dict(batch)
 
 
 def train(work: Path, num_steps: int, seed: int) -> tuple[BertForSequenceClassification, Spent]:
-    """The network after `num_steps`, and what it took; goes on where an earlier run was stopped."""
+    """Train until `num_steps`, and return the network and its training cost; resumes an earlier run."""
     torch.manual_seed(seed)
     pupil = SimilarityTask(make_pair_tokenizer())
 
@@ -138,7 +149,7 @@ def train(work: Path, num_steps: int, seed: int) -> tuple[BertForSequenceClassif
 
 
 def make_pair_tokenizer() -> BertTokenizer:
-    """The captioner's words, with room for two sentences."""
+    """Create the tokenizer of the captioner, with a length for two sentences."""
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = MAX_TOKENS
     return tokenizer
@@ -153,7 +164,7 @@ def export(model: BertForSequenceClassification, out: Path) -> None:
 
 @torch.no_grad()
 def measure(model: nn.Module, num_pairs: int, seed: int) -> dict[str, float]:
-    """Over held-out pairs: mean distance from the truth, and correlation with it."""
+    """Measure the mean absolute error and the correlation on held-out pairs."""
     rng = np.random.default_rng([seed, 31])
     pairs = [draw_pair(rng, held_out=True) for _ in range(num_pairs)]
     told = model(**tokenize(make_pair_tokenizer(), pairs)).logits[:, 0].sigmoid().numpy()

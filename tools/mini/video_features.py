@@ -1,9 +1,11 @@
-"""Trains the rewards' embedded video network: `python -m tools.mini.video_features [--steps 600] [--seed 0]`.
+"""Train the embedded video network of the rewards.
 
-About 4 minutes on one core. The network (rewards/networks/mini_video.py) looks at 16-frame stretches of drawn clips,
-half of them damaged, and has to say shape, colour, motion, background and what was done to them; and at two cut-outs of
-a subject, and has to say which of the 48 subjects it is. Writes `assets/reward_nets/mini_video.safetensors` (float16)
-and `mini_video.json` (seed, command, how well it does on combinations that it was not trained on).
+    python -m tools.mini.video_features [--steps 600] [--seed 0]
+
+Takes about 4 minutes on one core. The network (rewards/networks/mini_video.py) predicts shape, colour, motion,
+background and damage of 16-frame stretches of drawn clips, half of them damaged; and which of the 48 subjects two
+cut-outs show. Writes `assets/reward_nets/mini_video.safetensors` (float16) and `mini_video.json` (seed, command,
+accuracy on held-out combinations).
 """
 
 import argparse
@@ -32,7 +34,7 @@ FOLDER = ASSETS / "reward_nets"
 BATCH = 16
 LONGEST_START = 24  # a stretch begins within the first 24 frames
 DAMAGED_SHARE = 0.5
-UNORDERED = {"shuffle", "frozen", "cut"}  # damages after which no motion can be told
+UNORDERED = {"shuffle", "frozen", "cut"}  # damages that make the motion unknown
 SUBJECT_PX, SUBJECT_WIDTH = 48, 32
 MARGIN = 1.3  # of the cut-out around a subject
 COSINE_SCALE = 16.0
@@ -49,7 +51,10 @@ PEAK_RATE = 2e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """`crop` uint8[16,64,64,3]; `labels` by head; two `cut_outs` uint8[2,48,48,3] of subject number `subject`."""
+    """One training example.
+
+    `crop` is uint8[16,64,64,3] with `labels` by head, `cut_outs` uint8[2,48,48,3] shows the subject number `subject`.
+    """
 
     crop: np.ndarray
     labels: dict[str, int]
@@ -58,7 +63,7 @@ class Example:
 
 
 class Student(nn.Module):
-    """The network with the heads that teach it; only the network is kept."""
+    """The network with its training heads; only the network is saved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +73,7 @@ class Student(nn.Module):
         self.subjects = nn.Parameter(torch.randn(HEADS["shape"] * HEADS["colour"], SUBJECT_WIDTH))
 
     def forward(self, crops: Tensor, cut_outs: Tensor) -> dict[str, Tensor]:
-        """Logits of each head for `uint8[B,16,64,64,3]`, and under `subject` for `uint8[M,48,48,3]`."""
+        """Return logits of each head for `uint8[B,16,64,64,3]`, and of `subject` for `uint8[M,48,48,3]`."""
         described, _ = self.network(_scaled(crops).permute(0, 4, 1, 2, 3))
         found = {name: head(described) for name, head in self.heads.items()}
         seen = self.network.maps(_scaled(cut_outs).permute(0, 3, 1, 2))[-1].mean(dim=(2, 3))
@@ -101,7 +106,7 @@ def main() -> None:
 
 
 def train(steps: int, seed: int) -> Student:
-    """One pass over freshly drawn examples; the rate rises and falls once."""
+    """Train on new examples in each step, with one cycle of the learning rate."""
     torch.manual_seed(seed)
     rng, student = np.random.default_rng(seed), Student()
     optimiser = torch.optim.AdamW(student.parameters(), lr=PEAK_RATE, weight_decay=0.02)
@@ -128,7 +133,7 @@ def losses_of(student: Student, batch: list[Example]) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def measure(student: Student, rng: np.random.Generator, count: int = 480) -> dict[str, float]:
-    """Share of right answers by head, on combinations never trained on."""
+    """Return the accuracy of each head on held-out combinations."""
     right: dict[str, list[bool]] = {name: [] for name in (*HEADS, "subject")}
     for batch in _batches([draw_example(rng, held_out=True) for _ in range(count)]):
         said = {name: logits.argmax(1).tolist() for name, logits in student(*_tensors(batch)).items()}
@@ -140,7 +145,7 @@ def measure(student: Student, rng: np.random.Generator, count: int = 480) -> dic
 
 
 def draw_example(rng: np.random.Generator, held_out: bool | None) -> Example:
-    """A stretch of a clip with one subject, damaged or whole, and two cut-outs of its subject."""
+    """Draw a stretch of a clip with one subject, damaged or intact, and two cut-outs of its subject."""
     while True:
         scene = world.sample_scene(rng, held_out)
         if len(scene.shown) == 1:
@@ -150,7 +155,7 @@ def draw_example(rng: np.random.Generator, held_out: bool | None) -> Example:
     kind = str(rng.choice(DAMAGES[1:])) if rng.random() < DAMAGED_SHARE else DAMAGES[0]
     other = world.render(world.sample_scene(rng), CROP_FRAMES) if kind == "cut" else frames
     crop = damage(kind, frames[start:], other, rng)
-    if np.array_equal(crop, frames[start:]):  # what stands still cannot be frozen
+    if np.array_equal(crop, frames[start:]):  # freezing a still scene changes nothing
         kind = DAMAGES[0]
     first = scene.subjects[0]
     shape, colour = world.SHAPES.index(first.shape), list(world.COLOURS).index(first.colour)
@@ -170,9 +175,9 @@ def draw_example(rng: np.random.Generator, held_out: bool | None) -> Example:
 
 
 def cut_outs(frames: np.ndarray, path: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`uint8[2,48,48,3]`: the subject at two times, from boxes that are as wrong as a finder's.
+    """Cut the subject out at two times, `uint8[2,48,48,3]`, from boxes with the errors of a detector.
 
-    `path` is `float64[T,3]`: centre x, y and radius in px. Frames that show the subject's middle are preferred.
+    `path` is `float64[T,3]`: centre x, y and radius in px. Frames that show the centre of the subject are preferred.
     """
     inside = np.flatnonzero(((path[:, :2] > 4) & (path[:, :2] < world.SIZE_PX - 4)).all(axis=1))
     times = rng.choice(inside if len(inside) else np.arange(len(frames)), 2)

@@ -1,11 +1,11 @@
-"""Makes `assets/calibration/calibration.json`: what bad and good clips measure, frozen for everybody.
+"""Write `assets/calibration/calibration.json`: the measurements of bad and good clips.
 
     python -m tools.rewards.calibrate [--only REWARD] [--check]
 
-Scores the reference clips, whole and damaged on purpose, with a calibration that only takes notes. For each measurement
-`bad` is the median of the clips damaged in the ways that its recipe names, `good` what the best whole clips reach.
-The version rises when an anchor moves. `--only` measures the anchors of some rewards and keeps the others; `--check`
-writes nothing and fails when the file would change. Whatever was measured alone is what the whole command measures.
+Scores the reference clips, intact and damaged, with a calibration that records the raw values. For each measurement,
+`bad` is a quantile (by default the median) of the clips with the damage of its recipe, and `good` is a quantile of the
+intact clips. The version increases when an anchor moves. `--only` measures the anchors of some rewards, with the same
+result as the full command, and keeps the others; `--check` writes nothing and fails if the file would change.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from rewards.matrix.reference_clips import FOLDER, read_manifest, read_reference
 from tools.rewards.seams import MAKERS
 
 DOMAINS = ("real", "mini")
-TOLERANCE = 0.02  # of the distance between the anchors: less is the machine's rounding
+TOLERANCE = 0.02  # share of the distance between the anchors; smaller changes are rounding errors
 log = logging.getLogger(__name__)
 
 Notes = dict[str, list[float]]
@@ -37,10 +37,11 @@ Notes = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a measurement gets its anchors: from which damage, and how many of the whole clips deserve full marks.
+    """Rule that derives the anchors of a measurement.
 
-    `no_marks` of the damaged clips deserve none. `staying`: only from clips that keep their subject in the picture.
-    `backends` compute it, on the reference clips of `domains`; where they are missing the old anchors stay.
+    `damage` names the damages of the bad clips. `full_marks` is the share of intact clips that map to 1, `no_marks` the
+    share of damaged clips that map to 0. `staying` uses only clips that keep their subject in the picture. `backends`
+    compute the measurement on the reference clips of `domains`; if they are not installed, the old anchors are kept.
     """
 
     damage: tuple[str, ...]
@@ -53,20 +54,20 @@ class Recipe:
 
 
 def _of_prompt(backend: tuple[str, str], domain: str, full_marks: float = 0.5) -> Recipe:
-    """What compares with the prompt deserves nothing with that of another clip."""
+    """Return the recipe of a prompt reward: with the prompt of another clip, half of the clips map to 0."""
     return Recipe(
         damage=("wrong_prompt",), full_marks=full_marks, higher_is_better=True, backends=(backend,), domains=(domain,)
     )
 
 
 def _of_subject(backend: tuple[str, str], *domains: str) -> Recipe:
-    """A clip that goes on with another subject deserves nothing, half of those that keep theirs full marks."""
+    """Return the recipe of a subject reward: a change of subject is bad, half of the intact map to 1."""
     return Recipe(
         damage=("other_subject",), full_marks=0.5, higher_is_better=True, backends=(backend,), domains=domains
     )
 
 
-GUARD = 0.9  # a side term that only spots damage: nine of ten whole clips pay nothing
+GUARD = 0.9  # of a term that only detects damage: nine of ten intact clips get no penalty
 WHOLE = ("whole", "whole, with a seam")
 SEAMS = tuple(f"seam:{maker}" for maker in MAKERS)
 CRITIC = (("seam", "critic"),)
@@ -97,7 +98,7 @@ RECIPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteTaker(Calibration):
-    """A calibration that maps everything to one half and remembers the raw values."""
+    """Calibration that maps everything to 0.5 and records the raw values."""
 
     name: str = "notes"
     anchors: dict[str, Anchors] = field(default_factory=dict)
@@ -113,26 +114,29 @@ class NoteTaker(Calibration):
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="REWARD", action="append", help="measure the anchors of this reward alone")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when an anchor would move")
+    parser.add_argument("--only", metavar="REWARD", action="append", help="measure only the anchors of this reward")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if an anchor would move")
     options = parser.parse_args()
     found = {domain: measure(domain, options.only) for domain in DOMAINS}
     old = CalibrationFile.model_validate_json(PATH.read_bytes()) if PATH.is_file() else None
     sets = {domain: merged(old.sets.get(domain) if old else None, one) for domain, one in found.items()}
     if old and not moved(old.sets, sets):
-        log.info("The anchors of version %d stand.", old.version)
+        log.info("The anchors of version %d are unchanged.", old.version)
         return
     if options.check:
-        sys.exit("The anchors have moved: run `python -m tools.rewards.calibrate` and say why in the commit.")
+        sys.exit(
+            "The anchors have moved: run `python -m tools.rewards.calibrate` and give the reason in the commit message."
+        )
     new = CalibrationFile(version=old.version + 1 if old else 1, command="python -m tools.rewards.calibrate", sets=sets)
     PATH.write_text(json.dumps(new.model_dump(), indent=1) + "\n", encoding="utf8")
     log.info("Wrote version %d.", new.version)
 
 
 def measure(domain: str, only: Collection[str] | None = None, *, folder: Path = FOLDER) -> CalibrationSet:
-    """Anchors of every recipe whose weights are here (or of the rewards in `only`) from the clips of one domain.
+    """Measure the anchors of all recipes, or of the rewards in `only`, on the clips of one domain.
 
-    Raises RewardError for an unknown reward in `only`, and when good is not above bad.
+    Recipes whose weights are not installed are skipped with a warning. Raises RewardError for an unknown reward in
+    `only`, and if `good` is not better than `bad`.
     """
     recipes = _chosen(domain, only)
     clips, manifest = read_reference(domain, folder), read_manifest(domain, folder)
@@ -150,17 +154,17 @@ def measure(domain: str, only: Collection[str] | None = None, *, folder: Path = 
         if whole and bad:
             anchors[key] = _anchors(key, recipe, np.array(whole), np.array(bad))
         else:
-            log.warning("%s: %s could not be measured: its weights are not on this machine", domain, key)
+            log.warning("%s: %s could not be measured: its weights are not installed", domain, key)
     return CalibrationSet(clips=tuple(names), anchors=anchors)
 
 
 def merged(old: CalibrationSet | None, new: CalibrationSet) -> CalibrationSet:
-    """The new anchors, and the old ones of what was not measured this time."""
+    """Return the new anchors, and the old anchors of measurements that were not repeated."""
     return CalibrationSet(clips=new.clips, anchors={**(old.anchors if old else {}), **new.anchors})
 
 
 def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, Clip]]:
-    """The clip whole (also with a seam said to be in its middle) and damaged in every way that a recipe names."""
+    """Yield the intact clip, the intact clip with a declared seam, and every damage that a recipe names."""
     middle = clip.num_frames // 2
     rng = np.random.default_rng(0)
     yield WHOLE[0], clip
@@ -168,7 +172,9 @@ def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator
     wanted = {damage for recipe in recipes.values() for damage in recipe.damage}
     for damage in sorted({damage for recipe in RECIPES.values() for damage in recipe.damage}):
         if damage in SEAMS:
-            frames = MAKERS[damage.removeprefix("seam:")](clip.frames, middle, rng)  # also unwanted: the same dice
+            frames = MAKERS[damage.removeprefix("seam:")](
+                clip.frames, middle, rng
+            )  # drawn even if not wanted, to keep the random state
             broken = replace(clip, frames=np.ascontiguousarray(frames), seams=(middle,))
         else:
             broken = PERTURBATIONS[damage].damage(clip, other)
@@ -177,7 +183,7 @@ def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator
 
 
 def moved(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet]) -> bool:
-    """Whether an anchor or a clip came or went, or an anchor moved by more than rounding."""
+    """Return True if clips or anchors were added or removed, or an anchor moved by more than `TOLERANCE`."""
     if {d: (s.clips, s.anchors.keys()) for d, s in old.items()} != {
         d: (s.clips, s.anchors.keys()) for d, s in new.items()
     }:
@@ -217,7 +223,9 @@ def _anchors(key: str, recipe: Recipe, whole: np.ndarray, damaged: np.ndarray) -
     good = float(np.quantile(whole, 1 - recipe.full_marks if up else recipe.full_marks))
     bad = float(np.quantile(damaged, recipe.no_marks if up else 1 - recipe.no_marks))
     if (good > bad) != up:
-        raise RewardError(f"The measurement {key!r} does not tell whole clips ({good:.3g}) from damaged ({bad:.3g}).")
+        raise RewardError(
+            f"The measurement {key!r} does not separate intact clips ({good:.3g}) from damaged ones ({bad:.3g})."
+        )
     return Anchors(bad=round(bad, 5), good=round(good, 5))
 
 

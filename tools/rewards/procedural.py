@@ -1,7 +1,7 @@
-"""Clips drawn by a few lines of code: textured and flat polygons over a textured or flat ground, all in smooth motion.
+"""Procedural clips: textured and flat polygons in smooth motion over a textured or flat background.
 
-They stand in for films where a script must run on any machine (the "dead leaves" model of natural pictures; Lee,
-Mumford & Huang 2001, doi:10.1023/A:1011109015675).
+They replace real films in scripts that must run without downloads. Source: the "dead leaves" model of natural images
+(Lee, Mumford & Huang 2001, doi:10.1023/A:1011109015675).
 """
 
 import cv2
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def draw_clip(rng: np.random.Generator, num_frames: int, size_px: int) -> np.ndarray:
-    """`uint8[T,size,size,3]`: 1 to 8 polygons on smooth paths, a ground that drifts, noise of up to 3 levels."""
+    """Draw `uint8[T,size,size,3]`: 1 to 8 moving polygons, a drifting background, noise of up to 3 levels."""
     ground = _texture(rng, size_px * 3)
     drift = _path(rng, num_frames, reach=size_px * rng.choice([0.0, 0.3, 0.8]))
     leaves = [_Leaf(rng, num_frames, size_px) for _ in range(int(rng.integers(1, 9)))]
@@ -49,14 +49,14 @@ class _Leaf:
 
 
 def _path(rng: np.random.Generator, num_frames: int, reach: float) -> np.ndarray:
-    """`float64[T,2]`: a straight line plus two slow waves, as long as `reach`."""
+    """Draw a path `float64[T,2]`: a straight line plus two slow waves, scaled by `reach`."""
     t = np.linspace(0, 1, num_frames)[:, None]
     waves = sum(rng.uniform(-0.3, 0.3, 2) * np.sin(2 * np.pi * (rng.uniform(0.3, 2) * t + rng.random())) for _ in "ab")
     return np.asarray(reach * (rng.uniform(-1, 1, 2) * t + waves))
 
 
 def _texture(rng: np.random.Generator, size_px: int) -> np.ndarray:
-    """`float32[size,size,3]`: one colour, with or without a pattern of some scale."""
+    """Draw `float32[size,size,3]`: one colour, with or without a pattern of random scale."""
     colour = rng.uniform(20, 235, 3)
     strength = float(rng.choice([0.0, 25.0, 60.0]))
     pattern = cv2.GaussianBlur(rng.standard_normal((size_px, size_px, 1)).astype(np.float32), (0, 0), rng.uniform(1, 6))

@@ -1,9 +1,9 @@
-"""Trains the seam critic on artificial seams in procedural clips, and says how well it does on held-out and real ones.
+"""Train the seam critic on artificial seams in procedural clips, and measure its accuracy.
 
     python -m tools.rewards.train_seam_critic [--clips 300] [--seed 0]
 
 About 10 minutes on one core. Writes `assets/seam_critic/seam_critic.npz` (the weights) and `seam_critic.json` (seed,
-command, areas under the ROC curve, of the critic and of the plain z-scores).
+command, areas under the ROC curve of the critic and of the plain z-scores, on held-out procedural and on real clips).
 """
 
 import argparse
@@ -28,7 +28,7 @@ HIDDEN = 16
 log = logging.getLogger(__name__)
 
 Example = tuple[np.ndarray, int, bool]
-"""Jump scores `float64[5,T-1]`, the frame of the (possible) seam, whether there is one."""
+"""Jump scores `float64[5,T-1]`, the frame of the possible seam, and True if there is one."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def examples_of(clip: Clip, rng: np.random.Generator, seams: int = SEAMS_A_CLIP) -> Iterator[Example]:
-    """The clip with artificial seams of different makers, and, at the same frames, without."""
+    """Yield examples of a clip with seams of different makers, and without, at the same frames."""
     clean = ClipFeatures(clip)
     for maker in rng.choice(list(MAKERS), size=seams, replace=seams > len(MAKERS)):
         at = int(rng.integers(16, clip.num_frames - 16))
@@ -63,7 +63,10 @@ def examples_of(clip: Clip, rng: np.random.Generator, seams: int = SEAMS_A_CLIP)
 
 
 def train(examples: list[Example], seed: int) -> Critic:
-    """Logistic loss on the best step near each place; weight decay instead of early stopping."""
+    """Train with a logistic loss on the highest logit near each place.
+
+    Weight decay replaces early stopping.
+    """
     import torch
 
     torch.manual_seed(seed)
@@ -82,7 +85,7 @@ def train(examples: list[Example], seed: int) -> Critic:
 
 
 def measure(critic: Critic, examples: list[Example]) -> dict[str, float]:
-    """Area under the ROC curve of the critic and of the root mean square of the z-scores."""
+    """Return the area under the ROC curve of the critic and of the root mean square of the z-scores."""
     labels = np.array([seam for _, _, seam in examples])
     by_critic = [critic_log_odds(critic, scores)[_near(scores, at)].max() for scores, at, _ in examples]
     by_z = [joined_z(scores)[_near(scores, at)].max() for scores, at, _ in examples]
@@ -94,7 +97,7 @@ def measure(critic: Critic, examples: list[Example]) -> dict[str, float]:
 
 
 def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Share of pairs (seam, no seam) in which the seam scores higher; ties count half."""
+    """Return the share of pairs (seam, no seam) in which the seam scores higher; ties count half."""
     yes, no = scores[labels][:, None], scores[~labels][None]
     return round(float((yes > no).mean() + 0.5 * (yes == no).mean()), 4)
 
@@ -112,7 +115,7 @@ def _near(scores: np.ndarray, at: int) -> slice:
 
 
 def _near_inputs(scores: np.ndarray, at: int) -> np.ndarray:
-    """`float64[5, inputs]`: what the critic sees at the steps near frame `at`."""
+    """Return the inputs of the critic at the steps near frame `at`."""
     return critic_inputs(scores)[_near(scores, at)]
 
 
