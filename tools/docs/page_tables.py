@@ -40,7 +40,7 @@ def number(value: float) -> str:
 
 
 def rewards() -> str:
-    """Return one row a reward: its question, the range of the raw value, the licence of its weights."""
+    """Return one row per reward: its question, the range of the raw value, the licence of its weights."""
     specs = [reward_spec(key) for key in REWARDS]
     rows = (
         (f"`{spec.key}`", spec.question, f"{spec.unit}: {number(spec.low)} to {number(spec.high)}", spec.licence)
@@ -50,7 +50,7 @@ def rewards() -> str:
 
 
 def models() -> str:
-    """Return one row a model preset."""
+    """Return one row per model preset."""
     presets = [load_preset("models", key) for key in preset_keys("models")]
     rows = (
         (
@@ -68,7 +68,7 @@ def models() -> str:
 
 
 def forecasts() -> str:
-    """Return one row a model preset: memory by part, and times on one card, for a default clip."""
+    """Return one row per model preset: memory by part, and times on one card, for a default clip."""
     rows = []
     for key in preset_keys("models"):
         preset = load_preset("models", key)
@@ -105,7 +105,7 @@ def forecasts() -> str:
 
 
 def cards() -> str:
-    """Return one row a model preset and one column a card: what runs, and with which options."""
+    """Return one row per model preset and one column per card: what runs, and with which options."""
     rows = []
     for key in preset_keys("models"):
         preset = load_preset("models", key)
@@ -147,7 +147,7 @@ def adapters() -> str:
 
 
 def mixes() -> str:
-    """Return one row a reward mix."""
+    """Return one row per reward mix."""
     loaded = [load_preset("rewards", key) for key in preset_keys("rewards")]
     rows = (
         (f"`{mix.key}`", mix.title, ", ".join(f"{key} {number(weight)}" for key, weight in mix.weights.items()))
@@ -170,21 +170,21 @@ def percent(rate: dict[str, float]) -> str:
 
 
 def recipes() -> str:
-    """Return one row a training recipe."""
+    """Return one row per training recipe."""
     presets = [load_preset("train", key) for key in preset_keys("train")]
     rows = ((f"`{p.key}`", p.title, p.algorithm, p.model, p.source, p.notes) for p in presets)
     return markdown(("key", "recipe", "algorithm", "model", "source of its settings", "measured"), rows)
 
 
 def curricula() -> str:
-    """Return one row a curriculum: its stages in order."""
+    """Return one row per curriculum: its stages in order."""
     presets = [load_preset("curricula", key) for key in preset_keys("curricula")]
     rows = ((f"`{p.key}`", p.title, ", ".join(stage.name for stage in p.stages), p.source, p.notes) for p in presets)
     return markdown(("key", "curriculum", "stages", "source of its settings", "measured"), rows)
 
 
 def algorithms() -> str:
-    """Return one row a file of engine/algorithms: its first line and the papers that it cites."""
+    """Return one row per file of engine/algorithms: its first line and the papers that it cites."""
     files = sorted((ROOT / "engine" / "algorithms").glob("[!_]*.py"))
     texts = {file.stem: ast.get_docstring(ast.parse(file.read_text(encoding="utf8"))) or "" for file in files}
     rows = (
