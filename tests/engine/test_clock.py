@@ -1,4 +1,4 @@
-"""What is timed and ordered stays so when the system clock is set back or ahead."""
+"""Durations and orders do not depend on changes of the system clock."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Clips for the rewards' tests: scenes of the embedded world, rendered, and real clips where they are there."""
+"""Clips for the tests of the rewards: rendered scenes of the world, and real clips if available."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ VIDEOS = SHARED / "videos"
 
 @pytest.fixture
 def real_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Call it with the keys of networks: makes DAILIES_WEIGHTS name their folder, or skips where one is not there."""
+    """Set DAILIES_WEIGHTS to the folder of the given networks; skip if one is not there."""
     folder = os.environ.get("DAILIES_WEIGHTS") or str(SHARED / "weights")
 
     def require(*keys: str) -> None:
@@ -47,7 +47,7 @@ def render_clip(motion: str = "right", *, num_frames: int = 33, background: str 
 
 
 def real_clip(name: str, num_frames: int = 33, size_px: int = 192) -> Clip:
-    """The first frames of a file of `../shared/videos`, cut to a square in the middle; skips where it is absent."""
+    """Return the first frames of a file of `../shared/videos`, cropped to a square; skip if it is absent."""
     path = VIDEOS / name
     if not path.is_file():
         pytest.skip(f"{path.name} is not in ../shared/videos")

@@ -1,4 +1,4 @@
-"""Clips that nobody would call clips: each reward gives a finite value, None with a reason, or one clear sentence."""
+"""Degenerate clips: each reward gives a finite value, None with a reason, or one clear error."""
 
 import math
 import warnings

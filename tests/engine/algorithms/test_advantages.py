@@ -1,4 +1,4 @@
-"""Advantages against TRL's own arithmetic, run as it stands in the installed library, and their limits."""
+"""Advantages compared with the code of the installed TRL, and their limits."""
 
 import inspect
 import textwrap
@@ -14,7 +14,7 @@ from engine.algorithms.advantages import advantages
 def trl_advantages(
     rewards: torch.Tensor, group: int, weights: torch.Tensor, scale: str, aggregation: str
 ) -> torch.Tensor:
-    """The block of `GRPOTrainer._generate_and_score_completions` that makes advantages, cut out of TRL and executed."""
+    """Run the part of TRL's `GRPOTrainer._generate_and_score_completions` that computes advantages."""
     from types import SimpleNamespace
 
     from trl import GRPOTrainer
@@ -101,7 +101,10 @@ FLOOR = 0.02
 
 
 def loudness(spread: float | torch.Tensor, scale: str = "max_group", count: int = 50, **changes: object) -> float:
-    """Mean std of the advantages of two groups of four with six independent rewards of that std, over `count` draws."""
+    """Return the mean std of the advantages over `count` draws.
+
+    Each draw has two groups of four with six independent rewards of the given std.
+    """
     generator = torch.Generator().manual_seed(0)
     chosen = {"weights": SIX, "aggregation": "normalize_then_sum", "floor": FLOOR, "limit": 5.0, **changes}
     drawn = (0.7 + spread * torch.randn(8, 6, generator=generator) for _ in range(count))
@@ -110,7 +113,7 @@ def loudness(spread: float | torch.Tensor, scale: str = "max_group", count: int 
 
 @pytest.mark.parametrize("scale", ["group", "batch", "max_group", "none"])
 def test_noise_below_the_floor_stays_as_small_as_it_is_and_real_differences_are_at_full_volume(scale: str) -> None:
-    """H3: a twentieth of the floor gave a std of 0.95, whatever the floor said."""
+    """Rewards with a std far below the floor get small advantages, not advantages of unit std."""
     assert loudness(FLOOR / 20, scale) <= 0.1
     assert loudness(FLOOR / 2, scale) == pytest.approx(0.55, abs=0.1)
     assert loudness(5 * FLOOR, scale) >= 0.98
@@ -139,8 +142,10 @@ def test_differences_that_cancel_leave_noise_that_is_not_amplified() -> None:
 
 @pytest.mark.parametrize("scale", ["group", "max_group"])
 def test_weak_groups_stay_weak_from_one_update_to_the_next(scale: str) -> None:
-    """A group that differs by a tenth of the floor has small advantages beside a loud group and in an update of its
-    own, whose groups are all weak."""
+    """A group with a std of a tenth of the floor has small advantages.
+
+    This holds next to a strong group, and in an update of weak groups only.
+    """
     generator = torch.Generator().manual_seed(0)
     weak = 0.5 + 0.1 * FLOOR * torch.randn(4, 3, generator=generator)
     also_weak = 0.5 + 0.1 * FLOOR * torch.randn(4, 3, generator=generator)

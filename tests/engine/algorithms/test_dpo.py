@@ -158,7 +158,7 @@ def toy_error(kind: str, clean: torch.Tensor, noise: torch.Tensor, bias: torch.T
 @pytest.mark.parametrize("kind", ["flow", "v_prediction"])
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_learns_the_preference_of_a_toy(kind: str, loss: str) -> None:
-    """With the noise shared, all that tells the two apart is the clean part of the target: the bias learns that."""
+    """With shared noise, the two clips differ only in the clean part of the target, which the bias learns."""
     generator = torch.Generator().manual_seed(3)
     chosen, rejected = torch.ones(1, 8), -torch.ones(1, 8)
     bias, nothing = torch.zeros(8, requires_grad=True), torch.zeros(8)

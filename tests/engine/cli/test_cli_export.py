@@ -1,4 +1,4 @@
-"""A run for TensorBoard: written where a writer is installed, or one sentence that says what to install."""
+"""Export of a run for TensorBoard, and the error message without an installed writer."""
 
 import importlib.util
 import sys

@@ -22,7 +22,7 @@ has_ray = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not has_ray, reason="Ray is an extra: pip install -e '.[ray]'")
 UP_S = 120.0
 STORE_BYTES = 80 * 2**20
-# Becomes a command that is told to end when this process dies (PR_SET_PDEATHSIG): no cluster outlives its test.
+# Executes a command that the kernel ends when this process dies (PR_SET_PDEATHSIG): no cluster outlives its test.
 MORTAL = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
 
 

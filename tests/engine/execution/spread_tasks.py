@@ -8,7 +8,7 @@ from typing import Any
 
 
 def open_doubler(config: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Doubles `number`; says each in the file `diary`, and from `hold_from` on waits while the file `hold` is there."""
+    """Double `number` and log it to `diary`; from `hold_from` on, wait while the file `hold` exists."""
     diary, hold = Path(config["diary"]), Path(config["hold"])
 
     def double(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What every runner has to do, on each of them: a detached process, a Ray job, a task of submitit.
+"""Contract of all runners: a detached process, a Ray job, a task of submitit.
 
-Ray's need `pip install -e '.[ray]'` and start a cluster of their own on loopback.
+The tests of Ray need `pip install -e '.[ray]'` and start a cluster of their own on loopback.
 """
 
 import importlib.util
@@ -320,7 +320,7 @@ def test_slurm_options_that_will_not_do(
 def test_a_process_is_found_though_who_started_it_could_not_write_it_down(
     submit: Callable[..., Handle], run_dir: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Ctrl-C between the start of a process and the note of it: the next one watches it and starts no second."""
+    """After a Ctrl-C between the start of a process and its record, the next attendant watches it."""
     runner = open_runner("local")
 
     def interrupted(*_: object) -> None:
@@ -349,7 +349,7 @@ def test_a_cluster_that_is_not_there(submit: Callable[..., Handle], run_dir: Pat
 def test_a_cluster_that_dies_takes_the_job_with_it_and_another_one_goes_on(
     submit: Callable[..., Handle], until: Until, run_dir: Path, tmp_path: Path
 ) -> None:
-    """Its processes end with it, the job is lost in one sentence, and the same folder is gone on with elsewhere."""
+    """Its processes end with it, the job reports the loss, and the same folder can be resumed elsewhere."""
     program = f"import os, pathlib; pathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(os.getpid()))\n{STUBBORN}"
     with Cluster.started() as doomed:
         one = RayRunner(doomed.address, patience_s=1)

@@ -16,7 +16,7 @@ from engine.model_spec import FamilyOptions
 
 
 def load_toys() -> ModuleType:
-    """The package beside this file: tests are collected by their paths, so it is on no import path."""
+    """Import the package `toys` next to this file, which is on no import path."""
     folder = Path(__file__).parent / "toys"
     spec = importlib.util.spec_from_file_location(
         "family_toys", folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -33,8 +33,9 @@ MODELS, DOUBLES = TOYS.MODELS, TOYS.DOUBLES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `tiny` runs once for each entry, unless it names its own; with `preset_key` as well, once
-    for each model preset that can be trained and its toy model.
+    """Run a test with `tiny` once for each entry, unless it names its own.
+
+    With `preset_key` as well, run it once for each trainable model preset and its toy model.
     """
     named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     own = any("tiny" in ([names] if isinstance(names, str) else names) for names in named)
@@ -53,7 +54,7 @@ def tiny(
     fill_weights: Callable[[Any, int], None],
     write_tokenizer: Callable[[Path], None],
 ) -> SimpleNamespace:
-    """One entry: `model`, `pipeline` (diffusers', with the same weights), `folder`, and `open()` for ours, loaded."""
+    """One entry: `model`, the `pipeline` of diffusers with the same weights, `folder`, and `open()`."""
     import torch
     from transformers import PreTrainedTokenizerFast
 

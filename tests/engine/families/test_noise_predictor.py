@@ -57,7 +57,7 @@ def test_every_other_trainer_learns_from_it(kind: str, tiny: SimpleNamespace, tm
 
 @pytest.mark.parametrize("tiny", ["animatediff"], indirect=True)
 def test_dpo_takes_a_step_with_its_blocks_recomputed(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    """Its levels are drawn from the whole noise table, though "leading" steps with an offset point past its end."""
+    """Levels come from the whole noise table, also if "leading" steps with an offset exceed it."""
     leading = replace(tiny.options, scheduler={**tiny.options.scheduler, "timestep_spacing": "leading"})
     request = tiny.model.request
     shape = (request.num_frames, request.height, request.width, 3)

@@ -50,7 +50,7 @@ def test_neighbouring_keyframes_have_nothing_between() -> None:
 
 
 def test_keyframes_settle_without_a_flicker() -> None:
-    """Frames that came out a little darker than the keyframes: the square stays whole, and no frame stands out."""
+    """With frames a little darker than the keyframes, the square stays intact and no frame stands out."""
     moving = np.stack([square(10 + frame) for frame in range(9)])
     dark = (moving * 0.9).astype(np.uint8)
     settled = merge_keyframes(dark, moving[[0, 8]], (0, 8))

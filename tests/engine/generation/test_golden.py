@@ -1,6 +1,7 @@
-"""Ten-step latents of fixed requests, remembered: whatever changes what models make shows here.
+"""Golden ten-step latents of fixed requests, which detect any change of the generated clips.
 
-`pytest tests/engine/generation/test_golden.py --update-golden` writes tests/golden/*.json anew; say in the commit why.
+`pytest tests/engine/generation/test_golden.py --update-golden` rewrites tests/golden/*.json; give the reason in
+the commit message.
 """
 
 import json
@@ -35,7 +36,7 @@ def final_latents(family: ModelFamily, request: GenerationRequest) -> torch.Tens
 
 
 def summary(latents: torch.Tensor) -> dict[str, Any]:
-    """Figures that any change of the latents moves: moments, a few values, and sums under fixed random signs."""
+    """Return statistics of the latents: moments, a few values, and sums with fixed random signs."""
     flat = latents.double().flatten()
     signs = torch.randint(0, 2, (4, flat.numel()), generator=torch.Generator().manual_seed(0)).double() * 2 - 1
     return {

@@ -1,4 +1,4 @@
-"""How long the rest takes, and how often the database hears of it."""
+"""Estimates of the remaining time, and how often they are written to the database."""
 
 import pytest
 from sqlalchemy import event

@@ -1,4 +1,4 @@
-"""Real workers in processes of their own: started once, killed at will, and nothing is lost or done twice."""
+"""Workers in separate processes: started once, and no job is lost or run twice if they are killed."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def hold(tmp_path):
 
 @pytest.fixture
 def diary(tmp_path):
-    """Where a job writes each step that it takes."""
+    """File to which a job writes each of its steps."""
     return tmp_path / "diary"
 
 
@@ -70,7 +70,7 @@ def test_a_worker_is_detached_from_its_starter(start_worker):
 
 
 def test_killing_the_page_and_its_whole_group_leaves_the_worker_at_work(queue, workspace, until, hold):
-    """The page is a process that files a job and starts the worker; SIGKILL takes it and its process group."""
+    """The page, a process that files a job and starts the worker, is killed with its process group."""
     job = queue.submit(steps(hold=hold))
     program = (
         "from engine.workspace import Workspace; from engine.jobs.worker_control import ensure_worker\n"
@@ -132,7 +132,7 @@ def test_keep_going_marks_the_lost_and_starts_a_worker_only_for_work(queue, work
     assert queue.get(doomed.id).status == "lost"
     assert worker_state(workspace) is None
     lock = try_lock(workspace.worker_lock)
-    assert lock is not None, "nobody waits, so no worker was started"
+    assert lock is not None, "no job waits, so no worker was started"
     os.close(lock)
 
 
@@ -143,7 +143,7 @@ def test_a_cancelled_job_takes_no_further_step(queue, start_worker, until, hold,
     queue.cancel(job.id)
     until(lambda: queue.get(behind.id).is_over, "the next job to end")
     assert queue.get(job.id).status == "cancelled" and diary.read_text().split() == ["0"]
-    assert queue.get(behind.id).status == "done", "the worker goes on"
+    assert queue.get(behind.id).status == "done", "the worker continues"
 
 
 def test_a_worker_told_to_end_puts_its_job_back(queue, workspace, start_worker, until, hold):
@@ -221,7 +221,7 @@ def test_a_worker_ends_when_nothing_comes_and_lets_go_of_its_lock(queue, workspa
 
 
 def test_a_job_filed_while_the_worker_ends_is_not_left_lying(queue):
-    """The starter saw the lock held at the last moment, and so started nobody: the ending worker has to look again."""
+    """An ending worker checks the queue again: a starter may have seen its lock and started none."""
     jobs = []
 
     class LastMoment(JobQueue):
@@ -243,7 +243,7 @@ def test_a_job_filed_while_the_worker_ends_is_not_left_lying(queue):
 
 
 def test_the_end_of_a_job_is_written_when_the_database_lets_it(workspace, kinds, until, caplog):
-    """Somebody holds the write lock while the job ends; the worker tries again until it is free."""
+    """Another process holds the write lock while the job ends; the worker retries until it is free."""
     import sqlite3
 
     from engine.storage.library import Library

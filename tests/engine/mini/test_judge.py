@@ -1,4 +1,4 @@
-"""The judge reads the world's own clips, falls off gracefully on degraded ones, and gives garbage no good score."""
+"""The judge scores clips of the world, gives degraded clips lower scores, and noise a low score."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def scene_of(motion: str, *, loop: bool = False, shape: str = "circle", colour: 
 
 
 def as_generated(frames: np.ndarray, rng: np.random.Generator, warp_px: float, blur_px: float) -> np.ndarray:
-    """Soft, wobbling, slightly miscoloured, with a ghost of the last frame: the faults of a small video model."""
+    """Add the defects of a small video model: blur, wobble, a slight tint, a ghost of the last frame."""
     soft = frames.astype(np.float32)
     soft[1:] = 0.8 * soft[1:] + 0.2 * soft[:-1]
     knots = rng.normal(0, warp_px, (len(frames) // 8 + 2, 4, 4, 2)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Prompts are read back to what the scene asks for, in every way to say it; unknown words ask for nothing."""
+"""Parsing of prompts, in every phrasing, back to the request of the scene; unknown words are ignored."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The world keeps its promises: one ground truth a scene, low-chroma backgrounds, the same speed at any length."""
+"""Properties of the world: one ground truth per scene, low-chroma backgrounds, speed at any length."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which adapters a workspace has, and for which model."""
+"""Adapters of a workspace, and the models that they fit."""
 
 import logging
 from pathlib import Path

@@ -18,7 +18,7 @@ from engine.storage.schema import JOBS
 
 @pytest.fixture
 def users(store, library):
-    """Clips, each needed by one thing: a waiting job, an open campaign (two), an unfinished run; the last by nobody."""
+    """Clips in use by a waiting job, an open campaign (two) and an unfinished run; the last is not in use."""
     ids = library(3, 2)
     row = {"id": "0" * 8, "kind": "score", "status": "queued", "config": {"clip_ids": [ids[0]], "mix": "mini"}}
     with store.database.writing() as connection:

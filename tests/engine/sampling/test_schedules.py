@@ -138,7 +138,7 @@ def test_a_pipeline_that_asks_for_no_levels_has_the_schedulers_own() -> None:
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("num_steps", [1, 4, 25, 50])
 def test_levels_find_their_timesteps_again(spacing: str, num_steps: int) -> None:
-    """Through float32, as networks are told them: at the table's end it can barely tell timesteps apart."""
+    """Timesteps pass through float32, as in the networks; it barely separates the last ones."""
     from diffusers import CogVideoXDDIMScheduler, DDIMScheduler
 
     for kind, options in ((DDIMScheduler, {}), (CogVideoXDDIMScheduler, {"rescale_betas_zero_snr": True})):

@@ -1,4 +1,4 @@
-"""Files of a run that were damaged, or that hold what JSON has no word for: read again, or put aside and named."""
+"""Damaged files of a run, and values that JSON cannot hold: recovered, or set aside and reported."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""A database from before campaigns: migrated when it is opened, with a copy first, and nothing of it is lost."""
+"""Migration of a database without campaigns: a copy is made first, and no data is lost."""
 
 import shutil
 import sqlite3

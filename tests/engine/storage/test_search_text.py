@@ -1,4 +1,4 @@
-"""Search in any script and either form of accents, alike on both databases; and names that are patterns elsewhere."""
+"""Search in any script and Unicode form, on both databases, and for names with pattern characters."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""A DPO run on what people preferred: from votes to trained weights, by the same way as the page and the shell."""
+"""DPO run of a campaign, from votes to trained weights, through the calls of the page and the shell."""
 
 import uuid
 

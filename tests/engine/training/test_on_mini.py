@@ -1,4 +1,4 @@
-"""A few updates on the embedded model: what is rewarded comes out more, also for prompts that were not trained on."""
+"""A few updates on the embedded model raise the trained reward, also for held-out prompts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

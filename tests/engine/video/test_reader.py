@@ -1,5 +1,4 @@
-"""Whole videos of the kinds that people bring are read with the right count, times and colours; the reference decoder
-is ffmpeg's own program."""
+"""Common kinds of videos are read with the right frame count, times and colours, compared with ffmpeg."""
 
 import subprocess
 from pathlib import Path
@@ -45,7 +44,7 @@ def largest_difference(one: np.ndarray, other: np.ndarray) -> int:
 
 @pytest.fixture
 def noisy(tmp_path: Path) -> Path:
-    """A whole H.264 file about which the decoder complains: two packets have a stray unit beside their slice."""
+    """A complete H.264 file with decoder warnings: two packets have a stray unit."""
     plain, path = tmp_path / "plain.mp4", tmp_path / "phone.mp4"
     ffmpeg("-f", "lavfi", "-i", TEST_PICTURE, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-bf", "0", plain)
     stray = b"\x00\x00\x00\x01\x41"  # a unit of one byte that claims to be a slice
@@ -82,7 +81,7 @@ def test_concealed_frames_are_damage(tmp_path: Path) -> None:
 def test_odd_files(name: str) -> None:
     path = VIDEOS / "odd" / name
     if not path.exists():
-        pytest.skip("shared/videos is not beside this checkout")
+        pytest.skip("shared/videos is not next to this checkout")
     if name == "corrupted.mp4":
         with pytest.raises(MediaError, match="is damaged or cut off"):
             read_video(path)
@@ -222,7 +221,7 @@ TO_BT2020 = np.array([[0.627404, 0.329283, 0.043313], [0.069097, 0.919540, 0.011
 
 
 def hdr_file(path: Path, transfer: str) -> None:
-    """The patches beside each other, four frames, as 10-bit BT.2020 video; 203 cd/m2 is the white of the patches."""
+    """Return the patches side by side as four frames of 10-bit BT.2020 video; white is 203 cd/m2."""
     light = (SDR_PATCHES / 255) ** GAMMA * SDR_WHITE @ TO_BT2020.T
     if transfer == "smpte2084":
         codes = pq_code(light)

@@ -179,7 +179,7 @@ def test_what_is_no_video(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["gif", "mp4", "webm", "mkv", "avi"])
 def test_a_video_whose_end_is_missing(tmp_path: Path, kind: str) -> None:
-    """The header is whole and the first frames can be decoded; a score of those would pass for one of the clip."""
+    """A file with decodable first frames, whose score could be mistaken for that of the clip."""
     path = tmp_path / f"upload.{kind}"
     start = ["-movflags", "+faststart"] if kind == "mp4" else []
     ffmpeg(
@@ -217,7 +217,7 @@ def test_a_video_without_frames(tmp_path: Path) -> None:
 
 
 def test_ten_minutes_of_4k_are_refused_by_their_header(tmp_path: Path) -> None:
-    """One picture is encoded and repeated 600 times without encoding again; decoding it would take much longer."""
+    """Write one encoded picture 600 times without encoding it again; decoding would take much longer."""
     second, path = tmp_path / "second.mp4", tmp_path / "film.mp4"
     ffmpeg("-f", "lavfi", "-i", "color=blue:size=3840x2160:rate=1:duration=1", "-preset", "ultrafast", second)
     ffmpeg("-stream_loop", "599", "-i", second, "-c", "copy", path)

@@ -1,4 +1,4 @@
-"""Clips made from a still picture, repetitions at any speed, a close passer-by and a mirror: what must not pay."""
+"""Attacks that must not raise the rewards: stills, repetitions, a close passer-by, a mirror."""
 
 from collections.abc import Callable
 from dataclasses import replace

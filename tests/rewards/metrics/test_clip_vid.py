@@ -1,4 +1,4 @@
-"""CLIP-VID: open_clip's own arithmetic, one pass a clip, distractors that do not vary, and no silent stand-in."""
+"""CLIP-VID: the values of open_clip, one pass per clip, fixed distractors, and no silent fallback."""
 
 import json
 import time
@@ -199,7 +199,7 @@ def test_distractors_of_films_name_the_prompts_own_words() -> None:
 
 
 def every_swap(prompt: str, name: str) -> list[str]:
-    """All versions of the prompt with one word changed: of each group in turn, of each of its places in turn."""
+    """Return all versions of the prompt with one word changed, by group of words and by position."""
     known, groups = read_distractors(name), []
     for group in known.swaps:
         places = _find(prompt, group, known.keep)

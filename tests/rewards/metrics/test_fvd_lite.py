@@ -1,4 +1,4 @@
-"""FVD-lite: the Frechet distance against its closed form, the distance of one clip, the ports against the originals."""
+"""FVD-lite: the Frechet distance in closed form, the distance of one clip, the ported networks."""
 
 import dataclasses
 from collections.abc import Callable
@@ -292,7 +292,7 @@ def test_i3d_measures_what_the_original_does(real_weights: Callable[..., None]) 
 
 
 def test_published_frechet_distances_are_of_the_logits_over_time() -> None:
-    """The reference pools 2x7x7 before its last layer and averages the logits over time: the same for 16 frames."""
+    """The reference pools 2x7x7, then averages the logits over time, which is equal for 16 frames."""
     torch.manual_seed(0)
     network = I3D().eval()
     clip = torch.rand(1, 3, 16, 224, 224) * 2 - 1

@@ -39,7 +39,7 @@ def test_a_flat_picture_has_no_edges() -> None:
 
 
 def test_a_fine_grid_on_one_thread() -> None:
-    """The rewards that look at edges, in a process of their own, as a cluster's runner starts it on one core."""
+    """Score the edge rewards in a separate process on one core, as a cluster runner starts it."""
     program = """
 import cv2, numpy as np
 cv2.setNumThreads(1)

@@ -135,7 +135,7 @@ def show_sparsely(pictures: np.ndarray, places: tuple[int, ...], request: Genera
 
 
 def save_animatediff(pipeline: Any, folder: Path, kit: Kit) -> dict[str, str]:
-    """As such models come: a Stable Diffusion folder with its scheduler, and a motion adapter in another folder."""
+    """Write a Stable Diffusion folder with its scheduler, and a motion adapter in another folder."""
     adapter = folder / "elsewhere"
     pipeline.motion_adapter.save_pretrained(adapter)
     elsewhere = {"motion_adapter": str(adapter)}

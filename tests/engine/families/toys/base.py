@@ -1,4 +1,4 @@
-"""What toy models are made of. Configurations follow diffusers' own pipeline tests."""
+"""Parts of toy models. The configurations follow the pipeline tests of diffusers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from engine.seeds import generator_for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
-    """What builders make models from: `fill(network, seed)` gives weights and returns the network."""
+    """Context of the builders. `fill(network, seed)` sets the weights and returns the network."""
 
     fill: Callable[[Any, int], Any]
     tokenizer: Any
@@ -52,13 +52,15 @@ def encode_t5(pipeline: Any, prompts: list[str], length: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyModel:
-    """A family at toy size. `build` makes diffusers' pipeline, `save` writes the folder that our family reads and says
-    which parts lie elsewhere, `reorder` goes between our order of dimensions and theirs (and back), `encode` gives the
-    pipeline's own embeddings under the names of its arguments, `start` its noise, `finish` our latents from its own.
+    """A family at toy size.
 
-    Where pictures are given at `places`, `show` says how the pipeline is given those of one clip. `one_by_one`: the
-    pipeline makes one clip a call. `further`: what else it is called with. `scheduler` is laid over that of the folder,
-    as a preset's is.
+    `build` creates the pipeline of diffusers. `save` writes the folder that our family reads and returns the parts in
+    other folders. `reorder` converts between our order of dimensions and theirs, in both directions. `encode` returns
+    the embeddings of the pipeline by the names of its arguments, `start` its noise, `finish` our latents from its own.
+
+    With pictures at `places`, `show` returns the arguments of the pipeline for those of one clip. `one_by_one` is True
+    if the pipeline generates one clip per call. `further` holds other arguments. `scheduler` overrides values of the
+    folder's scheduler, as a preset does.
     """
 
     family: str

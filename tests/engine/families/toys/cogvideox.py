@@ -1,4 +1,4 @@
-"""CogVideoX at toy size: 2B, and 5B with rotary positions, each with the scheduler of its real repository.
+"""CogVideoX at toy size: 2B, and 5B with rotary positions, with the schedulers of their repositories.
 
 Source: scripts/convert_cogvideox_to_diffusers.py of huggingface/diffusers, which wrote them; `snr_shift_scale` is 3 for
 2B and 1 for 5B.

@@ -1,5 +1,6 @@
-"""HunyuanVideo at toy size; its scheduler as scripts/convert_hunyuan_video_to_diffusers.py of huggingface/diffusers
-writes it.
+"""HunyuanVideo at toy size.
+
+Source of the scheduler: scripts/convert_hunyuan_video_to_diffusers.py of huggingface/diffusers.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""LTX-2 at toy size. Its pipelines are made to keep sound and video apart at each call, as our family does.
+"""LTX-2 at toy size. Its pipelines keep sound and video apart at each call, as our family does.
 
 Source of the scheduler: scripts/convert_ltx2_to_diffusers.py of huggingface/diffusers, which wrote the repository.
 """

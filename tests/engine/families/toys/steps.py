@@ -9,8 +9,10 @@ from typing import Any
 
 @contextmanager
 def of_order(pipeline: Any, order: int | None) -> Iterator[None]:
-    """The pipeline's own scheduler with the steps of Dailies: UniPC of this `order` without corrector, DDIM from each
-    level to the next one. None leaves the scheduler as it is. Levels and timesteps stay the scheduler's.
+    """Give the scheduler of a pipeline the steps of Dailies; levels and timesteps stay unchanged.
+
+    The steps are UniPC of this `order` without corrector, or DDIM from each level to the next one. None leaves the
+    scheduler as it is.
 
     Dailies steps flow models by Euler, which is UniPC's predictor of order 1. DDIM's step ends at the timestep
     `t - 1000 // num_steps`, which is not the next one unless the number of steps divides 1000 and spacing is not

@@ -39,7 +39,7 @@ def drained(run: Generator[Any, None, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def database() -> str:
-    """How a recipe is checked is the same on every database."""
+    """The check of a recipe does not depend on the database."""
     return "sqlite"
 
 

@@ -30,7 +30,7 @@ which 2e-7 to 6e-7 was seen."""
 
 
 def run_here(jobs: list[dict[str, Any]]) -> None:
-    """Run the jobs in this process, which saves one that imports everything anew."""
+    """Run the jobs in this process, which saves the imports of a new one."""
     spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
     assert spec is not None and spec.loader is not None
     program = importlib.util.module_from_spec(spec)
@@ -67,7 +67,7 @@ def launch(jobs: list[dict[str, Any]], folder: Path, python: str, **environment:
 
 
 def place(rank: int, count: int) -> dict[str, str]:
-    """What a launcher tells a process."""
+    """Return the environment variables that a launcher sets for a process."""
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
 
 

@@ -1,4 +1,4 @@
-"""Two real processes over gloo: the update of one with the whole batch, in shards or not, saved and gone on with."""
+"""Two processes over gloo: the same update as one process, with or without shards, and resuming."""
 
 import importlib.util
 import json
@@ -48,8 +48,10 @@ and keeps 1e-3 of their sums' errors. What is forgotten on one process shows as 
 
 
 def online(recipe: dict[str, Any], out: Path, model: Path, size: int) -> dict[str, Any]:
-    """One group of eight clips, which in two processes lies in both, and two updates by it: new clips would be rounded
-    to 8 bits again, and a bit that falls the other way is a difference of its own."""
+    """One group of eight clips, which two processes share, and two updates by it.
+
+    New clips would be rounded to 8 bits again, which can differ in a bit.
+    """
     return job(recipe, out, model, size, settings={"num_generations": 8, "num_iterations": 2, "rollout_batch": 2})
 
 
@@ -62,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wan(
     folder: Path, root: Path, fill_weights: Callable[[Any, int], None], write_tokenizer: Any
 ) -> Callable[[str], Path]:
-    """Folders of Wan at toy size: "wan", and "wan_experts", two networks that take turns by the noise level."""
+    """Folders of Wan at toy size: "wan", and "wan_experts" with two networks by noise level."""
     from transformers import PreTrainedTokenizerFast
 
     place = root / "tests" / "engine" / "families" / "toys"
@@ -149,7 +151,7 @@ def test_shards_make_the_update_of_copies(what: str, copies: Path, shards: Path)
 def test_a_whole_network_learns_in_shards_as_in_one_piece(
     alone: Path, shards: Path, open_tiny: Callable[[], Any]
 ) -> None:
-    """Where everything trains, the reference is other weights in the same place: none of them may linger gathered."""
+    """With full training, the reference weights use the same modules: no gathered weights may remain."""
     base = {name: tensor.detach() for name, tensor in open_tiny().network.named_parameters()}
     one, other = (weights(run / "whole") for run in (alone, shards))
     change = torch.cat([(one[name] - base[name]).flatten() for name in base])
@@ -159,8 +161,10 @@ def test_a_whole_network_learns_in_shards_as_in_one_piece(
 
 
 def test_experts_that_take_turns_by_the_noise_level(alone: Path, copies: Path, shards: Path) -> None:
-    """Copies: each process uses the experts that its own levels ask for. Shards: all use the same ones at once, at
-    levels of their own, or they would wait for each other for ever."""
+    """With copies, each process uses the experts for its own noise levels.
+
+    With shards, all processes must use the same experts at once; otherwise they would deadlock.
+    """
     assert difference(alone / "experts", copies / "experts") <= NEAR_ZERO
     assert difference(shards / "experts", copies / "experts") > 0.1
 

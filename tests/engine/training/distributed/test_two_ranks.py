@@ -1,4 +1,4 @@
-"""Two real processes, each with a shard of every tensor; `test_distributed.py` (`make slow`) has all other ways."""
+"""Two processes, each with a shard of every tensor; `test_distributed.py` (slow) has the other modes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rollouts that others make and score are those that the trainer would have made, and train the same weights."""
+"""Rollouts of other processes equal those of the trainer, and train the same weights."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def trained(run: Run, actors: int) -> tuple[Any, dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize("algorithm", ["grpo", "nft"])
 def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
-    """Shares of 3 and 3 clips, so that a group is cut in two; the policy moves in between, and all is bit for bit."""
+    """Shares of 3 and 3 clips split a group; with a new policy in between, results are bit-identical."""
     alone, expected = trained(new_run(algorithm), 0)
     shared, found = trained(new_run(algorithm), 2)
     assert shared.actors is not None and alone.actors is None
