@@ -16,7 +16,8 @@ from engine.errors import FamilyError
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import convert
 from engine.families.lora import activate_adapter, activate_adapters, save_adapter
-from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, for_pipeline, read_file, read_parts, write_parts
+from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, Lora, for_pipeline, read_file, read_parts, write_parts
+from engine.families.registry import family_spec
 from engine.model_spec import Conditioning
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import num_tokens, sigmas_for
@@ -323,6 +324,35 @@ def test_an_exported_file_is_the_same_model(
     if loads_there:
         load()
         assert_same(theirs(tiny, noise), ours)
+
+
+def test_fused_layers_of_hunyuanvideo_are_read_by_diffusers_at_their_real_width(tmp_path: Path) -> None:
+    """Its reader assumes a width of 3072, which no toy has; the query is left out, as a recipe may."""
+    from diffusers import HunyuanVideoPipeline
+
+    width, block = 3072, "single_transformer_blocks.7"
+    sizes = {f"{block}.attn.to_k": width, f"{block}.attn.to_v": width, f"{block}.proj_mlp": 4 * width}
+    torch.manual_seed(0)
+    tensors = {}
+    for layer, rows in sizes.items():
+        tensors |= {
+            f"{layer}.lora_A.weight": torch.randn(RANK, width),
+            f"{layer}.lora_B.weight": torch.randn(rows, RANK),
+        }
+    lora = Lora(tensors=tensors, alphas=dict.fromkeys(sizes, float(ALPHA)))
+    write_format(tmp_path, "mine", {"transformer": lora}, family_spec("hunyuanvideo"), "comfyui")
+    name = "diffusion_model.single_blocks.7.linear1.lora_B.weight"
+    whole = load_file(tmp_path / "mine.safetensors")
+    assert whole[name].shape == (7 * width, 3 * RANK)
+    needed = {name.replace("single_blocks.7.linear1", "double_blocks.0.img_attn_qkv"): torch.zeros(3 * width, 2)}
+    read = HunyuanVideoPipeline.lora_state_dict(whole | needed)  # its reader looks for a layer of the double blocks
+    for layer in [*sizes, f"{block}.attn.to_q"]:
+        down, up = (read[f"transformer.{layer}.lora_{side}.weight"] for side in "AB")
+        if layer.endswith("to_q"):
+            assert not up.any()
+            continue
+        wanted = tensors[f"{layer}.lora_B.weight"] @ tensors[f"{layer}.lora_A.weight"] * (ALPHA / RANK)
+        assert torch.allclose(up @ down, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
