@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,10 +14,12 @@ from engine.families.model_folders import (
     refuse_dropped_layers,
     refuse_file,
     refuse_loose_files,
+    refuse_nan,
     refuse_quantised,
     variant_of,
 )
 from engine.families.overflow import refuse_overflow
+from engine.families.single_files import is_single_file, read_single_file
 from engine.hardware.weight_storage import offload_blocks, store_in_float8
 from engine.hub.download import download, plan_download
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
@@ -30,7 +32,7 @@ from engine.seeds import unit_noise
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from engine.request import GenerationRequest
 
@@ -39,6 +41,7 @@ DENOISERS = ("transformer", "transformer_2")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # offloaded with `FamilyOptions.offload_text`
 TEXT_FOLDERS = ("t[eo]*", "connectors")  # tokenizers, text encoders, LTX-2's connectors between these and the network
 INDEX_FILE = "model_index.json"
+NO_PARTS: Mapping[str, str] = {}
 NETWORK = Needs(parts=(ROOT,), files=(CONFIG,))
 """What a repository, or a folder, of one network must have."""
 Classes = str | tuple[str, ...]
@@ -93,9 +96,14 @@ class DiffusersFamily:
         return read_network(model_class, self.folder, part, device or self.device, dtype or self.dtype)
 
     def _read_elsewhere(self, part: str, source: str, device: str, dtype: "torch.dtype") -> Any:
-        """Return a network from its own folder, such as the output of full fine-tuning. Raises FamilyError."""
+        """Return a network from its own folder, such as the output of full fine-tuning, or from a single file.
+
+        Raises FamilyError.
+        """
         import diffusers
 
+        if is_single_file(source):
+            return move(read_single_file(Path(source).expanduser(), self.folder, part, dtype), device, source)
         folder = find_folder(source, NETWORK)
         name = str(read_json(folder / "config.json").get("_class_name"))
         expected = self.parts.get(part) or self.parts[self.spec.network_part]
@@ -163,13 +171,18 @@ class DiffusersFamily:
         return unit_noise(shape, generators).to(self.device)
 
 
-def folder_needs(family: "type[DiffusersFamily]", overridden: Iterable[str] = (), variant: str | None = None) -> Needs:
-    """Return the files that a family's model folder must have; parts from another source are left out."""
-    elsewhere = set(overridden)
+def folder_needs(
+    family: "type[DiffusersFamily]", overridden: Mapping[str, str] = NO_PARTS, variant: str | None = None
+) -> Needs:
+    """Return the files that a family's model folder must have.
+
+    `overridden` are sources of parts. Such parts are left out, but for the configuration of those in a single file.
+    """
+    configs = (f"{part}/{CONFIG}" for part, source in overridden.items() if is_single_file(source))
     return Needs(
-        parts=tuple(part for part in (*family.parts, "tokenizer") if part not in elsewhere),
+        parts=tuple(part for part in (*family.parts, "tokenizer") if part not in overridden),
         optional=family.optional_parts,
-        files=(INDEX_FILE,),
+        files=(INDEX_FILE, *configs),
         variant=variant,
     )
 
@@ -383,10 +396,3 @@ def _no_room(where: str, size: int, device: str) -> FamilyError:
         f"'{where}' needs {size / 2**30:.1f} GiB on {device}, more than is free there: free the device, or choose a "
         "smaller model."
     )
-
-
-def refuse_nan(network: "nn.Module", where: str) -> None:
-    """Raises FamilyError with the name of the first tensor that holds a NaN or an infinity."""
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise FamilyError(f"The weights in '{where}' are damaged: tensor '{name}' holds NaN or infinity.")

@@ -4,13 +4,17 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import FamilyError
 from engine.hub.selection import weight_sets
 
+if TYPE_CHECKING:
+    from torch import nn
+
 CONVERT = (
-    "Dailies reads diffusers folders (model_index.json and a folder for each part): name one, or make one of the file "
-    "by the pipeline's from_single_file and save_pretrained in diffusers."
+    "Dailies reads diffusers folders (model_index.json and a folder for each part): name one, or add a file with the "
+    "network alone by `dailies models add KEY --file FILE --like MODEL`."
 )
 
 
@@ -63,6 +67,13 @@ def refuse_dropped_layers(where: str, unexpected: Iterable[str], expected: Itera
             f"The weights in '{where}' have {len(dropped)} tensors without a layer in its config.json, first "
             f"'{dropped[0]}': the configuration belongs to another model, so download both again."
         )
+
+
+def refuse_nan(network: "nn.Module", where: str) -> None:
+    """Raises FamilyError with the name of the first tensor that holds a NaN or an infinity."""
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise FamilyError(f"The weights in '{where}' are damaged: tensor '{name}' holds NaN or infinity.")
 
 
 def _kind(name: str) -> str:

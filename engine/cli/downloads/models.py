@@ -1,9 +1,10 @@
-"""`dailies models`: list, download, verify and remove models."""
+"""`dailies models`: list, download, verify, add and remove models."""
 
 import argparse
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
@@ -17,6 +18,7 @@ from engine.config.model_downloads import (
     remove_model,
     verify_model,
 )
+from engine.config.own_models import add_file, add_folder, forget, is_own
 from engine.config.presets import load_model_preset, load_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, HubAccessError, HubError
@@ -47,7 +49,18 @@ def build_models(parser: argparse.ArgumentParser) -> None:
     verifying.add_argument("key", metavar="KEY", help="key of an installed model")
     verifying.add_argument("--repair", action="store_true", help="delete damaged files; `get` downloads them again")
     verifying.set_defaults(run=verify)
-    removing = verbs.add_parser("rm", parents=[shared], help="delete a model's files from the hub's cache")
+    adding = verbs.add_parser("add", parents=[shared], help="add a local model as a preset of the workspace")
+    adding.add_argument("key", metavar="KEY", help="key of the new model: lower-case letters, digits, '.', '_', '-'")
+    source = adding.add_mutually_exclusive_group(required=True)
+    source.add_argument("--folder", metavar="FOLDER", help="a diffusers folder")
+    source.add_argument("--file", metavar="FILE", help="the network in one .safetensors file, as ComfyUI reads it")
+    adding.add_argument(
+        "--like", metavar="MODEL", help="model whose default clip it has; with --file, also whose other parts"
+    )
+    adding.set_defaults(run=add)
+    removing = verbs.add_parser(
+        "rm", parents=[shared], help="delete a model's files from the hub's cache, or an added model"
+    )
     removing.add_argument("key", metavar="KEY", help="key of a model")
     removing.add_argument("-y", "--yes", action="store_true", help="do not ask")
     removing.set_defaults(run=remove)
@@ -195,8 +208,30 @@ def verify(options: argparse.Namespace) -> None:
     )
 
 
+def add(options: argparse.Namespace) -> None:
+    workspace = Workspace.from_env(options.workspace).prepare()
+    if options.folder:
+        preset = add_folder(workspace, options.key, Path(options.folder), options.like)
+    elif options.like:
+        preset = add_file(workspace, options.key, Path(options.file), options.like)
+    else:
+        raise ConfigError("--file needs --like MODEL: the model whose text encoder, VAE and settings it uses.")
+    state = model_state(preset)
+    print_result(
+        options,
+        {"key": preset.key, "family": preset.family, "state": state.status, "reason": state.reason},
+        f"{preset.key} was added: {family_spec(preset.family).title}, {preset.num_frames} frames "
+        f"{preset.width}x{preset.height}. {state.reason}".rstrip(),
+    )
+
+
 def remove(options: argparse.Namespace) -> None:
     preset = load_model_preset(options.key)
+    workspace = Workspace.from_env(options.workspace)
+    if is_own(workspace, preset.key):
+        forget(workspace, preset.key)
+        result = {"key": preset.key, "freed_b": 0, "kept": []}
+        return print_result(options, result, f"{preset.key} was removed from the workspace; its files were kept.")
     planned = plan_removal(preset)
     names = ", ".join(source.repository for source in planned.sources) or "nothing"
     kept = f" Kept for other models: {', '.join(planned.kept)}." if planned.kept else ""

@@ -1,0 +1,153 @@
+"""Models of the user as presets of the workspace: a diffusers folder, or a network in a single file.
+
+Imports no torch.
+"""
+
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from engine.config.model_availability import needed_sources
+from engine.config.presets import load_model_preset, preset_files, preset_keys, to_toml
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError, FamilyError, StoreError
+from engine.families.loading import INDEX_FILE, check_parts, folder_needs, read_json
+from engine.families.model_folders import refuse_loose_files
+from engine.families.registry import FAMILIES, family_class, family_spec
+from engine.families.single_files import SUFFIX, read_header, refuse_quantised_file
+from engine.files.atomic import write_text_atomic
+from engine.hub.selection import missing_files
+from engine.suggestions import validation_message
+from engine.workspace import Workspace
+
+NETWORK_PARTS = ("transformer", "transformer_2", "unet")
+SAME_SIZE = 0.01  # relative difference of parameter counts of networks of one shape
+
+
+def add_folder(workspace: Workspace, key: str, folder: Path, like: str | None = None) -> ModelPreset:
+    """Save a diffusers folder as a model preset, with the default clip of the preset `like`.
+
+    Without `like`, the only shipped preset is taken whose family fits and whose network has as many parameters. Raises
+    ConfigError or FamilyError in one sentence.
+    """
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder '{folder}': name a diffusers folder, or a file by --file.")
+    refuse_loose_files(folder)
+    families = fitting_families(folder)
+    size = sum(count_parameters(file) for part in NETWORK_PARTS for file in (folder / part).glob(f"*{SUFFIX}"))
+    base = _chosen(folder, like, families) if like else _only_one(folder, families, size)
+    lacking = missing_files(folder, folder_needs(family_class(base.family)))  # type: ignore[arg-type]
+    if lacking:
+        raise ConfigError(f"'{folder}' lacks {lacking[0]}: download the model again.")
+    changes: dict[str, object] = {
+        "source": str(folder),
+        "title": f"{folder.name} (local)",
+        "parts": {},
+        "revision": None,
+        "licence": "",
+    }
+    return _save(workspace, key, base, changes, size)
+
+
+def add_file(workspace: Workspace, key: str, file: Path, like: str) -> ModelPreset:
+    """Save a model preset whose network is a single file, and whose other parts are those of the preset `like`.
+
+    Raises ConfigError or FamilyError in one sentence.
+    """
+    file = file.expanduser().resolve()
+    if file.suffix != SUFFIX or not file.is_file():
+        raise ConfigError(f"'{file}' is no {SUFFIX} file: name one, or convert it to that format.")
+    refuse_quantised_file(file)
+    base = load_model_preset(like)
+    part = family_spec(base.family).network_part
+    changes: dict[str, object] = {
+        "title": f"{file.stem} (local)",
+        "parts": {**base.parts, part: str(file)},
+        "licence": "",
+    }
+    return _save(workspace, key, base, changes, count_parameters(file))
+
+
+def is_own(workspace: Workspace, key: str) -> bool:
+    """Return True if the preset exists in the workspace only."""
+    return preset_files("models", key) == [_path(workspace, key)]
+
+
+def forget(workspace: Workspace, key: str) -> None:
+    """Delete a preset of the workspace; the model's files stay where they are."""
+    _path(workspace, key).unlink(missing_ok=True)
+
+
+def fitting_families(folder: Path) -> list[str]:
+    """Return the families whose parts a diffusers folder has. Raises FamilyError when it is no such folder, or none."""
+    pipeline = read_json(folder / INDEX_FILE).get("_class_name", "an unnamed pipeline")
+    fitting = []
+    for key in FAMILIES:
+        try:
+            check_parts(folder, getattr(family_class(key), "parts", {}))
+        except FamilyError:
+            continue
+        fitting.append(key)
+    if not fitting:
+        raise FamilyError(f"'{folder}' ({pipeline}) fits no family of Dailies: {', '.join(FAMILIES)}.")
+    return fitting
+
+
+def count_parameters(file: Path) -> int:
+    """Return the number of weights of a .safetensors file. Raises FamilyError."""
+    return sum(math.prod(entry["shape"]) for entry in read_header(file).values())
+
+
+def _chosen(folder: Path, like: str, families: Iterable[str]) -> ModelPreset:
+    base = load_model_preset(like)
+    if base.family not in families:
+        raise ConfigError(
+            f"'{folder}' fits {' and '.join(families)}, but '{like}' is of the family {base.family}: name another one."
+        )
+    return base
+
+
+def _only_one(folder: Path, families: Iterable[str], size: int) -> ModelPreset:
+    fitting = [preset for key in preset_keys("models") if (preset := load_model_preset(key)).family in families]
+    same = [preset for preset in fitting if _has_size(preset, size)]
+    if len(same) == 1:
+        return same[0]
+    keys = ", ".join(preset.key for preset in same or fitting)
+    raise ConfigError(f"'{folder}' may be like {keys}: name the one whose default clip it shall have by --like.")
+
+
+def _has_size(preset: ModelPreset, size: int) -> bool:
+    return preset.network is not None and abs(size / preset.network.params - 1) < SAME_SIZE
+
+
+def _path(workspace: Workspace, key: str) -> Path:
+    return workspace.saved / "models" / f"{key}.toml"
+
+
+def _save(workspace: Workspace, key: str, base: ModelPreset, changes: dict[str, object], size: int) -> ModelPreset:
+    if key in preset_keys("models"):
+        raise ConfigError(f"A model named '{key}' exists already: choose another name.")
+    fields = base.model_dump(mode="json", exclude_defaults=True, exclude={"key", "judge", "download_gb", "notes"})
+    if not _has_size(base, size):
+        fields.pop("network", None)
+    fields |= changes
+    fields["notes"] = f"Added by a user; the default clip is that of {base.key}."
+    try:
+        preset = ModelPreset.model_validate({**fields, "key": key})
+        needed_sources(preset)
+        text = to_toml({name: value for name, value in fields.items() if value not in (None, {}, "")})
+        tomllib.loads(text)
+        write_text_atomic(_path(workspace, key), text, new=True)
+    except ValidationError as error:
+        raise ConfigError(validation_message(error, f"The model '{key}'", ModelPreset.model_fields)) from error
+    except FileExistsError as error:
+        raise ConfigError(f"A model named '{key}' exists already: choose another name.") from error
+    except OSError as error:
+        raise StoreError(f"The preset of '{key}' cannot be written: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"The preset of '{key}' cannot be written as TOML: {error}.") from error
+    return preset

@@ -1,0 +1,83 @@
+"""Networks in one file in their authors' own layout, as ComfyUI reads them, through diffusers' loaders."""
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import FamilyError
+from engine.families.model_folders import refuse_nan
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ".safetensors"
+HEADER_LIMIT = 100 * 2**20  # bytes
+QUANTISED = ("F8_E4M3", "F8_E5M2", "I8", "U8")
+
+
+def is_single_file(source: str) -> bool:
+    """Return True for the path of a file with weights, existing or not."""
+    return source.endswith(SUFFIX) and source.startswith(("/", ".", "~"))
+
+
+def read_header(file: Path) -> dict[str, dict[str, Any]]:
+    """Return dtype and shape of each tensor of a .safetensors file. Raises FamilyError for a damaged one."""
+    try:
+        with file.open("rb") as stream:
+            (size,) = struct.unpack("<Q", stream.read(8))
+            if not 0 < size < HEADER_LIMIT:
+                raise ValueError(f"a header of {size} bytes")
+            table = json.loads(stream.read(size))
+        return {name: entry for name, entry in table.items() if name != "__metadata__" and entry["shape"] is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise FamilyError(f"'{file}' cannot be read as {SUFFIX} ({error}): download it again.") from error
+
+
+def refuse_quantised_file(file: Path) -> None:
+    """Raise FamilyError for a file with weights of 8 bits or less."""
+    for name, entry in read_header(file).items():
+        if entry.get("dtype") in QUANTISED:
+            raise FamilyError(
+                f"'{file}' is quantised: tensor '{name}' is {entry['dtype']}. Name a file with float16, bfloat16 or "
+                "float32 weights."
+            )
+
+
+def read_single_file(file: Path, folder: Path, part: str, dtype: "torch.dtype") -> Any:
+    """Return a network on the CPU, frozen, from one file, with the configuration of the `part` of a model's folder.
+
+    Raises FamilyError for a file that is damaged, quantised or of another network, and for a class of diffusers that
+    reads no single files.
+    """
+    import diffusers
+    from safetensors import SafetensorError
+
+    try:
+        name = str(json.loads((folder / part / "config.json").read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FamilyError(f"'{folder}/{part}/config.json' cannot be read ({error}): download it again.") from error
+    model_class: Any = getattr(diffusers, name, None)
+    if not hasattr(model_class, "from_single_file"):
+        raise FamilyError(f"diffusers reads no single file into a {name}: convert '{file}' to a diffusers folder.")
+    refuse_quantised_file(file)
+    try:
+        network = model_class.from_single_file(str(file), config=str(folder), subfolder=part, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise FamilyError(
+            f"'{file}' does not fit the {part} of '{folder}' ({why}): name a file of that model, or another model."
+        ) from error
+    _cast(network, dtype)
+    refuse_nan(network, str(file))
+    return network.requires_grad_(False).eval()
+
+
+def _cast(network: Any, dtype: "torch.dtype") -> None:
+    """Cast weights as `from_pretrained` does: the modules that the class keeps in float32 stay exact.
+
+    `from_single_file` casts them, too, if it is given a data type.
+    """
+    exact = set(network._keep_in_fp32_modules or ())
+    for name, parameter in network.named_parameters():
+        parameter.data = parameter.data.float() if exact.intersection(name.split(".")) else parameter.data.to(dtype)

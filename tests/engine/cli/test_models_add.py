@@ -1,0 +1,84 @@
+"""`dailies models add`: a diffusers folder, or a network in one file, as a preset of the workspace."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.cli.main import main
+from engine.config.model_availability import model_state
+from engine.config.presets import load_model_preset, preset_keys
+from engine.families.registry import open_model
+from engine.workspace import Workspace
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+Add = Callable[..., str]
+
+
+@pytest.fixture
+def add(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> Add:
+    """`add(*words)`: run the command; returns its output, or the sentence of its refusal."""
+
+    def run(*words: Any, code: int = 0, verb: str = "add") -> str:
+        assert main(["models", verb, *map(str, words)]) == code
+        said = capsys.readouterr()
+        return said.err if code else said.out
+
+    return run
+
+
+def test_a_folder_is_recognised_by_its_parts_and_its_size(add: Add, mini_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(mini_folder, tmp_path / "mine")
+    said = add("mine", "--folder", tmp_path / "mine")
+    assert "mine was added: LTX-Video" in said
+    preset, mini = load_model_preset("mine"), load_model_preset("mini")
+    assert preset.source == str(tmp_path / "mine") and preset.network == mini.network
+    assert preset.defaults() == {**mini.defaults(), "model": "mine"} and preset.judge is None and preset.licence == ""
+    assert model_state(preset).status == "installed"
+    assert open_model(preset, "cpu").network is not None
+    assert "its files were kept" in add("mine", verb="rm")
+    assert "mine" not in preset_keys("models") and (tmp_path / "mine" / "model_index.json").is_file()
+
+
+def test_a_folder_that_could_be_several_needs_like(add: Add, tiny_folder: Path) -> None:
+    said = add("other", "--folder", tiny_folder, code=2)
+    assert "may be like " in said and " ltx, " in said and "by --like" in said
+    add("other", "--folder", tiny_folder, "--like", "tiny")
+    assert load_model_preset("other").num_frames == 17 and load_model_preset("other").network is None
+    assert "'wan21_1_3b' is of the family wan" in add("x", "--folder", tiny_folder, "--like", "wan21_1_3b", code=2)
+    assert "A model named 'other' exists already" in add("other", "--folder", tiny_folder, "--like", "tiny", code=2)
+
+
+def test_what_is_no_model_is_one_sentence_and_adds_nothing(add: Add, tiny_folder: Path, tmp_path: Path) -> None:
+    assert "There is no folder" in add("x", "--folder", tmp_path / "nothing", code=2)
+    (tmp_path / "empty").mkdir()
+    assert "the folder is no diffusers model" in add("x", "--folder", tmp_path / "empty", code=2)
+    shutil.copytree(tiny_folder, tmp_path / "torn")
+    (tmp_path / "torn" / "vae" / WEIGHTS).unlink()
+    assert "lacks vae/weights: download the model again" in add(
+        "x", "--folder", tmp_path / "torn", "--like", "tiny", code=2
+    )
+    index = tmp_path / "torn" / "model_index.json"
+    index.write_text(
+        json.dumps({"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]})
+    )
+    assert "(FluxPipeline) fits no family of Dailies: ltx" in add("x", "--folder", tmp_path / "torn", code=2)
+    assert "The model 'Bad Key'" in add("Bad Key", "--folder", tiny_folder, "--like", "tiny", code=2)
+    assert "--file needs --like" in add("x", "--file", tiny_folder / "transformer" / WEIGHTS, code=2)
+    assert "is no .safetensors file" in add("x", "--file", tiny_folder, "--like", "tiny", code=2)
+    assert not (Workspace.from_env().saved / "models").exists()
+
+
+def test_a_file_is_the_network_of_another_models_parts(add: Add, tiny_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tuned.safetensors"
+    shutil.copy(tiny_folder / "transformer" / WEIGHTS, file)
+    add("tuned", "--file", file, "--like", "tiny")
+    preset = load_model_preset("tuned")
+    assert preset.parts == {"transformer": str(file)} and model_state(preset).status == "installed"
+    found, expected = (open_model(load_model_preset(key), "cpu").network.state_dict() for key in ("tuned", "tiny"))
+    assert all(found[name].equal(tensor) for name, tensor in expected.items())
+    file.unlink()
+    assert model_state(preset).status == "missing" and str(file) in model_state(preset).reason
