@@ -279,6 +279,14 @@ def test_an_imported_clip_has_no_settings(tabs: Any) -> None:
         tabs[0].fill(ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0))
 
 
+def test_several_adapters_have_no_form(tabs: Any, make_clip: MakeClip) -> None:
+    """Filling the form without them would make another clip."""
+    record = make_clip(adapters=[{"name": "film", "scale": 0.8}, {"name": "motion"}])
+    assert record.adapter == "film 0.8 + motion 1"
+    with pytest.raises(ConfigError, match=r"has the adapters film 0\.8 \+ motion 1: the form takes one"):
+        tabs[0].fill(record)
+
+
 def test_a_rolled_seed_fits_the_form() -> None:
     assert str(draw_seed()).isdigit()
 
