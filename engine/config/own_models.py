@@ -73,8 +73,10 @@ def add_file(workspace: Workspace, key: str, file: Path, like: str) -> ModelPres
 
 
 def is_own(workspace: Workspace, key: str) -> bool:
-    """Return True if the preset exists in the workspace only."""
-    return preset_files("models", key) == [_path(workspace, key)]
+    """Return True if the preset exists in the workspace only and names a folder or file of this machine."""
+    if preset_files("models", key) != [_path(workspace, key)]:
+        return False
+    return any(one.on_hub is None for one in needed_sources(load_model_preset(key)))
 
 
 def forget(workspace: Workspace, key: str) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from engine.cli.main import main
 from engine.config.model_availability import model_state
 from engine.config.presets import load_model_preset, preset_keys
 from engine.families.registry import open_model
+from engine.package_data import PRESETS
 from engine.workspace import Workspace
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -19,8 +21,9 @@ Add = Callable[..., str]
 
 
 @pytest.fixture
-def add(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> Add:
-    """`add(*words)`: run the command; returns its output, or the sentence of its refusal."""
+def add(tiny_model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Add:
+    """`add(*words)`: run the command; returns its output, or the sentence of its refusal. The hub's cache is empty."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
     def run(*words: Any, code: int = 0, verb: str = "add") -> str:
         assert main(["models", verb, *map(str, words)]) == code
@@ -80,5 +83,8 @@ def test_a_file_is_the_network_of_another_models_parts(add: Add, tiny_folder: Pa
     assert preset.parts == {"transformer": str(file)} and model_state(preset).status == "installed"
     found, expected = (open_model(load_model_preset(key), "cpu").network.state_dict() for key in ("tuned", "tiny"))
     assert all(found[name].equal(tensor) for name, tensor in expected.items())
+    saved = Workspace.from_env().saved / "models" / "hub.toml"
+    saved.write_text((PRESETS / "models" / "wan21_1_3b.toml").read_text())
+    assert "Deleted" in add("hub", "--yes", verb="rm") and saved.is_file(), "a preset of a hub model is not deleted"
     file.unlink()
     assert model_state(preset).status == "missing" and str(file) in model_state(preset).reason
