@@ -35,16 +35,27 @@ SHORT = {
 
 def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
     """Train on three rewards, then compare their mean, each of them and the judge on held-out prompts, noise alike."""
-    proof, family = Proof(name), open_mini()
-    preset = load_train_preset(recipe)
+    proof = Proof(name)
+    before, after = trained_clips(proof, recipe, short=short, seed=seed)
+    compare(proof, before, after, floor=-1 if short else 0)
+    return proof.ended()
+
+
+def trained_clips(
+    proof: Proof, recipe: str, *, short: bool, seed: int, clips: int | None = None
+) -> tuple[list[Any], list[Any]]:
+    """Clips of held-out prompts before and after training by a recipe, on `clips` of its own (None: as it says)."""
+    family, preset = open_mini(), load_train_preset(recipe)
     algorithm = ALGORITHMS[preset.algorithm]
     trainer_class, config_class = import_object(algorithm.trainer), import_object(algorithm.settings)
     wanted = requests([p for p in held_out(64) if moves(p)][: 8 if short else 32], 1 if short else 4, **SHAPE)
     before, _ = make(family, wanted)
     proof.say("before", judge=round(mean(judged(before)), 4), clips=len(before))
+    settings = {**preset.settings, "save_strategy": "no", "seed": seed, **SHAPE}
+    if clips is not None:
+        settings["max_steps"] = updates_for(clips, preset.settings)
     with tempfile.TemporaryDirectory() as folder:
-        changes = {"save_strategy": "no", "seed": seed, **SHAPE, **(SHORT if short else {})}
-        args = build_config(config_class, {**preset.settings, **changes}, Path(folder))
+        args = build_config(config_class, {**settings, **(SHORT if short else {})}, Path(folder))
         prompts = [prompt for prompt in read_prompts("mini") if moves(prompt)]
         trainer = trainer_class(model=family, reward_funcs=REWARDS, args=args, train_dataset=prompts)
         trainer.train()
@@ -52,8 +63,13 @@ def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
     weights = trainer.copies.get("average")
     with weights.applied() if weights else nullcontext():
         after, _ = make(family, wanted)
-    compare(proof, before, after, floor=-1 if short else 0)
-    return proof.ended()
+    return before, after
+
+
+def updates_for(clips: int, settings: Any) -> int:
+    """How many updates of an online recipe take this many new clips."""
+    an_update = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    return round(clips * settings["num_iterations"] / an_update)
 
 
 def compare(proof: Proof, before: list[Any], after: list[Any], *, floor: float) -> None:
