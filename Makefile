@@ -48,7 +48,7 @@ app: install ## install if needed, then serve the workbench on http://127.0.0.1:
 demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
 	@$(VENV)/bin/dailies demo
 
-tour: install ## the whole story on mini from the first clip to a ranking (half an hour), ending in build/tour/report.html; ARGS=--short for three minutes
+tour: install ## run the whole workflow on mini, from the first clip to a ranking, and write build/tour/report.html (half an hour; ARGS=--short: three minutes)
 	@$(python) -m examples.tour $(ARGS)
 
 test: install-dev ## install if needed, then run the test suite, without the slow and the browser tests

@@ -1,4 +1,4 @@
-"""A tour's report read again: taken apart, and every source that it names looked up in the workspace anew."""
+"""Parser of the report of a tour, and lookup of its sources in the workspace."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from examples.tour.state import Journal, TourFiles
 
 @dataclass
 class Toured:
-    """A finished tour, and what it had done when it was killed."""
+    """A finished tour, and its journal and votes at the time of the kill."""
 
     workspace: Workspace
     at_the_kill: Journal
@@ -37,7 +37,7 @@ class Toured:
 
 
 class Page(HTMLParser):
-    """The report taken apart: numbers and quoted sentences with their sources, videos, plots, and the text left."""
+    """Parsed report: numbers and quoted sentences with their sources, videos, plots, the other text."""
 
     OWN_WORDS = ("said", "prompt")
     SILENT = ("script", "style", "data", "time", "code", "svg", "nav")
@@ -68,7 +68,7 @@ class Page(HTMLParser):
             self._open.append((tag, tag in self.SILENT or found.get("class") in self.OWN_WORDS, found))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Of drawings: nothing is in them."""
+        """Ignore empty tags, which occur only in drawings."""
 
     def handle_endtag(self, tag: str) -> None:
         while self._open and self._open.pop()[0] != tag:
@@ -110,7 +110,7 @@ def follow(tree: Any, keys: list[str]) -> Any:
 
 
 class Views:
-    """The views of the database that the report names, worked out here once more."""
+    """Views of the database that the report names, computed independently of the report."""
 
     def __init__(self, toured: Toured, store: Library) -> None:
         self._toured, self._store = toured, store
@@ -137,7 +137,7 @@ class Views:
         return self._store.clip(clip)
 
     def _contest(self, entrant: str) -> Any:
-        """By column "value" and "change", from the clips' reports and the judge's file."""
+        """Return "value" and "change" by column, from the reports of the clips and the file of the judge."""
         made = self._toured.journal.made
         own = made("generate")["clips"] if entrant == "first clips" else made("ranking")["clips"][entrant]
         prompts = [self._store.clip(clip).prompt for clip in own]

@@ -1,4 +1,4 @@
-"""The first steps of the short tour in this process; `test_tour.py` (`make slow`) makes the whole of it."""
+"""The first steps of the short tour in this process; `test_tour.py` (slow) runs all of it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The reward servers of `examples`: tiny random models of the real classes, stand-ins with the published interfaces."""
+"""The reward servers of `examples`, with tiny random models and stubs of the published interfaces."""
 
 import math
 from pathlib import Path
@@ -65,7 +65,7 @@ class VideoVLMRewardInference:
 
 @pytest.fixture
 def declared(monkeypatch, tmp_path):
-    """Use the declarations of the examples; processes of rewards find stand-ins in `tmp_path` and use the CPU."""
+    """Use the declarations of the examples; reward processes find stubs in `tmp_path` and use the CPU."""
     monkeypatch.setattr(folders, "_folders", lambda: [FOLDER])
     monkeypatch.setenv("REWARD_DEVICE", "cpu")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{FOLDER.parents[1]}")

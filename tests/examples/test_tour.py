@@ -1,5 +1,6 @@
-"""The tour from end to end in its short form, killed and interrupted on the way; then every number in its report is
-looked up where the report says it is from.
+"""The short tour from end to end, with a kill and an interruption.
+
+Every number in its report is compared with the source that the report names.
 """
 
 import base64
@@ -40,7 +41,7 @@ def start(python: str, root: Path, workspace: Path, log: Path) -> "subprocess.Po
 
 
 def end(tour: "subprocess.Popen[bytes]") -> int:
-    """Its exit code, within the deadline; it is not left running."""
+    """Return the exit code within the deadline; kill the process afterwards."""
     try:
         return tour.wait(DEADLINE_S)
     finally:
@@ -49,7 +50,7 @@ def end(tour: "subprocess.Popen[bytes]") -> int:
 
 
 def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe: str, log: Path) -> Journal:
-    """Until a run of the recipe has begun to train; the journal as it then is."""
+    """Wait until a run of the recipe trains, and return the journal at that time."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         assert tour.poll() is None, log.read_text()[-3000:]
@@ -84,7 +85,7 @@ def toured(root: Path, python: str, mini_folder: Path, tmp_path_factory: pytest.
 
 
 def conditions_of(tried: Any) -> Any:
-    """Those of a gate that looked at an attempt."""
+    """Return the conditions of the gate of an attempt; none if it was not checked."""
     return tried.result.conditions if tried.result is not None else ()
 
 
@@ -173,7 +174,7 @@ def test_another_size_is_refused_in_one_sentence(toured: Toured, root: Path, pyt
 
 @pytest.fixture
 def lookup(toured: Toured, tour_store: Library) -> Any:
-    """What stands at a source, read anew from the workspace."""
+    """Return a function that reads the value of a source from the workspace."""
     views = Views(toured, tour_store)
     return lambda source: resolve(source, toured.workspace.root, views)
 

@@ -1,4 +1,4 @@
-"""`examples/tour/tour.toml`: both sizes are whole, and what is wrong is said in a sentence."""
+"""`examples/tour/tour.toml`: both sizes are complete, and errors are reported in one sentence."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The script that trains `mini`, at a few steps: every phase runs, resumes, ends in a folder that diffusers loads."""
+"""Training of `mini` with a few steps: every phase runs and resumes, and diffusers loads the result."""
 
 import itertools
 import math
@@ -85,7 +85,7 @@ def test_training_resumes_where_it_stopped(work: Path) -> None:
 
 
 def test_a_limit_of_time_counts_the_runs_before(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train_on(num_steps: int) -> dict[str, Any]:  # by a clock that goes on 25 s from one step to the next
+    def train_on(num_steps: int) -> dict[str, Any]:  # with a clock that advances 25 s per step
         monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=itertools.count(1000, 25).__next__))
         train.train_dit(begun, num_steps, seed=0, minutes=1)
         return torch.load(begun / "dit.pt", weights_only=True)

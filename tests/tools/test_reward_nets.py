@@ -1,4 +1,4 @@
-"""What the rewards' embedded networks learn from; their scripts at a few steps run, resume and write what loads."""
+"""Training data and scripts of the embedded networks of the rewards, with a few steps."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the page knows of the trainers' settings is what the trainers have."""
+"""The copy of the trainers' settings for the page matches the trainers."""
 
 import json
 
