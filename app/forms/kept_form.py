@@ -18,8 +18,8 @@ def keep_js(names: Sequence[str]) -> str:
 
 
 def read_js() -> str:
-    """Return the script that resolves to what was saved, as JSON; "" if there is nothing."""
-    return f'async () => [(await import("{address(MODULE)}")).read()]'
+    """Return the script that resolves to what was saved, as JSON; "" if nothing was, or its module is missing."""
+    return f'async () => [await import("{address(MODULE)}").then((kept) => kept.read()).catch(() => "")]'
 
 
 def begin_js() -> str:

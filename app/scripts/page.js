@@ -2,5 +2,6 @@
 import "./requests.js";
 import "./theme.js";
 import "./keyboard.js";
+import "./kept_form.js";
 import "./plotly.js";
 import "./models_link.js";
