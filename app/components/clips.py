@@ -1,4 +1,7 @@
-"""Components around clips: player, details of one clip, grid of clips, earlier prompts, and the empty state."""
+"""Components around clips.
+
+Player, details of one clip, grid of clips, earlier prompts, and the empty state.
+"""
 
 from typing import Any, Literal
 

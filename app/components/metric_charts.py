@@ -1,4 +1,7 @@
-"""Table of runs with the metric curves of several, alarms as marks; they poll the server while they are visible."""
+"""Table of runs with the metric curves of several, and alarms as marks.
+
+They poll the server while they are visible.
+"""
 
 from typing import Any
 

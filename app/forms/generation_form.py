@@ -96,7 +96,9 @@ def preset_choices(kind: str) -> Choices:
 
 
 def model_groups() -> dict[str, Choices]:
-    """Return the models by title, in the groups of `general.MODEL_GROUPS`: those that can be used, and the others.
+    """Return the models by title, in the groups of `general.MODEL_GROUPS`.
+
+    The first group has those that can be used.
 
     The titles of the others say why they cannot be used yet.
     """
@@ -227,7 +229,10 @@ class RequestForm:
         return {name: field for name, field in self.fields.items() if name in FIELDS and name not in PICTURES}
 
     def start(self, saved: str = "") -> list[Any]:
-        """Return initial updates for `inputs`: what the browser `saved`, else a model's defaults and a random seed."""
+        """Return initial updates for `inputs`.
+
+        They are what the browser `saved`, else a model's defaults and a random seed.
+        """
         values = read_kept(saved, {**self.kept, "adapter": self.fields["seed"]})  # any name of an adapter is shown
         model = values.get("model", self.model)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in values.items()}

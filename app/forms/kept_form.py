@@ -1,4 +1,7 @@
-"""The Generate form as the browser kept it: saved there on each change, checked here when the page is opened."""
+"""The Generate form as the browser kept it.
+
+It is saved there on each change, and checked here when the page is opened.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

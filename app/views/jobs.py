@@ -88,7 +88,10 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
 
 
 def of_one_prompt(job: Job) -> bool:
-    """Return True for a "generate" job of one prompt, as Generate files them; those of campaigns have several."""
+    """Return True for a "generate" job of one prompt, as Generate submits them.
+
+    Those of campaigns have several.
+    """
     return len({request["prompt"] for request in job.config["requests"]}) == 1
 
 

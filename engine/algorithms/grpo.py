@@ -57,7 +57,9 @@ def policy_loss(
 
 
 def masked_policy_loss(log_ratio: PerClip, advantage: PerClip, divergence: PerClip, *, limit: float) -> PolicyLoss:
-    """Return Flow-DPPO's `-ratio A` of each clip, or 0 where a step that has moved too far would move further.
+    """Return Flow-DPPO's `-ratio A` of each clip.
+
+    It is 0 where a step that has moved too far would move further.
 
     Too far is a `divergence` (`step_kl` from the rollout's policy) of at least `limit`, and further is a ratio above 1
     with a positive advantage or below 1 with a negative one. Raises ValueError for a limit that is not positive.

@@ -1,4 +1,6 @@
-"""Training algorithms: for each its trainer, the class of its settings, and what it learns from. Imports no torch.
+"""The training algorithms. Imports no torch.
+
+Each has its trainer, the class of its settings, and the kind of its data.
 
 To add an algorithm, add a line here, its loss (`engine/algorithms`), its settings, its trainer, and its network passes
 per update (`engine.estimation.run_estimate`). Form, documentation and command line read its settings.

@@ -54,7 +54,9 @@ def add_folder(workspace: Workspace, key: str, folder: Path, like: str | None = 
 
 
 def add_file(workspace: Workspace, key: str, file: Path, like: str) -> ModelPreset:
-    """Save a model preset whose network is a single file, and whose other parts are those of the preset `like`.
+    """Save a model preset whose network is a single file.
+
+    Its other parts are those of the preset `like`.
 
     Raises ConfigError or FamilyError in one sentence.
     """
@@ -85,7 +87,10 @@ def forget(workspace: Workspace, key: str) -> None:
 
 
 def fitting_families(folder: Path) -> list[str]:
-    """Return the families whose parts a diffusers folder has. Raises FamilyError when it is no such folder, or none."""
+    """Return the families whose parts a diffusers folder has.
+
+    Raises FamilyError when it is no such folder, or none.
+    """
     pipeline = read_json(folder / INDEX_FILE).get("_class_name", "an unnamed pipeline")
     fitting = []
     for key in FAMILIES:

@@ -114,7 +114,10 @@ def training_load(model: ModelPreset, num_frames: int) -> TrainingLoad:
 
 
 def memory_summary(model: ModelPreset) -> str:
-    """Return the memory of a default clip in a few words: weights on the device, and peak; "unknown" without sizes."""
+    """Return the memory of a default clip in a few words: weights on the device, and peak.
+
+    Return "unknown" without sizes.
+    """
     found = forecast_model(model)
     return f"{_size(found.clip.weights)} / {_size(found.clip.peak)}" if found else "unknown"
 

@@ -1,4 +1,7 @@
-"""Networks in one file in their authors' own layout, as ComfyUI reads them, through diffusers' loaders."""
+"""Networks in single files, read by diffusers' loaders.
+
+The files have their authors' own layout, as ComfyUI reads them.
+"""
 
 import json
 import struct
@@ -45,7 +48,9 @@ def refuse_quantised_file(file: Path) -> None:
 
 
 def read_single_file(file: Path, folder: Path, part: str, dtype: "torch.dtype") -> Any:
-    """Return a network on the CPU, frozen, from one file, with the configuration of the `part` of a model's folder.
+    """Return a frozen network on the CPU from one file.
+
+    It has the configuration of the `part` of a model's folder.
 
     Raises FamilyError for a file that is damaged, quantised or of another network, and for a class of diffusers that
     reads no single files.

@@ -68,7 +68,7 @@ def preference_pairs(
 ) -> list[PreferencePair]:
     """Return the pairs with a preferred clip whose margin is above 0 and at least `min_margin`.
 
-    Pairs of two bad clips are left out, or returned whatever their margin where `with_both_bad` is set.
+    Pairs of two bad clips are left out, or returned with any margin where `with_both_bad` is set.
     """
     least, found = max(min_margin, 1e-9), [_preference(tally) for tally in tally_pairs(votes)]
     return [pair for pair in found if (with_both_bad if pair.both_bad else pair.margin >= least)]

@@ -31,7 +31,10 @@ def read_notes(run: Run) -> RunNotes:
 
 
 def write_notes(run: Run, name: str, tags: list[str]) -> RunNotes:
-    """Store a run's name and tags, each tag once. Raises ConfigError if one is too long or there are too many."""
+    """Store a run's name and tags, each tag once.
+
+    Raises ConfigError if one is too long or there are too many.
+    """
     try:
         notes = RunNotes(name=name, tags=tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
     except ValidationError as error:

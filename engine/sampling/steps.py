@@ -218,9 +218,9 @@ def prediction_gain(step: StepFunction, sigma: float, sigma_next: float) -> floa
 
 
 def noise_surplus(step: StepFunction, prediction_type: Prediction, sigma: float, sigma_next: float) -> float:
-    """Return the noise that a step leaves in the latents, divided by `sigma_next`, for a perfect prediction.
+    """Return the noise that a step leaves in the latents, divided by `sigma_next`.
 
-    1 is exact. The part above 1 is noise that the network takes for a part of the clip. `sigma_next` must be above 0.
+    The prediction is a perfect one. 1 is exact. The part above 1 is noise that the network takes for a part of the clip. `sigma_next` must be above 0.
     """
     clean, noise = torch.zeros(1, 1), torch.ones(1, 1)
     latents = add_noise(prediction_type, clean, noise, sigma)

@@ -41,7 +41,10 @@ def reporting_tools(report_to: str | Sequence[str] | None) -> list[str]:
 
 
 def name_run(run: Run) -> None:
-    """Set the names of the run for tools that read them from the environment, unless the user has set them."""
+    """Set the names of the run for tools that read them from the environment.
+
+    Variables that the user has set are kept.
+    """
     names = {
         "TENSORBOARD_LOGGING_DIR": str(run.workspace.tensorboard / run.id),
         "WANDB_PROJECT": PROJECT,

@@ -173,7 +173,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
         default="window",
         metadata={
             "help": "Choice of the random steps: a window that moves slowly (MixGRPO), steps without neighbours drawn "
-            "anew in each iteration, or the same drawn for each prompt (Flash-GRPO)."
+            "in each iteration, or the same drawn for each prompt (Flash-GRPO)."
         },
     )
     step_share: float = field(

@@ -68,7 +68,10 @@ def setup_lora(
 
 
 def _chosen_ranks(network: nn.Module, chosen: str, rank: int) -> dict[str, int]:
-    """Return the rank of each chosen end of a name. Raises ConfigError for an end that no layer has, or a bad rank."""
+    """Return the rank of each chosen end of a name.
+
+    Raises ConfigError for an end that no layer has, or a bad rank.
+    """
     layers = [name for name, module in network.named_modules() if isinstance(module, LAYERS)]
     ranks: dict[str, int] = {}
     for word in chosen.replace(",", " ").split():

@@ -43,7 +43,10 @@ def digest(facts: Mapping[str, Any]) -> str:
 
 
 def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the settings in which runs differ: name, and the value of each run as text ("" if it has none)."""
+    """Return the settings in which runs differ.
+
+    Each has its name, and the value of each run as text ("" if it has none).
+    """
     flat = [flat_settings(run.preset()) for run in runs]
     names = dict.fromkeys(name for settings in flat for name in settings)
     rows = [{"name": name, "values": [settings.get(name, "") for settings in flat]} for name in names]
@@ -70,7 +73,10 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _changed(preset: TrainPreset) -> list[str]:
-    """Return the settings that differ from the preset of the run's name, as "name = value"; none if it is gone."""
+    """Return the settings that differ from the preset of the run's name, as "name = value".
+
+    Return none if the preset is gone.
+    """
     try:
         before = flat_settings(load_train_preset(preset.key))
     except DailiesError:

@@ -95,7 +95,10 @@ def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
 
 
 def offered(context: AppContext) -> dict[str, Any]:
-    """Return options that change while the page is open: models in groups, adapters by model, and campaigns."""
+    """Return options that change while the page is open.
+
+    They are models in groups, adapters by model, and campaigns.
+    """
     models = [{**option, "group": group} for group, found in _trainable().items() for option in _options(found)]
     return {
         "models": models,

@@ -42,7 +42,7 @@ def read_captioned(path: Path) -> list[Row]:
     if bare:
         raise ConfigError(
             f"{len(bare)} of {len(videos)} videos of {path} have no caption, such as {bare[0].name}: write it into "
-            f"{bare[0].stem}.txt beside the video."
+            f"{bare[0].stem}.txt next to the video."
         )
     return [{"prompt": _caption(video.with_suffix(".txt")), "chosen": str(video)} for video in videos]
 
@@ -50,7 +50,7 @@ def read_captioned(path: Path) -> list[Row]:
 def read_rated(path: Path) -> list[Row]:
     """Return the rated clips of a table or of preference data.
 
-    Raises ConfigError for a label that is neither good nor bad, and whatever `read_preference_data` refuses.
+    Raises ConfigError for a label that is neither good nor bad, and as `read_preference_data` does.
     """
     table = path if is_videodpo(path) else _table_of(path)
     if table is None:

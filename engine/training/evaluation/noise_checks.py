@@ -1,4 +1,7 @@
-"""Preflight checks of the noise that a rollout adds: from the schedule alone, and by the latents of its clips."""
+"""Preflight checks of the noise that a rollout adds.
+
+One uses the schedule alone, the others the latents of the clips.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise

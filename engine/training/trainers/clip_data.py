@@ -27,7 +27,9 @@ SIZES = ("num_frames", "width", "height")
 
 
 class ClipDataTrainer(DiffusionTrainer):
-    """Base of trainers on rows with a prompt and a clip `chosen` (see `pair_latents`); a subclass implements `losses`.
+    """Base of trainers on rows with a prompt and a clip `chosen` (see `pair_latents`).
+
+    A subclass implements `losses`.
 
     With `paired`, rows also have a clip `rejected`. Rows with a clip that cannot be read are refused, or left out where
     `skip_damaged` is set.
@@ -44,7 +46,10 @@ class ClipDataTrainer(DiffusionTrainer):
         self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
 
     def clip_errors(self, inputs: Sequence[Mapping[str, Any]], requests: Sequence[GenerationRequest]) -> Any:
-        """Noise the rows' chosen clips; return a function that gives the network's squared errors `[B]` on them."""
+        """Noise the rows' chosen clips.
+
+        Return a function that gives the network's squared errors `[B]` on them.
+        """
         clean = self.pairs.chosen(inputs)
         noise, sigma = self.draw_noise(clean)
         kind: Prediction = self.family.spec.prediction

@@ -76,7 +76,9 @@ class EpochRepeatSampler(RepeatSampler):
 
 
 class OnlineTrainer(DiffusionTrainer):
-    """Base of online trainers; a subclass implements `losses` and may override `random_step` and `random_steps`.
+    """Base of online trainers.
+
+    A subclass implements `losses` and may override `random_step` and `random_steps`.
 
     `train_dataset` holds rows with a `prompt` (or plain texts); other columns are passed to the reward functions.
     """
