@@ -13,7 +13,7 @@ x1 = x + (1 - s) v the noise; z ~ N(0, 1); l = noise_level. An SDE step replaces
     ode         0                                 0                           flow matching, Euler
     flow_grpo   l sqrt(s / (1 - s)) sqrt(h)       std^2 / (2 s)               Eq. 9, arXiv:2505.05470
     dance       l sqrt(h)                         std^2 / (2 s)               the SDE of arXiv:2505.07818
-    wan         l s sqrt(h)                       std^2 / (2 s)               Flow-GRPO's code for Wan
+    wan_sde     l s sqrt(h)                       std^2 / (2 s)               Flow-GRPO's code for Wan
     cps         s' sin(l pi / 2)                  s' - sqrt(s'^2 - std^2)     arXiv:2509.05952
 
 Special cases, the same for all forms:
@@ -41,12 +41,12 @@ from torch import Tensor
 from engine.model_spec import Prediction
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 
-Form = Literal["flow_grpo", "dance", "wan", "cps"]
-DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "wan": 1.0, "cps": 0.7, "ddim": 1.0}
+Form = Literal["flow_grpo", "dance", "wan_sde", "cps"]
+DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "wan_sde": 1.0, "cps": 0.7, "ddim": 1.0}
 """Default noise level of each form, and eta of DDIM. The forms' levels are not comparable with each other.
 
 flow_grpo 0.7 is Flow-GRPO's a. dance 0.3 is DanceGRPO's eta: its std is l * sqrt(h) at every level, without a factor
-that decreases towards the end, so 0.7 would leave far more noise in the last steps. wan's std has the factor s; its
+that decreases towards the end, so 0.7 would leave far more noise in the last steps. wan_sde's std has the factor s; its
 authors' l is the schedule's second level, such as 0.98 (20 steps, shift 3). cps makes the fraction sin(l pi / 2) of the
 next level's noise fresh, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level. eta = 1 is
 DDPM's step, as in DDPO (arXiv:2305.13301).
@@ -138,13 +138,13 @@ def sde_coefficients(form: Form, noise_level: float, sigma: float, sigma_next: f
             std = noise_level * math.sqrt(sigma / signal) * root_h
         case "dance":
             std = noise_level * root_h
-        case "wan":
+        case "wan_sde":
             std = noise_level * sigma * root_h
         case "cps":
             std = sigma_next * math.sin(noise_level * math.pi / 2)
             return std, sigma_next - math.sqrt(max(0.0, sigma_next**2 - std**2))
         case _:
-            raise ValueError(f"unknown form {form!r}: use flow_grpo, dance, wan or cps")
+            raise ValueError(f"unknown form {form!r}: use flow_grpo, dance, wan_sde or cps")
     return std, std**2 / (2 * sigma)
 
 
@@ -220,7 +220,8 @@ def prediction_gain(step: StepFunction, sigma: float, sigma_next: float) -> floa
 def noise_surplus(step: StepFunction, prediction_type: Prediction, sigma: float, sigma_next: float) -> float:
     """Return the noise that a step leaves in the latents, divided by `sigma_next`.
 
-    The prediction is a perfect one. 1 is exact. The part above 1 is noise that the network takes for a part of the clip. `sigma_next` must be above 0.
+    The prediction is a perfect one. 1 is exact. The part above 1 is noise that the network takes for a part of the
+    clip. `sigma_next` must be above 0.
     """
     clean, noise = torch.zeros(1, 1), torch.ones(1, 1)
     latents = add_noise(prediction_type, clean, noise, sigma)

@@ -149,7 +149,7 @@ class OnlineArguments(VideoArguments):
 class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     """`trl.GRPOConfig` for clips. `epsilon` is the clip range of the ratio, `beta` the weight of the KL."""
 
-    sde_form: Literal["flow_grpo", "dance", "wan", "cps", "ddim"] = field(
+    sde_form: Literal["flow_grpo", "dance", "wan_sde", "cps", "ddim"] = field(
         default="flow_grpo",
         metadata={
             "help": "Form of a random denoising step; ddim for noise predictors. The clip range of the authors of cps "

@@ -42,6 +42,7 @@ def name_comparisons(sources: Sources, owners: dict[str, str]) -> list[str]:
 
 
 LIBRARY_CONFIGS = (  # derived from TRL's config classes, whose trainers set their fields
+    "engine/training/clip_settings.py",
     "engine/training/trainer_settings.py",
     "engine/training/video_arguments.py",
 )

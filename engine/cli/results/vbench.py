@@ -15,6 +15,7 @@ from engine.families.registry import open_model
 from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
 from engine.runs.vbench import VBenchSuite, read_scores, read_suite
+from engine.training.evaluation.vbench_scores import add_scores
 from engine.workspace import Workspace
 
 SIDES = ("before", "after")
@@ -91,8 +92,6 @@ def read_results(options: argparse.Namespace) -> None:
 
     Raises ConfigError for a run without an evaluation, or results without a common dimension.
     """
-    from engine.training.evaluation.vbench import add_scores  # imports torch
-
     run = Run.find(Workspace.from_env(options.workspace), options.run_id)
     evaluation = run.evaluation()
     if evaluation is None:

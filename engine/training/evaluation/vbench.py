@@ -1,4 +1,4 @@
-"""Videos for VBench, and its scores as measures of the evaluation.
+"""Videos for VBench.
 
 The videos are made by a run's base model and by its trained weights.
 """
@@ -14,15 +14,11 @@ from engine.files.atomic import write_text_atomic
 from engine.generation.context import Progress
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
-from engine.runs.results import Evaluation, Interval, Measure
 from engine.runs.run import Run
-from engine.runs.vbench import VBenchScore, VBenchVideo, prompt_of
+from engine.runs.vbench import VBenchVideo
 from engine.seeds import seed_for
 from engine.training.evaluation.evaluate import SEED, Side, Sides, batches_of, plan_sides
-from engine.training.evaluation.intervals import UNBOUNDED, change_interval, mean_interval, ratio_interval
 from engine.video.writer import write_mp4
-
-PREFIX = "vbench/"
 
 
 def plan_videos(run: Run, videos: Sequence[VBenchVideo]) -> Sides:
@@ -76,49 +72,6 @@ def write_videos(
             write_mp4(first, clip.frames, clip.fps, scale=1)
             done += 1
     return done
-
-
-def add_scores(
-    evaluation: Evaluation, before: Mapping[str, VBenchScore], after: Mapping[str, VBenchScore]
-) -> Evaluation:
-    """Return the evaluation with a measure "vbench/DIMENSION" for each dimension of both sides.
-
-    Raises ConfigError when there is none.
-    """
-    shared = [name for name in after if name in before]
-    if not shared:
-        raise ConfigError(
-            f"The results have no dimension in common: {', '.join(before) or 'none'} before and "
-            f"{', '.join(after) or 'none'} after training."
-        )
-    kept = tuple(measure for measure in evaluation.measures if not measure.name.startswith(PREFIX))
-    found = tuple(_measure(name, before[name], after[name]) for name in shared)
-    return evaluation.model_copy(update={"measures": (*kept, *found)})
-
-
-def _measure(dimension: str, before: VBenchScore, after: VBenchScore) -> Measure:
-    names = sorted(before.videos.keys() & after.videos.keys())
-    groups = [prompt_of(name) for name in names]
-    first, second = ([side.videos[name] for name in names] for side in (before, after))
-    if names:
-        intervals = {
-            "before": mean_interval(first, groups),
-            "after": mean_interval(second, groups),
-            "change": change_interval(first, second, groups),
-            "ratio": ratio_interval(first, second, groups),
-        }
-    else:
-        intervals = {
-            "before": _without_bounds(before.score),
-            "after": _without_bounds(after.score),
-            "change": _without_bounds(after.score - before.score),
-            "ratio": _without_bounds(after.score / max(before.score, 1e-9)),
-        }
-    return Measure(name=f"{PREFIX}{dimension}", role="held_out", wanted="up", unit="VBench score", **intervals)
-
-
-def _without_bounds(mean: float) -> Interval:
-    return Interval(mean=mean, low=-UNBOUNDED, high=UNBOUNDED, of=1)
 
 
 def _check_origin(folder: Path, origin: Mapping[str, Any]) -> None:

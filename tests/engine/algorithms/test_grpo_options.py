@@ -16,7 +16,7 @@ from engine.sampling.steps import Form, ddim_step, noise_surplus, ode_step, pred
 
 FLASH_WEIGHTS = [7.4770, 7.0414, 6.6112, 6.1867, 5.7682, 5.3559, 4.9502, 4.5513, 4.1596, 3.7754]
 """The table in Flash-GRPO's training script: the first ten of 20 steps of Wan's schedule with a shift of 3."""
-FORMS: tuple[Form, ...] = ("flow_grpo", "dance", "wan", "cps")
+FORMS: tuple[Form, ...] = ("flow_grpo", "dance", "wan_sde", "cps")
 
 
 def wan_levels(num_steps: int, shift: float) -> list[float]:
@@ -62,7 +62,7 @@ def test_the_expected_loss_of_random_steps_is_the_share_of_all(candidates: int, 
 def test_weights_are_flash_grpos_table() -> None:
     """Its numbers are of levels that differ from the scheduler's by 5e-5, where 1 - s is 0.017: hence the tolerance."""
     levels = wan_levels(20, 3.0)
-    step = partial(sde_step, form="wan", noise_level=levels[1])
+    step = partial(sde_step, form="wan_sde", noise_level=levels[1])
     gains = torch.tensor([prediction_gain(step, *levels[at : at + 2]) for at in range(10)])
     assert (1 / gains).tolist() == pytest.approx(FLASH_WEIGHTS, rel=3e-3)
     mean = sum(FLASH_WEIGHTS) / 10
@@ -75,7 +75,7 @@ def test_weights_are_flash_grpos_table() -> None:
 @pytest.mark.parametrize(("sigma", "sigma_next"), [(1.0, 0.95), (0.8, 0.7), (0.3, 0.1)])
 def test_the_gain_is_the_gradient_of_the_log_probability(form: Form, sigma: float, sigma_next: float) -> None:
     """d log_prob / d prediction = -gain z / D for D elements, and gain = (h + drift (1 - s)) / std."""
-    level = {"flow_grpo": 0.7, "dance": 0.3, "wan": 1.0, "cps": 0.7}[form]
+    level = {"flow_grpo": 0.7, "dance": 0.3, "wan_sde": 1.0, "cps": 0.7}[form]
     std, drift = sde_coefficients(form, level, sigma, sigma_next)
     gain = prediction_gain(partial(sde_step, form=form, noise_level=level), sigma, sigma_next)
     assert gain == pytest.approx((sigma - sigma_next + drift * (1 - sigma)) / std, rel=1e-5)

@@ -82,11 +82,11 @@ def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", FOR_80_GB)
-def test_the_published_recipes_are_foretold_to_fit_on_80_gb_as_their_notes_say(key: str) -> None:
+def test_the_published_recipes_are_forecast_to_fit_on_80_gb_as_their_notes_say(key: str) -> None:
     preset = load_train_preset(key)
     found = forecast(preset, 80.0)
     assert found is not None and found.verdict == "fits"
-    assert f"foretells {found.memory.low:.0f} to {found.memory.high:.0f} GiB" in preset.notes
+    assert f"forecasts {found.memory.low:.0f} to {found.memory.high:.0f} GiB" in preset.notes
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:

@@ -20,7 +20,7 @@ PROMPTS = ["a red circle moving left", "a blue square", "the green star", "a cir
 FLASH = {"step_choice": "per_prompt", "window": 1, "step_weight": "gradient"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "flash": FLASH,
-    "flash_wan": {**FLASH, "sde_form": "wan", "step_share": 0.51},
+    "flash_wan": {**FLASH, "sde_form": "wan_sde", "step_share": 0.51},
     "random": {"step_choice": "random", "window": 3},
     "guard": {"ratio": "guard", "epsilon": 2e-6},
     "guard_random": {"ratio": "guard", "step_choice": "per_prompt", "window": 2},
