@@ -5,6 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from app.context import AppContext
 from app.text import general, modes, notices, training
 from app.text import jobs as text
@@ -16,6 +18,7 @@ from engine.generation.clip_plan import DIRECT
 from engine.jobs.job_rows import last_ended
 from engine.jobs.spec import Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
+from engine.request import GenerationRequest
 from engine.runs.run import Run, alarms_since
 
 SHOWN = 50  # queued jobs; each costs a query
@@ -74,10 +77,14 @@ def about(job: Job) -> str:
     first = next(iter(job.config.get("requests", ())), job.config.get("request"))
     if first is None:
         return ""
-    model = f"{first['model']} + {first['adapter']}" if first.get("adapter") else first["model"]
-    size = f"{first['width']}x{first['height']}, {general.count(first['num_frames'], 'frame')}"
-    mode = {key: label for label, key in modes.MODES if key != DIRECT}.get(first["mode"], "")
-    return joined([model, general.seed(first["seed"]), size, mode])
+    try:
+        request = GenerationRequest(**first)
+    except ValidationError:  # of a later version
+        return ""
+    model = " + ".join(part for part in (request.model, request.adapter_label) if part)
+    size = f"{request.width}x{request.height}, {general.count(request.num_frames, 'frame')}"
+    mode = {key: label for label, key in modes.MODES if key != DIRECT}.get(request.mode, "")
+    return joined([model, general.seed(request.seed), size, mode])
 
 
 def job_log(context: AppContext, job_id: str) -> dict[str, Any]:

@@ -34,7 +34,6 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
     trainer_class, config_class = import_object(algorithm.trainer), import_object(algorithm.settings)
     check_settings(preset.algorithm, preset.settings)
     args = build_config(config_class, {"run_name": run.id, **preset.settings}, run.checkpoints)
-    name_run(run)
     data = _data(preset, run, args)
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
@@ -42,6 +41,7 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
     trainer: DiffusionTrainer = trainer_class(
         model=preset.model, args=args, start=start, workspace=run.workspace, **data, **others
     )
+    name_run(trainer, run)
     return trainer
 
 

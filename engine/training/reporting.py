@@ -10,13 +10,20 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, TensorBoardCallback
 
 from engine.errors import SettingsError
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
 
 PROJECT = "dailies"
+PROJECT_VARIABLES = (
+    "WANDB_PROJECT",
+    "MLFLOW_EXPERIMENT_NAME",
+    "COMET_PROJECT_NAME",
+    "CLEARML_PROJECT",
+    "SWANLAB_PROJECT",
+)
 TOOLS = tuple(sorted(INTEGRATION_TO_CALLBACK.keys() - {"trackio"}))
 
 
@@ -40,22 +47,19 @@ def reporting_tools(report_to: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def name_run(run: Run) -> None:
-    """Set the names of the run for tools that read them from the environment.
+def name_run(trainer: Trainer, run: Run) -> None:
+    """Set the project and the folders of a run for the trainer's tools.
 
-    Variables that the user has set are kept.
+    Environment variables that the user has set are kept. TensorBoard's folder is set at its callback, because a process
+    may build the trainers of several runs.
     """
-    names = {
-        "TENSORBOARD_LOGGING_DIR": str(run.workspace.tensorboard / run.id),
-        "WANDB_PROJECT": PROJECT,
-        "WANDB_DIR": str(run.folder),
-        "MLFLOW_EXPERIMENT_NAME": PROJECT,
-        "COMET_PROJECT_NAME": PROJECT,
-        "CLEARML_PROJECT": PROJECT,
-        "SWANLAB_PROJECT": PROJECT,
-    }
-    for name, value in names.items():
-        os.environ.setdefault(name, value)
+    for variable in PROJECT_VARIABLES:
+        os.environ.setdefault(variable, PROJECT)
+    os.environ.setdefault("WANDB_DIR", str(run.workspace.root))
+    for callback in trainer.callback_handler.callbacks:
+        wrapped = callback.callback if isinstance(callback, WithoutModel) else None
+        if isinstance(wrapped, TensorBoardCallback) and wrapped.logging_dir is None:
+            wrapped.logging_dir = str(run.workspace.tensorboard / run.id)
 
 
 def add_reports(trainer: Trainer, tools: Sequence[str]) -> None:

@@ -67,10 +67,11 @@ def test_every_command_has_help(path, capsys):
 def needed(parser):
     """What must be said to it, by its own account; None for a group of commands."""
     said = []
+    one_of = [group._group_actions[0] for group in parser._mutually_exclusive_groups if group.required]
     for action in parser._actions:
         if isinstance(action.choices, dict):
             return None
-        if action.required:
+        if action.required or action in one_of:
             value = next(iter(action.choices or ["1"]))
             said += [*action.option_strings[:1], str(value)]
     return said

@@ -14,6 +14,7 @@ from engine.config.presets import load_train_preset
 from engine.errors import SettingsError
 from engine.jobs.handlers.train_process import command
 from engine.runs.run import Run
+from engine.training.build import build_trainer
 from engine.training.reporting import WithoutModel, reporting_tools
 from engine.workspace import Workspace
 
@@ -59,6 +60,7 @@ def events(file: Path) -> Iterator[Any]:
 @pytest.mark.skipif(importlib.util.find_spec("tensorboardX") is None, reason="tensorboardX is not installed")
 def test_a_run_writes_its_metrics_for_tensorboard(new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
+    build_trainer((other := new_run()).preset(), other)  # a run before in the same process gives the next one no folder
     run = new_run(report_to="tensorboard")
     done = subprocess.run(command(run), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr

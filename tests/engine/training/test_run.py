@@ -101,7 +101,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(space: Workspace, preset:
     ("changes", "message"),
     [
         ({"algoritm": "nft"}, "algorithm"),
-        ({"algorithm": "sft"}, "algorithm"),
+        ({"algorithm": "ppo"}, "algorithm"),
         ({"mix": ""}, "nft needs mix"),
         ({"algorithm": "dpo"}, "dpo needs pairs"),
     ],
