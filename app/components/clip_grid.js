@@ -60,6 +60,7 @@ export default function mount({ element, trigger, props, watch }) {
       score: clip.score || words.unscored,
     };
     fill(card, shown);
+    card.querySelector(".detail").title = shown.detail ?? "";
     card.dataset.id = clip.id;
     card.querySelector(".score").classList.toggle("is-none", !clip.score);
     card.querySelector(".thumb").href = clip.link;

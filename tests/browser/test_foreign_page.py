@@ -57,7 +57,7 @@ ATTACK = """async ({ address, requests }) => {
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_a_foreign_page_changes_and_reads_nothing(idle: Any, browser: Browser, foreign_port: int, name: str) -> None:
-    board = component_of(idle, "train-board")
+    board = component_of(idle, "masthead")
     calls = [("gradio_api/component_server/", call(board, word)) for word in ("pause", "cancel_pending", "go_on")]
     calls.append(("voting/next", '{"campaign": "x", "labeller": "y"}'))
     context = browser.new_context()
@@ -84,7 +84,7 @@ def test_the_same_calls_from_the_page_itself_are_served(idle: Any, page: Page) -
     """Otherwise the test above would hold for a page that refuses everybody."""
     page.goto(idle.address)
     expect(page.locator("#tabs")).to_be_visible()
-    board = component_of(idle, "train-board")
+    board = component_of(idle, "masthead")
     send = """async ([body]) => (await fetch("/gradio_api/component_server/", { method: "POST", body,
       headers: { "content-type": "application/json" } })).status"""
     assert page.evaluate(send, [call(board, "pause")]) == 200 and idle.workspace.pause_flag.exists()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +38,7 @@ def bench(new_workbench: Callable[..., Any], root: Path, tmp_path_factory: pytes
 @pytest.fixture
 def system(page: Page, bench: Any) -> Page:
     page.goto(bench.address)
-    page.wait_for_load_state("networkidle")
+    expect(page.locator("#seed input, #seed textarea")).to_have_value(re.compile(r"\d+"))  # the page has loaded
     page.get_by_role("tab", name=text_system.SYSTEM, exact=True).click()
     expect(page.locator("#system-telemetry .device")).to_have_count(3)
     return page

@@ -115,8 +115,13 @@ class Labelling:
     def shown(self) -> list[str]:
         """The clips that are shown, the left one first."""
         told = str(self.page.evaluate(f"{PLAYER}.state.clips[0].id"))  # the page itself does not know the clips' names
-        one = self.campaigns.assignment(int(told.partition("-")[0]), None)
-        return [one.left_clip, one.right_clip]
+        return [self.clip_of(told), self.clip_of(told.replace("left", "right"))]
+
+    def clip_of(self, blind: str) -> str:
+        """The clip behind a side's id, such as "7-left"."""
+        showing, _, side = blind.partition("-")
+        one = self.campaigns.assignment(int(showing), None)
+        return str({"left": one.left_clip, "right": one.right_clip}[side])
 
     def press(self, key: str) -> str:
         """Vote by a key; the pair that comes next."""

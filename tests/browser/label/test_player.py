@@ -88,7 +88,7 @@ def test_four_clips_stay_exact_too(desk: Any, page: Page, grey: Grey) -> None:
     desk.until("state.videos.length === 4")
     for frame in (0, 7, 20, 32, 3):
         stand(desk, frame)
-        expected = [grey(desk.order[clip["id"]], frame) for clip in clips[:4]]
+        expected = [grey(desk.order[desk.clip_of(clip["id"])], frame) for clip in clips[:4]]
         assert np.abs(np.subtract(desk.greys(), expected)).max() <= NEAR, frame
 
 
@@ -189,14 +189,14 @@ def test_a_finger_moves_the_wipe_and_starts_nothing(browser: Browser, watched: A
 
 def test_the_next_three_pairs_are_there_before_they_are_asked_for(desk: Any, page: Page) -> None:
     fetched: list[str] = []
-    page.on("request", lambda request: fetched.append(request.url) if request.url.endswith("/clip.mp4") else None)
+    page.on("request", lambda request: fetched.append(request.url) if "/voting/clip/" in request.url else None)
     with page.expect_response("**/voting/next") as first:
         desk.arrive()
     wanted = {clip["url"] for pair in first.value.json()["pairs"] for clip in pair["clips"]}
     assert len(first.value.json()["pairs"]) == 4
     page.wait_for_function(
         "(count) => performance.getEntriesByType('resource').filter(one => "
-        "one.name.endsWith('/clip.mp4')).length >= count",
+        "one.name.includes('/voting/clip/')).length >= count",
         arg=len(wanted),
     )
     assert {url.removeprefix(desk.bench.address.rstrip("/")) for url in fetched} == wanted

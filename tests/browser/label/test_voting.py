@@ -305,7 +305,7 @@ def test_fingers_vote_too(browser: Browser, watched: Any, desk: Any) -> None:
         watched.watch(page)
         page.goto(f"{desk.bench.address}label/?campaign={desk.campaign}")
         page.locator("#label-desk .name").fill("tom")
-        page.locator("#label-desk .strong").tap()
+        page.locator("#label-desk [type=submit]").tap()
         before = desk.ready()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.locator("#label-desk [data-vote=right]").tap()

@@ -222,6 +222,9 @@ class Walker:
             campaigns = page.locator("#label-desk").get_by_role("combobox", name="Campaign")
             if campaigns.is_visible():
                 campaigns.select_option(label=CAMPAIGN)
+        if place == "results":  # as above
+            page.locator("#label-campaign input").click()
+            page.get_by_role("option", name=CAMPAIGN).click()
         if place == "monitor":
             page.locator("#monitor-curves .pick", has_text="mini_nft").click()
 
