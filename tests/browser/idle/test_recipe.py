@@ -142,6 +142,7 @@ def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
     expect(note).to_have_text(WORDS["checked_before"])
 
     expect(form.locator(".shell code")).to_contain_text("0.002")
+    expect(page.locator("#queue .jobs .job")).to_have_count(0)  # the queue has read that the first one ended
     hand(form, "check").click()
     expect(page.locator("#queue .jobs .job")).to_have_count(1)
     form.locator('[data-setting="learning_rate"]').fill("0.003")
