@@ -21,7 +21,10 @@ def keep_js(names: Sequence[str]) -> str:
 
 
 def read_js() -> str:
-    """Return the script that resolves to what was saved, as JSON; "" if nothing was, or its module is missing."""
+    """Return the script that resolves to what was saved, as JSON.
+
+    It resolves to "" if nothing was saved, or if its module is missing.
+    """
     return f'async () => [await import("{address(MODULE)}").then((kept) => kept.read()).catch(() => "")]'
 
 

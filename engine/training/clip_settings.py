@@ -6,7 +6,7 @@ from transformers import TrainingArguments
 
 from engine.algorithms.dpo import Prediction, default_scale
 from engine.errors import ConfigError
-from engine.training.video_arguments import VideoArguments
+from engine.training.video_arguments import PlainTrainerArguments, VideoArguments
 
 
 @dataclass
@@ -46,40 +46,28 @@ class ScaledErrorArguments(ClipDataArguments):
 
 
 @dataclass
-class VideoSFTConfig(ClipDataArguments, TrainingArguments):
+class VideoSFTConfig(ClipDataArguments, PlainTrainerArguments, TrainingArguments):
     """Supervised fine-tuning on clips with captions."""
 
     prompt_dropout: float = field(
         default=0.1, metadata={"help": "Share of the clips that are learnt without their prompt, for guidance."}
     )
-    learning_rate: float = 1e-4
-    gradient_checkpointing: bool | None = None
-    remove_unused_columns: bool = False
-    report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
         super().__post_init__()
-        self.check_video()
         if not 0 <= self.prompt_dropout < 1:
             raise ConfigError(f"prompt_dropout must be at least 0 and below 1, but got {self.prompt_dropout}.")
 
 
 @dataclass
-class VideoKTOConfig(ScaledErrorArguments, TrainingArguments):
+class VideoKTOConfig(ScaledErrorArguments, PlainTrainerArguments, TrainingArguments):
     """KTO on clips that were found good or bad; `beta` and `error_scale` as for DPO."""
 
     desirable_weight: float = field(default=1.0, metadata={"help": "Weight of the good clips."})
     undesirable_weight: float = field(default=1.0, metadata={"help": "Weight of the bad clips."})
-    learning_rate: float = 1e-4
-    gradient_checkpointing: bool | None = None
-    remove_unused_columns: bool = False
-    report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
         super().__post_init__()
-        self.check_video()
         weights = self.desirable_weight, self.undesirable_weight
         if min(weights) < 0 or max(weights) == 0:
             raise ConfigError(

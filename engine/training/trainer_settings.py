@@ -16,7 +16,7 @@ from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
 from engine.sampling.steps import DEFAULT_LEVELS
 from engine.training.clip_settings import ScaledErrorArguments
-from engine.training.video_arguments import WITHOUT_EFFECT, VideoArguments
+from engine.training.video_arguments import WITHOUT_EFFECT, PlainTrainerArguments, VideoArguments
 
 ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
     **WITHOUT_EFFECT,
@@ -310,7 +310,7 @@ class VideoAWMConfig(ForwardProcessConfig):
 
 
 @dataclass
-class VideoDistillConfig(VideoArguments, TrainingArguments):
+class VideoDistillConfig(PlainTrainerArguments, TrainingArguments):
     """Distillation to a few steps. `num_steps` and `guidance` are the teacher's.
 
     The student has no guidance.
@@ -329,15 +329,9 @@ class VideoDistillConfig(VideoArguments, TrainingArguments):
     rollout_clips: int = field(default=32, metadata={"help": "Number of clips that the teacher makes per rollout."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
     steps_per_rollout: int = field(default=10, metadata={"help": "Updates on the clips of one rollout."})
-    learning_rate: float = 1e-4
-    gradient_checkpointing: bool | None = None
-    remove_unused_columns: bool = False
-    report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
         super().__post_init__()
-        self.check_video()
         if self.student_steps < 1 or self.rollout_clips < 1 or self.steps_per_rollout < 1:
             raise ConfigError("student_steps, rollout_clips and steps_per_rollout must be 1 or more.")
         if self.num_steps is not None and self.num_steps < self.student_steps:

@@ -119,3 +119,19 @@ class VideoArguments:
             got = getattr(self, name)
             if choices and got not in choices and not (got is None and NoneType in kinds):
                 raise ConfigError(f"{name} = {got!r} is no choice. {did_you_mean(str(got), map(str, choices))}")
+
+
+@dataclass
+class PlainTrainerArguments(VideoArguments):
+    """Defaults of trainers whose other settings are `transformers.TrainingArguments`, the next base of their class."""
+
+    learning_rate: float = 1e-4
+    gradient_checkpointing: bool | None = None
+    remove_unused_columns: bool = False
+    report_to: str | list[str] | None = "none"
+
+    def __post_init__(self) -> None:
+        self.own_checkpointing()
+        library: Any = super()
+        library.__post_init__()
+        self.check_video()

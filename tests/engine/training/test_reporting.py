@@ -18,32 +18,10 @@ from engine.training.build import build_trainer
 from engine.training.reporting import WithoutModel, reporting_tools
 from engine.workspace import Workspace
 
-PRESET = """
-title = "Tiny NFT"
-algorithm = "nft"
-model = "tiny"
-mix = "tiny"
-prompts = "mini"
-[settings]
-num_frames = 9
-width = 32
-height = 32
-num_steps = 2
-lora_rank = 2
-max_steps = 2
-num_generations = 2
-per_device_train_batch_size = 2
-gradient_accumulation_steps = 1
-sample_clips = 0
-logging_steps = 1
-"""
-
 
 @pytest.fixture
-def new_run(tiny_model: str, tmp_path: Path, workspace: Workspace) -> Callable[..., Run]:
-    (tmp_path / "presets" / "train").mkdir()
-    (tmp_path / "presets" / "train" / "tiny_nft.toml").write_text(PRESET)
-    return lambda **settings: Run.create(workspace, load_train_preset("tiny_nft", {"settings": settings}))
+def new_run(preset: str, space: Workspace) -> Callable[..., Run]:
+    return lambda **settings: Run.create(space, load_train_preset(preset, {"settings": {"max_steps": 2, **settings}}))
 
 
 def events(file: Path) -> Iterator[Any]:

@@ -13,24 +13,6 @@ from engine.runs.run import Run
 from engine.video.reader import read_video
 from engine.workspace import Workspace
 
-PRESET = """
-title = "Tiny NFT"
-algorithm = "nft"
-model = "tiny"
-mix = "tiny"
-prompts = "mini"
-test_prompts = "mini_held_out"
-[settings]
-num_frames = 9
-width = 32
-height = 32
-num_steps = 2
-lora_rank = 2
-max_steps = 1
-num_generations = 2
-per_device_train_batch_size = 2
-gradient_accumulation_steps = 1
-"""
 SUITE = [
     {"prompt_en": "a red circle", "dimension": ["Camera_Motion"]},
     {"prompt_en": "a blue square", "dimension": ["Camera_Motion", "Material"]},
@@ -38,11 +20,9 @@ SUITE = [
 
 
 @pytest.fixture
-def run(tiny_model: str, tiny_lora: Path, tmp_path: Path, workspace: Workspace) -> Run:
+def run(preset: str, tiny_lora: Path, workspace: Workspace) -> Run:
     """A run whose adapter changes the tiny model much, put there instead of trained."""
-    (tmp_path / "presets" / "train").mkdir()
-    (tmp_path / "presets" / "train" / "tiny_nft.toml").write_text(PRESET)
-    run = Run.create(workspace, load_train_preset("tiny_nft"))
+    run = Run.create(workspace, load_train_preset(preset))
     shutil.copytree(tiny_lora, run.adapter)
     write_card(run.adapter, AdapterCard(model="tiny"))
     return run
