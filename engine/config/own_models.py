@@ -106,7 +106,7 @@ def fitting_families(folder: Path) -> list[str]:
 
 def count_parameters(file: Path) -> int:
     """Return the number of weights of a .safetensors file. Raises FamilyError."""
-    return sum(math.prod(entry["shape"]) for entry in read_header(file).values())
+    return sum(math.prod(stored.shape) for stored in read_header(file).values())
 
 
 def _chosen(folder: Path, like: str, families: Iterable[str]) -> ModelPreset:

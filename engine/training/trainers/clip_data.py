@@ -1,6 +1,6 @@
 """`ClipDataTrainer`: base class of trainers that learn from given clips instead of the policy's own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,9 @@ class ClipDataTrainer(DiffusionTrainer):
         sizes = {name: fields[name] for name in SIZES if name in fields}
         self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
 
-    def clip_errors(self, inputs: Sequence[Mapping[str, Any]], requests: Sequence[GenerationRequest]) -> Any:
+    def clip_errors(
+        self, inputs: Sequence[Mapping[str, Any]], requests: Sequence[GenerationRequest]
+    ) -> Callable[[], Tensor]:
         """Noise the rows' chosen clips.
 
         Return a function that gives the network's squared errors `[B]` on them.

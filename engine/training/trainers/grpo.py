@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.sampler import guided_prediction, take_step
-from engine.sampling.steps import StepFunction, ddim_step, prediction_gain, sde_step
+from engine.sampling.steps import Form, StepFunction, ddim_step, prediction_gain, sde_step
 from engine.seeds import generator_for, seed_for
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import KeptStep
@@ -55,7 +55,7 @@ class VideoGRPOTrainer(OnlineTrainer):
         super().__init__(model, reward_funcs, args or VideoGRPOConfig(), train_dataset, **others)
         flow = self.family.spec.prediction == "flow"
         if flow == (self.args.sde_form == "ddim"):
-            fitting = "flow_grpo, dance, wan or cps" if flow else "ddim"
+            fitting = ", ".join(get_args(Form)) if flow else "ddim"
             raise ConfigError(
                 f"sde_form '{self.args.sde_form}' is not for {self.family.spec.title}, whose network predicts "
                 f"{self.family.spec.prediction}: use {fitting}."
