@@ -94,7 +94,7 @@ def list_models(options: argparse.Namespace) -> None:
         )
         for preset in usable
     ]
-    print_table(("key", "title", "state", "size", "default clip", "takes", "weights / peak", "licence"), rows)
+    print_table(("key", "title", "state", "size", "default clip", "pictures", "weights / peak", "licence"), rows)
     for key, reason in unusable.items():
         print(f"{key} cannot be used: {reason}", file=sys.stderr)
 
