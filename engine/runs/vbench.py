@@ -5,7 +5,6 @@ Sources: arXiv:2311.17982, arXiv:2503.21755. A suite is the benchmark's own `VBe
 or three (for Diversity 20) in a folder for each dimension, named after the prompt's first 180 characters.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.files.text_files import json_value
 from engine.suggestions import did_you_mean
 
 VIDEOS, VIDEOS_2, DIVERSITY_VIDEOS = 5, 3, 20
@@ -79,7 +79,7 @@ class VBenchScore:
 
 def read_suite(path: Path) -> VBenchSuite:
     """Read a benchmark's full-info file. Raises ConfigError for another file."""
-    rows = _read_json(path)
+    rows = json_value(path)
     prompts: list[tuple[str, tuple[str, ...]]] = []
     for row in rows if isinstance(rows, list) else ():
         prompt, names = (row.get("prompt_en"), row.get("dimension")) if isinstance(row, dict) else (None, None)
@@ -105,7 +105,7 @@ def read_scores(paths: Iterable[Path]) -> dict[str, VBenchScore]:
     """
     scores: dict[str, VBenchScore] = {}
     for path in paths:
-        found = _read_json(path)
+        found = json_value(path)
         if not isinstance(found, dict) or not found:
             raise ConfigError(f"{path} has no results by dimension: name an _eval_results.json of VBench.")
         for dimension, result in found.items():
@@ -145,10 +145,3 @@ def _in_unit_of(score: float, videos: Mapping[str, float]) -> dict[str, float]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float)  # a bool too: some dimensions give one for each video
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error

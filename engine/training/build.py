@@ -13,6 +13,7 @@ from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, SettingsError
+from engine.files.text_files import text_of
 from engine.hardware.device import pick_device
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
@@ -23,6 +24,7 @@ from engine.training.reporting import name_run, reporting_tools
 from engine.training.trainers.base import DiffusionTrainer
 from rewards import as_reward_funcs, mix_reward_func
 from rewards.import_object import import_object
+from rewards.text_files import split_lines
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
 """Accepted types of a value, by the field's declared type."""
@@ -87,7 +89,7 @@ def read_pairs(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"There is no file of pairs {path}.")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(split_lines(text_of(path)), start=1):
         try:
             row = json.loads(line)
             sides = {side: str(path.parent / row[side]) for side in ("chosen", "rejected")}

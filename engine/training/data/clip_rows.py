@@ -15,10 +15,11 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.files.tables import TABLE_READERS
+from engine.files.text_files import text_of
 from engine.labelling.preference_formats import is_videodpo, read_preference_data
 from engine.request import PROMPT_LIMIT
+from engine.video.reader import VIDEO_SUFFIXES, videos_in
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif")
 METADATA = "metadata"
 LABELS = {"true": True, "good": True, "1": True, "1.0": True, "false": False, "bad": False, "0": False, "0.0": False}
 Row = dict[str, Any]
@@ -32,7 +33,8 @@ def read_captioned(path: Path) -> list[Row]:
     table = _table_of(path)
     if table is not None:
         return read_preference_data(table, chosen_alone=True)
-    videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
+    folders = [path, *sorted(folder for folder in path.rglob("*") if folder.is_dir())]
+    videos = [video for folder in folders for video in videos_in(folder)]
     if not videos:
         raise ConfigError(
             f"{path} contains no videos ({', '.join(VIDEO_SUFFIXES)}) and no table called {METADATA}: name a folder of "
@@ -95,10 +97,7 @@ def _label(row: Mapping[str, Any], number: int, table: Path) -> bool:
 
 
 def _caption(file: Path) -> str:
-    try:
-        text = " ".join(file.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The caption {file} cannot be read ({error}): write it as UTF-8 text.") from error
+    text = " ".join(text_of(file).split())
     if not text or len(text) > PROMPT_LIMIT:
         what = f"has {len(text):,} characters, but a prompt has at most {PROMPT_LIMIT:,}" if text else "is empty"
         raise ConfigError(f"The caption {file} {what}: correct it.")

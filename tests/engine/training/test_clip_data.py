@@ -1,5 +1,6 @@
 """SFT on videos with captions and KTO on rated clips: from files and votes to trained weights."""
 
+import codecs
 import csv
 import json
 import uuid
@@ -88,6 +89,23 @@ def test_a_folder_a_table_and_a_folder_with_a_table_are_the_same_data(videos: Pa
     renamed = [{"file_name": row["video"], "text": row["caption"]} for row in rows_in(videos)]
     write_table(videos / "metadata.jsonl", renamed)
     assert [(row["prompt"], Path(row["chosen"]).name) for row in read_captioned(videos)] == wanted
+
+
+def test_captions_have_any_encoding_of_text_files_and_hidden_files_are_left_out(videos: Path) -> None:
+    (videos / "first" / "0.txt").write_bytes(codecs.BOM_UTF8 + "un caf\u00e9\r\n".encode())
+    (videos / "first" / "1.txt").write_text("a \u00e9toile", encoding="utf-16")
+    (videos / "first" / "._0.mkv").write_bytes(b"macOS keeps its own facts in such files")
+    assert [row["prompt"] for row in read_captioned(videos)][:2] == ["un caf\u00e9", "a \u00e9toile"]
+    (videos / "first" / "0.txt").write_bytes("un caf\u00e9".encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"0.txt, line 1: the byte 0xe9 is not valid UTF-8 text"):
+        read_captioned(videos)
+
+
+def test_a_line_separator_in_a_prompt_splits_no_row_of_pairs(tmp_path: Path) -> None:
+    row = {"prompt": "a\u2028b", "chosen": "x.mkv", "rejected": "y.mkv"}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [pair["prompt"] for pair in read_pairs(path)] == ["a\u2028b"]
 
 
 def test_what_has_no_caption_or_no_video_is_refused(videos: Path, tmp_path: Path) -> None:
