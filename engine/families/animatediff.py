@@ -25,14 +25,12 @@ from engine.families.loading import (
     DiffusersFamily,
     find_file,
     find_folder,
-    from_pixels,
     move,
     on_device,
     read_network,
     read_tokenizer,
-    to_pixels,
 )
-from engine.families.overflow import finite_latents
+from engine.families.vae import finite_latents, from_pixels, to_pixels
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.schedules import nearest_timesteps, training_sigmas
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
 from engine.families.exchange import layer_names
-from engine.families.loading import Classes, DiffusersFamily, from_pixels, on_device, read_tokenizer, to_pixels
-from engine.families.overflow import finite_latents
+from engine.families.loading import Classes, DiffusersFamily, on_device, read_tokenizer
+from engine.families.vae import decode_rows, encode_rows, from_pixels
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
@@ -93,19 +93,11 @@ class CogVideoXFamily(DiffusersFamily):
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
         """Decode one clip after another; within a clip the VAE processes two latent frames at a time."""
-        import torch
-
-        with torch.no_grad():
-            rows = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).split(1)
-            return to_pixels(torch.cat([self.vae.decode(row).sample for row in rows]), latents)
+        return decode_rows(self.vae, latents / self.vae.config.scaling_factor)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
-        import torch
-
         pixels = from_pixels(frames, self.device, self.vae.dtype)
-        with torch.no_grad():
-            latents = torch.cat([self.vae.encode(row).latent_dist.mode() for row in pixels.split(1)])
-        return finite_latents(latents).float() * self.vae.config.scaling_factor
+        return encode_rows(self.vae, pixels) * self.vae.config.scaling_factor
 
     @property
     def _pixels_per_latent(self) -> int:

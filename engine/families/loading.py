@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError, HubError
-from engine.families.model_folders import (
+from engine.families.files.model_folders import (
     refuse_dropped_layers,
     refuse_file,
     refuse_loose_files,
@@ -18,8 +18,7 @@ from engine.families.model_folders import (
     refuse_quantised,
     variant_of,
 )
-from engine.families.overflow import refuse_overflow
-from engine.families.single_files import is_single_file, read_single_file
+from engine.families.files.single_files import is_single_file, read_single_file
 from engine.hardware.weight_storage import offload_blocks, store_in_float8
 from engine.hub.download import download, plan_download
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
@@ -339,38 +338,6 @@ def on_device(network: Any, device: str) -> Iterator[None]:
         yield
     finally:
         network.to(home)
-
-
-def to_pixels(video: "Tensor", latents: "Tensor") -> "np.ndarray":
-    """Convert a VAE's output `[B,3,T,H,W]` in -1..1, decoded from `latents`, to `uint8[B,T,H,W,3]`.
-
-    Raises FamilyError after an overflow, see `refuse_overflow`.
-    """
-    import torch
-
-    refuse_overflow(video, latents)
-    pixels = ((video.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return pixels.permute(0, 2, 3, 4, 1).cpu().numpy()
-
-
-def from_pixels(frames: "np.ndarray", device: str, dtype: "torch.dtype") -> "Tensor":
-    """Convert `uint8[B,T,H,W,3]` to a VAE's input `[B,3,T,H,W]` in -1..1."""
-    import torch
-
-    return torch.from_numpy(frames).to(device).permute(0, 4, 1, 2, 3).to(dtype) / 127.5 - 1
-
-
-def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]]":
-    """Split a batch `[B,...]` into single rows, so that memory stays that of one row.
-
-    Small rows into pairs.
-
-    On a CPU, torch convolves a single small input by unfolding it (`aten::slow_conv3d`), with twice the time and three
-    times the memory of a batch of two. A single small row is therefore duplicated. Yields each part with the number of
-    rows of its output to keep.
-    """
-    for rows in batch.split(2 if small else 1):
-        yield (rows.repeat(2, *[1] * (rows.ndim - 1)), 1) if small and len(rows) == 1 else (rows, len(rows))
 
 
 def move(network: Any, device: str, where: str) -> Any:

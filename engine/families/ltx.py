@@ -22,15 +22,12 @@ from engine.families.exchange import layer_names
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
-    from_pixels,
     on_device,
     read_json,
     read_network,
     read_tokenizer,
-    split_batch,
-    to_pixels,
 )
-from engine.families.overflow import finite_latents
+from engine.families.vae import finite_latents, from_pixels, split_batch, to_pixels
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 from engine.errors import ConfigError
-from engine.families.sources import is_path, local_path
+from engine.families.files.sources import is_path, local_path
 from engine.hardware.device import pick_device
 from engine.hardware.rocm import choose_kernels
 from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily

@@ -26,15 +26,13 @@ from engine.families.exchange import layer_names
 from engine.families.loading import (
     Classes,
     DiffusersFamily,
-    from_pixels,
     on_device,
     read_image_processor,
     read_json,
     read_tokenizer,
-    to_pixels,
 )
 from engine.families.lora_files import EXPERTS
-from engine.families.overflow import finite_latents
+from engine.families.vae import decode_rows, encode_rows, from_pixels
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps
@@ -148,24 +146,16 @@ class WanFamily(DiffusersFamily):
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
         """Decode one clip after another; within a clip the VAE processes one latent frame after another."""
-        import torch
-
         mean, std = self._latent_scale()
-        with torch.no_grad():
-            rows = (latents * std + mean).to(self.vae.dtype).split(1)
-            return to_pixels(torch.cat([self.vae.decode(row, return_dict=False)[0] for row in rows]), latents)
+        return decode_rows(self.vae, latents * std + mean)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         return self._whitened(from_pixels(frames, self.device, self.vae.dtype))
 
     def _whitened(self, pixels: "Tensor") -> "Tensor":
         """Encode `pixels[B,3,T,H,W]` in -1..1 as whitened latents."""
-        import torch
-
         mean, std = self._latent_scale()
-        with torch.no_grad():
-            latents = torch.cat([self.vae.encode(row).latent_dist.mode() for row in pixels.split(1)])
-        return (finite_latents(latents).float() - mean) / std
+        return (encode_rows(self.vae, pixels) - mean) / std
 
     def _clip_of(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "Tensor":
         """Return a clip `[B,3,T,H,W]` with pictures `uint8[B,N,H,W,3]` at the frames `places`, grey elsewhere."""

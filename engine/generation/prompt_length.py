@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
+from engine.families.files.sources import is_path, local_path
 from engine.families.registry import family_spec
-from engine.families.sources import is_path, local_path
 from engine.generation.prompt_tokenizers import TOKENIZER_FILES, open_prompt_tokenizer
 from engine.hub.repository import HubSource
 from engine.request import GenerationRequest

@@ -25,8 +25,8 @@ from engine.errors import DailiesError, SettingsError, TrainingError
 from engine.estimation.run_estimate import forecast
 from engine.execution.ray_executors import RayActors
 from engine.execution.resources import Resources
+from engine.families.files.sources import cached_revisions
 from engine.families.loading import is_memory_full
-from engine.families.sources import cached_revisions
 from engine.files.atomic import replace_folder
 from engine.files.locks import acquire
 from engine.hardware.device import device_facts

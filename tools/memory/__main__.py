@@ -13,7 +13,7 @@ from typing import Any
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import NetworkShape
 from engine.estimation.memory import BYTES
-from engine.families.sources import local_path
+from engine.families.files.sources import local_path
 from tools.memory.fit import measure
 from tools.memory.folders import model_config, part_config
 

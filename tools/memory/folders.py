@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
-from engine.families.sources import local_path
+from engine.families.files.sources import local_path
 
 CONFIGS = Path(__file__).parent / "configs"
 VOCABULARY = 24

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from engine.config.presets import load_model_preset
 from engine.errors import StoreError
 from engine.estimation.clip_estimate import describe_memory
+from engine.families.files.sources import cached_revisions
 from engine.families.lora import activate_adapters
 from engine.families.prompt_cache import PromptCache
-from engine.families.sources import cached_revisions
 from engine.generation.prompt_length import truncation_warnings
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.score import score_each

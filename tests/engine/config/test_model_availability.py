@@ -13,8 +13,8 @@ from engine.config.model_downloads import plan_model
 from engine.config.presets import load_model_preset, load_train_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, HubError, TrainingError
+from engine.families.files.sources import cached_revisions
 from engine.families.registry import FAMILIES, family_class, local_source
-from engine.families.sources import cached_revisions
 from engine.generation.prompt_length import unread_end
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec

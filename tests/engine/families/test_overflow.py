@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from engine.cli.main import main
 from engine.errors import FamilyError
-from engine.families.overflow import finite_latents, refuse_overflow
+from engine.families.vae import finite_latents, refuse_overflow
 from engine.request import GenerationRequest
 from engine.seeds import generator_for
 from engine.storage.library import Library

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
+from engine.families.files.single_files import is_single_file
 from engine.families.registry import family_class
-from engine.families.single_files import is_single_file
 from engine.model_spec import FamilyOptions
 from engine.seeds import generator_for
 

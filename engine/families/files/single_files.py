@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
-from engine.families.model_folders import refuse_nan
+from engine.families.files.model_folders import refuse_nan
 
 if TYPE_CHECKING:
     import torch
