@@ -1,15 +1,20 @@
-"""AWM: advantage-weighted matching on the forward process, without log-probabilities of a sampler.
+"""Forward-process losses that weight the matching errors of clips by their advantages: AWM, RVM and DGPO.
 
-source      Advantage Weighted Matching, arXiv:2509.25050; the clip of the ratio is PPO's (arXiv:1707.06347)
+source      AWM: Advantage Weighted Matching, arXiv:2509.25050; the clip of the ratio is PPO's (arXiv:1707.06347)
+            RVM: Scaling RL for Diffusion Models via Velocity Matching, arXiv:2608.23664
+            DGPO: Direct Group Preference Optimization, arXiv:2510.08425, and its code
 
-The likelihood of a clip is estimated by the matching error of the network at a noised copy of its clean latents. Policy
-and old policy are compared on the same noise levels and the same noise:
+The network is compared with its ideal output at a noised copy of a clip's clean latents. A is a clip's advantage, d its
+matching error; d_old and d_ref are those of the policy of the rollouts and of the model before training, with the same
+noise level and noise:
 
-    l = w(s) mean |v - target|^2,    ratio = exp(l_old - l)
-    loss = -min(A ratio, A clip(ratio, 1 - e, 1 + e))  +  kl mean |v - v_ref|^2  +  ema_kl mean |v - v_ema|^2
+    awm     ratio = exp(d_old - d),  loss = -min(A ratio, A clip(ratio, 1 - e, 1 + e))
+    rvm     loss = 0.1 A d
+    dgpo    loss = log(1 + exp(z)) / b,  z = b / G sum_i A_i (d_i - d_ref_i)  over the G clips of a group
 
-A negative weight on a squared error is unbounded below; the clip of the ratio bounds it. Rollouts come from any sampler
-and use no guidance.
+A negative weight on a squared error is unbounded below. The clip of the ratio bounds it in AWM, and DGPO drops the
+gradient of a clip that has moved too far in its direction. RVM is bounded only by the limit of the advantages and by
+pulls to references, which a trainer may add to each of them. Rollouts come from any sampler and use no guidance.
 """
 
 from dataclasses import dataclass
@@ -22,24 +27,25 @@ from torch import Tensor
 Latents = Float[Tensor, "B *dims"]
 PerClip = Float[Tensor, "B"]
 TimeWeight = Literal["uniform", "ghuber"]
+Weighting = Literal["awm", "rvm", "dgpo"]
 GHUBER_POWER, GHUBER_FLOOR = 0.25, 1e-6
+RVM_SCALE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AWMLoss:
-    """Loss of each clip `loss[B]`, to be averaged, and its terms, each `[B]` and detached."""
+class MatchingLoss:
+    """Losses `loss[B]`, of DGPO `[P]`, to be averaged; `ratio[B]` and where it was `clipped[B]`, detached."""
 
-    loss: PerClip
+    loss: Tensor
     ratio: PerClip
     clipped: PerClip
-    kl: PerClip
 
 
 def matching_error(output: Latents, target: Latents, sigma: PerClip, weight: TimeWeight = "uniform") -> PerClip:
     """Return the weighted matching error `[B]` of a network output at noise levels `sigma[B]`.
 
-    "uniform" is the mean squared error. "ghuber" is the authors' (s / p) ((error + e)^p - e^p) with p = 0.25, which
-    grows slowly with large errors and counts low noise levels less.
+    "uniform" is the mean squared error. "ghuber" is AWM's (s / p) ((error + e)^p - e^p) with p = 0.25, which grows
+    slowly with large errors and counts low noise levels less.
     """
     error = (output.float() - target.float()).square().flatten(1).mean(1)
     if weight == "uniform":
@@ -48,33 +54,51 @@ def matching_error(output: Latents, target: Latents, sigma: PerClip, weight: Tim
     return sigma.float() / GHUBER_POWER * grown
 
 
-def awm_loss(
+def awm_loss(error: PerClip, old_error: PerClip, advantage: PerClip, *, clip_range: float) -> MatchingLoss:
+    """Return AWM's loss of each clip; `error` carries the gradient.
+
+    Raises ValueError for a clip range that is not above 0.
+    """
+    ratio, bounded = _ratio(error, old_error, clip_range)
+    loss = -torch.minimum(advantage * ratio, advantage * bounded)
+    return MatchingLoss(loss=loss, ratio=ratio.detach(), clipped=(ratio != bounded).float().detach())
+
+
+def rvm_loss(error: PerClip, advantage: PerClip) -> PerClip:
+    """Return RVM's loss of each clip; `advantage` is that of the whole rollout set's std, within a limit."""
+    return RVM_SCALE * advantage * error
+
+
+def dgpo_loss(
     error: PerClip,
     old_error: PerClip,
+    reference_error: PerClip,
     advantage: PerClip,
     *,
+    group_size: int,
+    beta: float,
     clip_range: float,
-    divergences: tuple[tuple[float, PerClip], ...] = (),
-) -> AWMLoss:
-    """Return the loss of each clip from the matching errors of policy and old policy.
+) -> MatchingLoss:
+    """Return DGPO's loss of each group of consecutive clips, which share noise and level; `error` carries the gradient.
 
-    `error` carries the gradient. `divergences` are pairs of a weight and a mean squared difference of outputs `[B]`
-    from a reference. Raises ValueError for a clip range that is not above 0.
+    The authors' code has the same gradient, of sigmoid(z) A d as a mean over clips with the sigmoid held constant.
+    Raises ValueError for a clip range that is not above 0.
     """
+    ratio, bounded = _ratio(error, old_error, clip_range)
+    clipped = (ratio - bounded) * advantage > 0
+    change = torch.where(clipped, error.detach(), error) - reference_error
+    compared = beta * (advantage * change).unflatten(0, (-1, group_size)).mean(1)
+    return MatchingLoss(
+        loss=torch.nn.functional.softplus(compared) / beta, ratio=ratio.detach(), clipped=clipped.float().detach()
+    )
+
+
+def _ratio(error: PerClip, old_error: PerClip, clip_range: float) -> tuple[PerClip, PerClip]:
+    """Return the likelihood ratio to the old policy, and the ratio within the clip range."""
     if not clip_range > 0:
         raise ValueError(f"clip_range {clip_range} is out of range: it must be above 0")
     ratio = (old_error.detach() - error).exp()
-    bounded = ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = -torch.minimum(advantage * ratio, advantage * bounded)
-    pull = torch.zeros_like(ratio)
-    for weight, divergence in divergences:
-        pull = pull + weight * divergence
-    return AWMLoss(
-        loss=loss + pull,
-        ratio=ratio.detach(),
-        clipped=(ratio != bounded).float().detach(),
-        kl=pull.detach(),
-    )
+    return ratio, ratio.clamp(1 - clip_range, 1 + clip_range)
 
 
 def reference_decay(step: int, *, slope: float, most: float) -> float:

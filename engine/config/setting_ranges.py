@@ -86,6 +86,8 @@ RANGES: Mapping[str, Range] = {
     "num_iterations": _COUNT,
     "steps_per_rollout": _COUNT,
     "levels_per_clip": _from(1, 1000),
+    "level_share": _above(0, 1),
+    "preference_beta": _above(0),
     "dataloader_num_workers": _from(0, 256),
     "learning_rate": _above(0, 10),
     "warmup_steps": _from(0, STEP_LIMIT),

@@ -154,8 +154,9 @@ def _awm(planned: RunPlan) -> FlopCount:
     values, clips = planned.values, planned.clips_per_update
     trained = clips * int(values["levels_per_clip"])
     rollout = clips * planned.rows_per_clip * values["num_steps"] / values["num_iterations"]
-    references = sum(1 for name in ("beta", "moving_beta") if values[name])
-    return FlopCount(forward=rollout + trained * (1 + references), trained=trained)
+    weighting = values["weighting"]
+    compared = (weighting != "rvm") + bool(values["beta"] or weighting == "dgpo") + bool(values["moving_beta"])
+    return FlopCount(forward=rollout + trained * compared, trained=trained)
 
 
 def _distill(planned: RunPlan) -> FlopCount:

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
 from engine.algorithms.advantages import Aggregation
+from engine.algorithms.awm import TimeWeight, Weighting
 from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
 from engine.sampling.steps import DEFAULT_LEVELS
@@ -238,6 +239,13 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
     """
 
     levels_per_clip: int = field(default=2, metadata={"help": "Noise levels per clip and pass."})
+    train_levels: Literal["schedule", "uniform"] = field(
+        default="schedule",
+        metadata={"help": "Noise levels of training: those of the rollouts' schedule, or any, even in time (RVM)."},
+    )
+    level_share: float = field(
+        default=1.0, metadata={"help": "Share of these levels, from the noisiest, that are trained on; DGPO: 0.7."}
+    )
     guidance: float | None = field(
         default=1.0, metadata={"help": "Guidance scale of the rollouts; training uses none, so 1."}
     )
@@ -257,8 +265,11 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
                 f"guidance is {self.guidance:g}, but this algorithm trains without guidance: its rollouts need "
                 "guidance 1."
             )
-        if self.levels_per_clip < 1:
-            raise ConfigError(f"levels_per_clip must be 1 or more, but got {self.levels_per_clip}.")
+        if self.levels_per_clip < 1 or not 0 < self.level_share <= 1:
+            raise ConfigError(
+                "levels_per_clip must be 1 or more and level_share above 0 and at most 1, but got "
+                f"{self.levels_per_clip} and {self.level_share}."
+            )
 
 
 @dataclass
@@ -281,12 +292,22 @@ class VideoNFTConfig(ForwardProcessConfig):
 
 @dataclass
 class VideoAWMConfig(ForwardProcessConfig):
-    """Settings of AWM.
+    """Settings of AWM, RVM and DGPO.
 
     `epsilon` is the clip range of the ratio, `beta` the weight of the pull to the model before training.
     """
 
-    time_weight: Literal["uniform", "ghuber"] = field(
+    weighting: Weighting = field(
+        default="awm",
+        metadata={
+            "help": "Use of the advantages: as AWM's weight of a clipped ratio, as RVM's signed weight of the error, or "
+            "in DGPO's comparison of a whole group with the model before training."
+        },
+    )
+    preference_beta: float = field(
+        default=100.0, metadata={"help": "Strength of DGPO's comparison; its recipes have 10 to 101."}
+    )
+    time_weight: TimeWeight = field(
         default="ghuber", metadata={"help": "Weight of the noise levels; see engine.algorithms.awm."}
     )
     moving_beta: float = field(default=3e-3, metadata={"help": "Weight of the pull to a moving average; 0 = none."})
@@ -298,9 +319,15 @@ class VideoAWMConfig(ForwardProcessConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.epsilon <= 0 or self.moving_beta < 0:
+        if self.epsilon <= 0 or self.preference_beta <= 0 or self.moving_beta < 0:
             raise ConfigError(
-                f"epsilon must be above 0 and moving_beta 0 or more, got {self.epsilon} and {self.moving_beta}."
+                "epsilon and preference_beta must be above 0 and moving_beta 0 or more, got "
+                f"{self.epsilon}, {self.preference_beta} and {self.moving_beta}."
+            )
+        if self.weighting == "dgpo" and self.per_device_train_batch_size % (self.num_generations or 1):
+            raise ConfigError(
+                f"weighting dgpo compares whole groups: per_device_train_batch_size "
+                f"({self.per_device_train_batch_size}) must be a multiple of num_generations ({self.num_generations})."
             )
         if not 0 <= self.moving_decay_most < 1 or self.moving_decay_slope < 0:
             raise ConfigError(

@@ -1,8 +1,9 @@
-"""`VideoAWMTrainer`: advantage-weighted matching on clips (loss: `engine.algorithms.awm`)."""
+"""`VideoAWMTrainer`: advantage-weighted matching on clips (losses: `engine.algorithms.awm`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from engine.algorithms import awm
@@ -13,11 +14,11 @@ from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoAWMConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
 from engine.training.trainers.online import Decoded, RolloutBatch
-from engine.training.weights import WeightCopy
+from engine.training.weights import ReferencePolicy, WeightCopy
 
 
 class VideoAWMTrainer(ForwardProcessTrainer):
-    """AWM trainer.
+    """Trainer of AWM, RVM and DGPO, which `weighting` chooses.
 
     The old policy is the one that made the rollouts; a moving average is a second reference.
     """
@@ -33,7 +34,8 @@ class VideoAWMTrainer(ForwardProcessTrainer):
         **others: Any,
     ) -> None:
         super().__init__(model, reward_funcs, args or VideoAWMConfig(), train_dataset, **others)
-        self.copies["old"] = WeightCopy(self.family.network)
+        if self.args.weighting != "rvm":
+            self.copies["old"] = WeightCopy(self.family.network)
         if self.args.moving_beta > 0:
             self.copies["moving"] = WeightCopy(self.family.network)
         self._followed_at = -1
@@ -48,41 +50,65 @@ class VideoAWMTrainer(ForwardProcessTrainer):
         if step == self._followed_at:
             return
         self._followed_at = step
-        self.copies["old"].blend(0.0)
+        if "old" in self.copies:
+            self.copies["old"].blend(0.0)
         if "moving" in self.copies:
             args = self.args
             decay = awm.reference_decay(step, slope=args.moving_decay_slope, most=args.moving_decay_most)
             self.copies["moving"].blend(decay)
 
+    @property
+    def clips_together(self) -> int:
+        return self.args.num_generations if self.args.weighting == "dgpo" else 1
+
     def level_loss(self, noised: NoisedBatch, batch: RolloutBatch) -> Tensor:
-        """Return the mean AWM loss of the batch's clips at one draw of noise levels, and log its terms."""
+        """Return the mean loss of the batch's clips at one draw of noise levels, and log its terms."""
         conditioning = self.prompts.of(batch.requests)
+        target = conditioning.free(noised.target)
 
         def output() -> Tensor:
             return conditioning.free(self.family.predict(noised.noisy, noised.sigma, conditioning).float())
 
         def error_of(prediction: Tensor) -> Tensor:
-            target = conditioning.free(noised.target)
             return awm.matching_error(prediction, target, noised.sigma, self.args.time_weight)
 
-        with self.copies["old"].applied():
-            old_error = error_of(output())
-        references: list[tuple[float, Tensor]] = []
-        if self.args.beta > 0:
-            with self.reference.applied():
-                references.append((self.args.beta, output()))
-        if self.args.moving_beta > 0:
-            with self.copies["moving"].applied():
-                references.append((self.args.moving_beta, output()))
+        fixed: dict[str, Tensor] = {}
+        for name, weights in self._compared().items():
+            with weights.applied():
+                fixed[name] = output()
         prediction = output()
-        found = awm.awm_loss(
-            error_of(prediction),
-            old_error,
-            batch.advantages.to(prediction.device),
-            clip_range=self.args.epsilon,
-            divergences=tuple(
-                (weight, (prediction - other).square().flatten(1).mean(1)) for weight, other in references
-            ),
-        )
-        self.log_metric(**{"awm/ratio": found.ratio, "awm/clipped": found.clipped, "kl": found.kl})
+        advantage = batch.advantages.to(prediction.device)
+        loss = self._weighted(error_of(prediction), {name: error_of(other) for name, other in fixed.items()}, advantage)
+        pulls = {"start": self.args.beta, "moving": self.args.moving_beta}
+        pull = torch.zeros_like(loss)
+        for name, weight in pulls.items():
+            if weight > 0:
+                pull = pull + weight * (prediction - fixed[name]).square().mean()
+        self.log_metric(kl=pull)
+        return loss + pull
+
+    def _compared(self) -> dict[str, WeightCopy | ReferencePolicy]:
+        """Return the weights that the loss compares the policy with."""
+        start = self.args.beta > 0 or self.args.weighting == "dgpo"
+        copies = {name: self.copies[name] for name in ("old", "moving") if name in self.copies}
+        return {**copies, **({"start": self.reference} if start else {})}
+
+    def _weighted(self, error: Tensor, fixed: Mapping[str, Tensor], advantage: Tensor) -> Tensor:
+        """Return the mean loss from the matching errors of the policy and of the weights compared with it."""
+        args = self.args
+        if args.weighting == "rvm":
+            return awm.rvm_loss(error, advantage).mean()
+        if args.weighting == "awm":
+            found = awm.awm_loss(error, fixed["old"], advantage, clip_range=args.epsilon)
+        else:
+            found = awm.dgpo_loss(
+                error,
+                fixed["old"],
+                fixed["start"],
+                advantage,
+                group_size=self.clips_together,
+                beta=args.preference_beta,
+                clip_range=args.epsilon,
+            )
+        self.log_metric(**{"awm/ratio": found.ratio, "awm/clipped": found.clipped})
         return found.loss.mean()

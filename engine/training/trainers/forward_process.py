@@ -13,6 +13,7 @@ from engine.sampling.forward_process import add_noise, training_target
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.distributed.process_group import local_slice, world_size
+from engine.training.rollout.noise_levels import GRID
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
 
 MAX_LEVEL = 1 - 1e-3
@@ -45,7 +46,7 @@ class ForwardProcessTrainer(OnlineTrainer):
     def _noised(self, clean: Tensor, sigma: Tensor, draw: int) -> NoisedBatch:
         kind = self.family.spec.prediction
         rows = range(world_size() * len(clean))[local_slice(len(clean))]
-        generators = [generator_for(self._draw_seed(draw, row)) for row in rows]
+        generators = [generator_for(self._draw_seed(draw, row // self.clips_together)) for row in rows]
         noise = unit_noise(clean.shape[1:], generators).to(clean)
         return NoisedBatch(
             clean=clean,
@@ -55,11 +56,14 @@ class ForwardProcessTrainer(OnlineTrainer):
         )
 
     def _levels(self, clean: Tensor) -> list[Tensor]:
-        """Draw `levels_per_clip` noise levels for each clip from those of the rollouts' schedule."""
-        tokens = clean.shape[2:].numel()
-        grid = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens)[:-1].float()
+        """Draw `levels_per_clip` noise levels for each clip; clips that stay together have the same."""
+        tokens, together = clean.shape[2:].numel(), self.clips_together
+        steps = GRID if self.args.train_levels == "uniform" else self.template.num_steps
+        grid = sigmas_for(self.family.scheduler_config, steps, tokens)[:-1].float()
         shape = (self.args.levels_per_clip, world_size() * len(clean))
-        picks = torch.randint(len(grid), shape, generator=generator_for(self._draw_seed(-1, 0)))
+        trained = max(1, int(self.args.level_share * len(grid)))
+        picks = torch.randint(trained, shape, generator=generator_for(self._draw_seed(-1, 0)))
+        picks = picks[:, ::together].repeat_interleave(together, 1)
         return list(grid[picks[:, self.local_level_slice(len(clean))]].clamp(max=MAX_LEVEL).to(clean))
 
     def _draw_seed(self, draw: int, row: int) -> int:

@@ -182,6 +182,11 @@ class OnlineTrainer(DiffusionTrainer):
         """Return the numbers of the steps of each request that are random and kept, as many for each."""
         return [()] * len(requests)
 
+    @property
+    def clips_together(self) -> int:
+        """Number of consecutive clips, of one group, that stay together in a batch."""
+        return 1
+
     def noise_levels(self) -> list[float]:
         """Return the noise levels of the rollouts' schedule, one more than there are steps."""
         tokens = self.family.init_latents(self.template, [generator_for(0)]).shape[2:].numel()
@@ -224,7 +229,9 @@ class OnlineTrainer(DiffusionTrainer):
         )
         self._log_rewards(rewards, found)
         size = self.args.per_device_train_batch_size
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed("order"))).tolist()
+        together = self.clips_together
+        units = torch.randperm(len(rows) // together, generator=torch.Generator().manual_seed(self._seed("order")))
+        order = (units[:, None] * together + torch.arange(together)).flatten().tolist()
         return [
             RolloutBatch(index=order[start : start + size], rollouts=rollouts, found=found, offset=rank() * len(rows))
             for start in range(0, len(order), size)

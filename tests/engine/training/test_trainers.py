@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,12 @@ def make(kind: str, model: Any, folder: Path, start: Path | None = None, **other
     return trainer(model, [brightness], config(**online(folder, **others)), PROMPTS)
 
 
-FORWARD = {"nft": (VideoNFTTrainer, VideoNFTConfig), "awm": (VideoAWMTrainer, VideoAWMConfig)}
+FORWARD: dict[str, tuple[Any, Any]] = {
+    "nft": (VideoNFTTrainer, VideoNFTConfig),
+    "awm": (VideoAWMTrainer, VideoAWMConfig),
+    "rvm": (VideoAWMTrainer, partial(VideoAWMConfig, weighting="rvm", train_levels="uniform")),
+    "dgpo": (VideoAWMTrainer, partial(VideoAWMConfig, weighting="dgpo", level_share=0.7)),
+}
 KINDS = ("dpo", "grpo", *FORWARD)
 
 
@@ -338,7 +344,7 @@ LOOKED_AT = {
     "dpo": {"frames", "clips", "beta"},
     "nft": {"frames", "checkpoints", "rewards", "latents", "groups", "motion", "fps", "tiling"},
 }
-LOOKED_AT["awm"] = LOOKED_AT["nft"]
+LOOKED_AT |= dict.fromkeys(("awm", "rvm", "dgpo"), LOOKED_AT["nft"])
 LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "surplus", "replay", "clip range"}
 
 
