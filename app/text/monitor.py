@@ -95,6 +95,7 @@ METRICS = {
     "samples/held_out/total": "Total",
     "awm/ratio": "Ratio of the likelihoods",
     "awm/clipped": "Share of clipped ratios",
+    "error/data": "Error on the given clips",
     "nft/positive": "Loss of the positive policy",
     "nft/negative": "Loss of the negative policy",
 }

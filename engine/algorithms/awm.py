@@ -1,4 +1,4 @@
-"""Forward-process losses that weight the matching errors of clips by their advantages: AWM, RVM and DGPO.
+"""AWM, RVM and DGPO: matching errors on the forward process, weighted by the advantages of clips.
 
 source      AWM: Advantage Weighted Matching, arXiv:2509.25050; the clip of the ratio is PPO's (arXiv:1707.06347)
             RVM: Scaling RL for Diffusion Models via Velocity Matching, arXiv:2608.23664
@@ -79,9 +79,9 @@ def dgpo_loss(
     beta: float,
     clip_range: float,
 ) -> MatchingLoss:
-    """Return DGPO's loss of each group of consecutive clips, which share noise and level; `error` carries the gradient.
+    """Return DGPO's loss of each group of consecutive clips; `error` carries the gradient.
 
-    The authors' code has the same gradient, of sigmoid(z) A d as a mean over clips with the sigmoid held constant.
+    The clips of a group share noise and noise level. The authors' code has the same gradient, of sigmoid(z) A d as a mean over clips with the sigmoid held constant.
     Raises ValueError for a clip range that is not above 0.
     """
     ratio, bounded = _ratio(error, old_error, clip_range)

@@ -111,6 +111,7 @@ RANGES: Mapping[str, Range] = {
     "epsilon_high": _above(0),
     "noise_level": _above(0),
     "advantage_floor": _from(0),
+    "data_weight": _above(0),
     "advantage_limit": _above(0),
     "mixing": _above(0, 1),
     "old_decay_flat": _from(0, STEP_LIMIT),

@@ -185,6 +185,8 @@ def flop_per_update(planned: RunPlan) -> float:
         return 0.0
     load = load_of(planned)
     passes = replace(count(planned), checkpointed=load.checkpointed, frozen=load.lora_rank > 0)
+    if planned.values.get("data"):
+        passes = replace(passes, trained=passes.trained + planned.clips_per_update)
     return passes.flop(planned.shape, planned.tokens)
 
 

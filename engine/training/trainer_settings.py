@@ -16,8 +16,8 @@ from engine.algorithms.awm import TimeWeight, Weighting
 from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
 from engine.sampling.steps import DEFAULT_LEVELS
-from engine.training.clip_settings import ScaledErrorArguments
-from engine.training.video_arguments import WITHOUT_EFFECT, PlainTrainerArguments, VideoArguments
+from engine.training.clip_settings import ClipDataArguments, ScaledErrorArguments
+from engine.training.video_arguments import WITHOUT_EFFECT, PlainTrainerArguments
 
 ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
     **WITHOUT_EFFECT,
@@ -105,7 +105,7 @@ class VideoDPOConfig(ScaledErrorArguments, DPOConfig):
 
 
 @dataclass
-class OnlineArguments(VideoArguments):
+class OnlineArguments(ClipDataArguments):
     """Settings of trainers that generate and score their own clips."""
 
     without_effect: ClassVar[Mapping[str, str]] = ONLINE_WITHOUT_EFFECT
@@ -120,6 +120,14 @@ class OnlineArguments(VideoArguments):
     )
     advantage_limit: float = field(default=5.0, metadata={"help": "Largest absolute value of an advantage."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
+    data: str | None = field(
+        default=None,
+        metadata={
+            "help": "Videos with captions, in a folder or a table as for SFT, whose denoising error is added to the "
+            "loss so that the model stays near them (data-regularised RL); None = no data."
+        },
+    )
+    data_weight: float = field(default=0.01, metadata={"help": "Weight of the denoising error of data."})
 
     def check_video(self) -> None:
         library: Any = self
@@ -134,6 +142,10 @@ class OnlineArguments(VideoArguments):
             self.advantage_scale = library.scale_rewards
         super().check_video()
         _check_rollout_batch(self.rollout_batch)
+        if self.data_weight <= 0:
+            raise ConfigError(
+                f"data_weight must be above 0, but got {self.data_weight}: to train without, leave out data."
+            )
         if self.advantage_limit <= 0 or self.advantage_floor < 0:
             raise ConfigError(
                 "advantage_limit must be above 0 and advantage_floor 0 or more, but got "
@@ -300,8 +312,8 @@ class VideoAWMConfig(ForwardProcessConfig):
     weighting: Weighting = field(
         default="awm",
         metadata={
-            "help": "Use of the advantages: as AWM's weight of a clipped ratio, as RVM's signed weight of the error, or "
-            "in DGPO's comparison of a whole group with the model before training."
+            "help": "Use of the advantages: as AWM's weight of a clipped ratio, as RVM's signed weight of the error, "
+            "or in DGPO's comparison of a whole group with the model before training."
         },
     )
     preference_beta: float = field(

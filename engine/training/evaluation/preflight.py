@@ -5,8 +5,9 @@ Costs one generation batch, and with GRPO an update (for DPO: the errors of a fe
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ from engine.training.evaluation.noise_checks import latents_check, noise_checks
 from engine.training.evaluation.picture_checks import picture_problem
 from engine.training.evaluation.preflight_check import Level, PreflightCheck
 from engine.training.trainers.base import DiffusionTrainer
-from engine.training.trainers.clip_data import ClipDataTrainer
+from engine.training.trainers.clip_data import ClipDataTrainer, ClipLossTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
@@ -57,8 +58,9 @@ def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     if isinstance(trainer, VideoDPOTrainer):
         found += _pairs(trainer)
     elif isinstance(trainer, ClipDataTrainer):
-        found += _clips(trainer)
+        found += _clips(trainer, trainer.train_dataset)
     if isinstance(trainer, OnlineTrainer):
+        found += _clips(trainer, trainer.data)
         noise = noise_checks(trainer)
         found += [_checkpoints(trainer), *noise]
         if all(verdict.level != "stop" for verdict in noise):
@@ -164,13 +166,13 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     )
 
 
-def _clips(trainer: ClipDataTrainer) -> Iterator[PreflightCheck]:
-    """Encode the first clips, and check that rated ones are not all good or all bad."""
-    rows = [trainer.train_dataset[at] for at in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
-    for row in rows:
-        trainer.pairs.chosen([row])
-    yield _of_one_shape(trainer)
-    labels = [row["label"] for row in trainer.train_dataset if "label" in row]
+def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Iterator[PreflightCheck]:
+    """Encode the first clips, and check that rated ones are not all good or all bad; nothing without rows."""
+    for at in range(min(PAIRS_LOOKED_AT, len(rows))):
+        trainer.pairs.chosen([rows[at]])
+    if len(rows):
+        yield _of_one_shape(trainer)
+    labels = [row["label"] for row in rows if "label" in row]
     if not labels:
         return
     good = sum(labels)
@@ -182,7 +184,7 @@ def _clips(trainer: ClipDataTrainer) -> Iterator[PreflightCheck]:
     yield PreflightCheck(name="labels", level="warning", sentence=f"{told}: {advice}.")
 
 
-def _of_one_shape(trainer: ClipDataTrainer) -> PreflightCheck:
+def _of_one_shape(trainer: ClipLossTrainer) -> PreflightCheck:
     """Compare the clips' shape, which training keeps, with the settings', which estimates use."""
     asked = trainer.template
     shape = (asked.num_frames, asked.height, asked.width)

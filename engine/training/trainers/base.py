@@ -130,6 +130,10 @@ class DiffusionTrainer(Trainer):
         """Yield the parts of a batch's loss, each with its own graph; their sum is minimised."""
         raise NotImplementedError
 
+    def parts(self, inputs: Any) -> Iterator[Tensor]:
+        """Yield the parts of an update: `losses`, and what a base class adds to them."""
+        return self.losses(inputs)
+
     @property
     def is_safe_stop(self) -> bool:
         """Return True when stopping after this update and resuming equals not stopping."""
@@ -154,8 +158,7 @@ class DiffusionTrainer(Trainer):
     def local_level_slice(self, count: int) -> slice:
         """Select this process's `count` noise levels of those drawn for the rows of all processes.
 
-        With sharded experts selected by noise level, all processes need the same expert at the same time, since each
-        holds a part of it: all then use the same levels.
+        Processes that share experts by noise level use the same levels: they need the same expert at the same time.
         """
         same_levels = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
         return slice(count) if same_levels else local_slice(count)
@@ -191,7 +194,7 @@ class DiffusionTrainer(Trainer):
         try:
             batch = self._prepare_inputs(inputs)
             began = time.perf_counter()
-            for part in self.losses(batch):
+            for part in self.parts(batch):
                 if not part.isfinite():
                     raise TrainingError(
                         f"The loss is {float(part.detach())} at step {self.state.global_step}: nothing was updated. "
@@ -207,18 +210,15 @@ class DiffusionTrainer(Trainer):
         return total / self.current_gradient_accumulation_steps
 
     def log_metric(self, **values: float | Tensor) -> None:
-        """Record metrics of this step; `log` writes their means since the last log.
-
-        `__` in a name becomes `/`.
-        """
+        """Record metrics of this step, of which `log` writes the means; `__` in a name becomes `/`."""
         for name, value in values.items():
             number = value.detach().float().mean().item() if isinstance(value, Tensor) else value
             self.sums[name.replace("__", "/")].append(float(number))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        means = all_reduce_means({name: sum(values) / len(values) for name, values in self.sums.items()})
+        means = {name: sum(values) / len(values) for name, values in self.sums.items()}
         self.sums.clear()
-        super().log({**logs, **means}, start_time)
+        super().log({**logs, **all_reduce_means(means)}, start_time)
 
     # ------------------------------------------------------------------------------------------- checkpoints, export
 

@@ -1,4 +1,4 @@
-"""`ClipDataTrainer`: base class of trainers that learn from given clips instead of the policy's own."""
+"""Base classes of trainers that learn from given clips, with or without the policy's own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,23 +26,16 @@ LEVELS: dict[Prediction, NoiseLevelDistribution] = {
 SIZES = ("num_frames", "width", "height")
 
 
-class ClipDataTrainer(DiffusionTrainer):
-    """Base of trainers on rows with a prompt and a clip `chosen` (see `pair_latents`).
+class ClipLossTrainer(DiffusionTrainer):
+    """Base of trainers with a loss on given clips.
 
-    A subclass implements `losses`.
-
-    With `paired`, rows also have a clip `rejected`. Rows with a clip that cannot be read are refused, or left out where
-    `skip_damaged` is set.
+    Their rows have a prompt and a clip `chosen` (see `pair_latents`).
     """
 
-    def __init__(
-        self, model: ModelFamily | str, args: Any, train_dataset: Any, *, paired: bool = False, **others: Any
-    ) -> None:
-        if train_dataset is None or not len(train_dataset):
-            raise ConfigError("There are no clips to train on: collect votes, or give a file or folder of clips.")
-        super().__init__(model, args, _readable(train_dataset, paired, args.skip_damaged), **others)
-        fields = self.args.request_fields()
-        sizes = {name: fields[name] for name in SIZES if name in fields}
+    pairs: PairLatentCache
+
+    def open_clips(self, sizes: Mapping[str, int]) -> None:
+        """Prepare the latents of clips; `sizes` holds those of `SIZES` that are set."""
         self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
 
     def clip_errors(
@@ -75,16 +68,6 @@ class ClipDataTrainer(DiffusionTrainer):
             for row, shape in zip(inputs, shapes, strict=True)
         ]
 
-    def requests_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
-        """Return the rows' requests, a random part with an empty prompt.
-
-        Guidance needs unconditional predictions.
-        """
-        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
-        dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
-        rows = zip(self.requests_of(inputs), dropped[local_slice(len(inputs))], strict=True)
-        return [request.model_copy(update={"prompt": ""}) if is_dropped else request for request, is_dropped in rows]
-
     def draw_noise(self, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Draw each row's noise and level, seeded by run, step, micro-batch and row."""
         seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step)
@@ -97,7 +80,34 @@ class ClipDataTrainer(DiffusionTrainer):
         return noise, sigma[self.local_level_slice(len(clean))].to(clean)
 
 
-def _readable(rows: Any, paired: bool, skip: bool) -> Any:
+class ClipDataTrainer(ClipLossTrainer):
+    """Base of trainers on given clips alone; a subclass implements `losses`.
+
+    With `paired`, rows also have a clip `rejected`. Rows with a clip that cannot be read are refused, or left out where
+    `skip_damaged` is set.
+    """
+
+    def __init__(
+        self, model: ModelFamily | str, args: Any, train_dataset: Any, *, paired: bool = False, **others: Any
+    ) -> None:
+        if train_dataset is None or not len(train_dataset):
+            raise ConfigError("There are no clips to train on: collect votes, or give a file or folder of clips.")
+        super().__init__(model, args, readable(train_dataset, paired, args.skip_damaged), **others)
+        fields = self.args.request_fields()
+        self.open_clips({name: fields[name] for name in SIZES if name in fields})
+
+    def requests_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+        """Return the rows' requests, a random part with an empty prompt.
+
+        Guidance needs unconditional predictions.
+        """
+        seed = seed_for(self.args.seed, step=self.state.global_step, sample=self.micro_step, prompt="dropout")
+        dropped = torch.rand(world_size() * len(inputs), generator=generator_for(seed)) < self.args.prompt_dropout
+        rows = zip(self.requests_of(inputs), dropped[local_slice(len(inputs))], strict=True)
+        return [request.model_copy(update={"prompt": ""}) if is_dropped else request for request, is_dropped in rows]
+
+
+def readable(rows: Any, paired: bool, skip: bool) -> Any:
     """Return the rows whose clips can be decoded completely, as checked by the first process.
 
     A damaged clip would otherwise end the run at the update that uses it, at every resume.

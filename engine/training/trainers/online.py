@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -23,12 +24,13 @@ from engine.request import GenerationRequest
 from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for, seed_for
+from engine.training.data.clip_rows import read_captioned
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
 from engine.training.rollout.part_scoring import PartScoring
 from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
-from engine.training.trainers.base import DiffusionTrainer
+from engine.training.trainers.clip_data import SIZES, ClipLossTrainer, readable
 from rewards.clip import Clip
 
 log = logging.getLogger(__name__)
@@ -75,12 +77,14 @@ class EpochRepeatSampler(RepeatSampler):
             self.generator.manual_seed(seed_for(self.seed or 0, step=epoch))
 
 
-class OnlineTrainer(DiffusionTrainer):
+class OnlineTrainer(ClipLossTrainer):
     """Base of online trainers.
 
     A subclass implements `losses` and may override `random_step` and `random_steps`.
 
     `train_dataset` holds rows with a `prompt` (or plain texts); other columns are passed to the reward functions.
+    With the setting `data`, each update also has the loss of pre-training on given clips, as in data-regularised RL
+    (DDRL, arXiv:2512.04332).
     """
 
     def __init__(
@@ -94,14 +98,41 @@ class OnlineTrainer(DiffusionTrainer):
         rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
         self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
         _check(rows, self.reward_funcs, args)
+        self.data = [] if args.data is None else readable(read_captioned(Path(args.data)), False, args.skip_damaged)
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
         self.buffer: list[RolloutBatch] = []
         self.actors: RolloutBackend | None = None
         super().__init__(model, args, rows, **others)
+        self.open_clips({name: getattr(self.template, name) for name in SIZES})
         if world_size() > 1:
             share = args.per_device_train_batch_size * args.steps_per_generation
             check_whole_groups(self.reward_funcs, share, args.num_generations)
+
+    # ------------------------------------------------------------------------------------------------- given clips
+
+    def parts(self, inputs: RolloutBatch) -> Iterator[Tensor]:
+        yield from self.losses(inputs)
+        if self.data:
+            yield self.args.data_weight * self.data_loss(self.data_rows(len(inputs.index)))
+
+    def data_loss(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Return the mean squared error of the network's output on noisy given clips, and log it."""
+        loss = self.clip_errors(rows, self.requests_of(rows))().mean()
+        self.log_metric(**{"error/data": loss})
+        return loss
+
+    def data_rows(self, count: int) -> list[Mapping[str, Any]]:
+        """Return this micro-batch's `count` rows of `data`: each pass over the data has its own order.
+
+        They depend on the seed and on the number of updates alone, so that a resumed run continues with the next ones.
+        """
+        batch = self.state.global_step * self._accumulation + self.micro_step
+        first = (batch * world_size() + rank()) * count
+        places = [divmod(place, len(self.data)) for place in range(first, first + count)]
+        seeds = {turn: seed_for(self.args.seed, step=turn, prompt="data") for turn, _ in places}
+        orders = {turn: torch.randperm(len(self.data), generator=generator_for(seed)) for turn, seed in seeds.items()}
+        return [self.data[int(orders[turn][at])] for turn, at in places]
 
     # ------------------------------------------------------------------------------------------------- TRL's rhythm
 

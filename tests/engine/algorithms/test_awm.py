@@ -75,7 +75,7 @@ def test_dgpos_gradient_is_that_of_the_authors_weights():
 
 
 def test_dgpo_of_a_pair_is_diffusion_dpo():
-    """Two clips with the advantages 1 and -1: DPO's loss with half of beta, and a constant drops out of the group."""
+    """DPO's loss with half of beta for the advantages 1 and -1; a constant drops out of the group."""
     error = torch.tensor([0.3, 0.9])
     pair = dgpo(error, advantage=(1.0, -1.0))
     assert float(pair.loss) == pytest.approx(math.log(1 + math.exp(10 / 2 * (0.3 - 0.9))) / 10, abs=1e-6)

@@ -42,7 +42,7 @@ def built(kind: str, folder: Path, **settings: Any) -> Any:
         ("awm", {"guidance": 3.0}, "guidance is 3"),
         (
             "awm",
-            {"weighting": "dgpo", "per_device_train_batch_size": 4},
+            {"weighting": "dgpo", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
             "whole groups: per_device.*4. must be a multiple of.*8",
         ),
         ("awm", {"preference_beta": 0.0}, "preference_beta must be above 0"),
