@@ -81,7 +81,8 @@ def dgpo_loss(
 ) -> MatchingLoss:
     """Return DGPO's loss of each group of consecutive clips; `error` carries the gradient.
 
-    The clips of a group share noise and noise level. The authors' code has the same gradient, of sigmoid(z) A d as a mean over clips with the sigmoid held constant.
+    The clips of a group share noise and noise level. The authors' code has the same gradient: that of sigmoid(z) A d,
+    the mean over clips, with the sigmoid held constant.
     Raises ValueError for a clip range that is not above 0.
     """
     ratio, bounded = _ratio(error, old_error, clip_range)
