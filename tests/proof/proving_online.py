@@ -45,29 +45,36 @@ def trained_clips(
     proof: Proof, recipe: str, *, short: bool, seed: int, clips: int | None = None
 ) -> tuple[list[Any], list[Any]]:
     """Clips of held-out prompts before and after training by a recipe, on `clips` of its own (None: as it says)."""
-    family, preset = open_mini(), load_train_preset(recipe)
-    algorithm = ALGORITHMS[preset.algorithm]
-    trainer_class, config_class = import_object(algorithm.trainer), import_object(algorithm.settings)
+    family = open_mini()
     wanted = requests([p for p in held_out(64) if moves(p)][: 8 if short else 32], 1 if short else 4, **SHAPE)
     before, _ = make(family, wanted)
     proof.say("before", judge=round(mean(judged(before)), 4), clips=len(before))
-    settings = {**preset.settings, "save_strategy": "no", "seed": seed, **SHAPE}
-    if clips is not None:
-        settings["max_steps"] = updates_for(clips, preset.settings)
-    with tempfile.TemporaryDirectory() as folder:
-        args = build_config(config_class, {**settings, **(SHORT if short else {})}, Path(folder))
-        prompts = [prompt for prompt in read_prompts("mini") if moves(prompt)]
-        trainer = trainer_class(model=family, reward_funcs=REWARDS, args=args, train_dataset=prompts)
-        trainer.train()
+    changes = {"seed": seed, **({} if clips is None else {"max_steps": updates_for(clips, recipe)})}
+    prompts = [prompt for prompt in read_prompts("mini") if moves(prompt)]
+    trainer, after = train_and_make(family, recipe, REWARDS, prompts, {**changes, **(SHORT if short else {})}, wanted)
     rows_of(trainer, proof, *COURSE, "time/update", *(f"rewards/{reward.__name__}/mean" for reward in REWARDS))
-    weights = trainer.copies.get("average")
-    with weights.applied() if weights else nullcontext():
-        after, _ = make(family, wanted)
     return before, after
 
 
-def updates_for(clips: int, settings: Any) -> int:
+def train_and_make(
+    family: Any, recipe: str, rewards: list[Any], prompts: list[str], changes: dict[str, Any], wanted: list[Any]
+) -> tuple[Any, list[Any]]:
+    """The trainer after a recipe's training on these rewards, and the clips that its exported weights make."""
+    preset = load_train_preset(recipe)
+    algorithm = ALGORITHMS[preset.algorithm]
+    settings = {**preset.settings, "save_strategy": "no", **SHAPE, **changes}
+    with tempfile.TemporaryDirectory() as folder:
+        args = build_config(import_object(algorithm.settings), settings, Path(folder))
+        trainer = import_object(algorithm.trainer)(model=family, reward_funcs=rewards, args=args, train_dataset=prompts)
+        trainer.train()
+    weights = trainer.copies.get("average")
+    with weights.applied() if weights else nullcontext():
+        return trainer, make(family, wanted)[0]
+
+
+def updates_for(clips: int, recipe: str) -> int:
     """How many updates of an online recipe take this many new clips."""
+    settings = load_train_preset(recipe).settings
     an_update = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
     return round(clips * settings["num_iterations"] / an_update)
 
