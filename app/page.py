@@ -42,7 +42,7 @@ from app.text import monitor as text_monitor
 from app.theme import page_theme
 from app.trackio_dashboard import trackio_routes
 from app.views.campaigns import train_form
-from engine.labelling.permissions import was_assigned
+from engine.labelling.assignment import was_assigned
 
 HERE = Path(__file__).parent
 PATHS = ("/", LABEL_PAGE)  # of the addresses of pages: behind a proxy that adds a path, little of a page would work

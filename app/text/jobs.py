@@ -69,6 +69,7 @@ PHASES = {
     "score": "Scoring",
     "import": "Reading the video",
     "overlays": "Drawing overlays",
+    "judge": "Judging pairs",
     "train": "Training",
     "preflight": "Running preflight checks",
     "download": "Downloading",

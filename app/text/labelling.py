@@ -208,6 +208,16 @@ def alpha_of(name: str) -> str:
     return f"Alpha, {axis(name).lower()}"
 
 
+def judge(key: str) -> str:
+    return f"AI labeller {key}"
+
+
+def judge_agrees(share: str, alpha: float | None, ties: float, first: float | None) -> str:
+    alpha_text = "" if alpha is None else f", alpha {alpha:.2f}"
+    first_text = "" if first is None else f", first video {first:.0%}"
+    return f"as people: {share}{alpha_text}; ties {ties:.0%}{first_text}"
+
+
 def lacking(mix: str) -> dict[str, str]:
     """Reasons for missing plots, by plot."""
     return {

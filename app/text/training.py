@@ -109,6 +109,7 @@ KINDS = {
     "evaluate": "Evaluate",
     "samples": "Samples",
     "keyframes": "Keyframes",
+    "judge": "AI labeller",
 }
 TRAIN_KIND = "train"
 PRIORITIES = {"high": "High", "normal": "Normal", "low": "Low"}

@@ -22,6 +22,7 @@ from engine.labelling.campaign_spec import AXES, CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import CampaignProgress
 from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.judge_agreement import JudgeAgreement, campaign_judges
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
 from engine.labelling.votes import StoredVote
@@ -150,12 +151,14 @@ def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = 
     agreements = agreement_by_reward(votes, scores_by_clip(context.store.reports(clips, mix)), axis)
     plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreements)}
     lacking = [sentence for name, sentence in text.lacking(mix).items() if votes and plots[name] is None]
-    figures = summary(campaign_id, campaigns.progress(campaign_id), votes)
+    figures = summary(campaign_id, campaigns.progress(campaign_id), votes, campaign_judges(campaigns, campaign_id))
     return Results(sheet={**figures, "campaign": campaign_id, "pulse": pulse, "remarks": lacking}, **plots)
 
 
-def summary(campaign_id: str, progress: CampaignProgress, votes: Sequence[StoredVote]) -> dict[str, Any]:
-    """Return the figures of a campaign, one row per labeller, and links to the exports."""
+def summary(
+    campaign_id: str, progress: CampaignProgress, votes: Sequence[StoredVote], judges: Sequence[JudgeAgreement] = ()
+) -> dict[str, Any]:
+    """Return the figures of a campaign and its judges, one row per labeller, and links to the exports."""
     agreements = agreement(votes)
     quality = {labeller.labeller: labeller for labeller in agreements.labellers}
     paces = [labeller.votes_per_hour for labeller in progress.labellers if labeller.votes_per_hour is not None]
@@ -173,6 +176,7 @@ def summary(campaign_id: str, progress: CampaignProgress, votes: Sequence[Stored
         "figures": [
             *[[text.FIGURES[key], value] for key, value in figures.items()],
             *[[text.alpha_of(axis), f"{alpha:.2f}"] for axis, alpha in agreements.axes.items() if alpha is not None],
+            *[[text.judge(found.judge), _agrees(found)] for found in judges],
         ],
         "people": [_person(labeller, quality.get(labeller.labeller)) for labeller in progress.labellers],
         "links": [[label, f"/voting/export/{campaign_id}/{key}"] for key, label in text.EXPORTS.items()]
@@ -180,6 +184,12 @@ def summary(campaign_id: str, progress: CampaignProgress, votes: Sequence[Stored
         else [],
         "empty": None if votes else text.NO_RESULTS,
     }
+
+
+def _agrees(judge: JudgeAgreement) -> str:
+    """Return the judge's agreement with people, its ties, and its preference for a place."""
+    ties, first = judge.ties / judge.pairs, judge.first_chosen
+    return text.judge_agrees(text.share(judge.equal.value, judge.equal.count), judge.alpha, ties, first)
 
 
 def _person(labeller: Any, quality: Any) -> list[str]:

@@ -12,10 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from engine.cli.judging import add_judge, print_judges
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import ProgressMeter
 from engine.config.prompts import stored_rows
+from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign
 from engine.jobs.queue import JobQueue
@@ -23,11 +25,13 @@ from engine.jobs.spec import JobProgress
 from engine.jobs.worker_control import ensure_worker
 from engine.labelling.campaign_spec import CampaignSpec, PicturedPrompt
 from engine.labelling.campaigns import Campaigns
+from engine.labelling.judge_votes import judge_votes
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.campaign_head import HeadProgress, train_campaign_head
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
+from engine.labelling.stats.judge_agreement import campaign_judges, checked_preferences
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.vote_csv import export_votes, import_votes
 from engine.storage.library import Library
@@ -45,6 +49,7 @@ def build_campaigns(parser: argparse.ArgumentParser) -> None:
     show = verbs.add_parser("show", parents=[shared], help="progress, agreement and ranking of a campaign")
     show.add_argument("id", help="see `dailies campaigns ls`")
     show.set_defaults(run=show_campaign)
+    add_judge(verbs, shared)
     add_exchange(verbs, shared)
     add_learn(verbs, shared)
 
@@ -94,6 +99,14 @@ def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
     out.add_argument("--layout", default="huggingface", metavar="NAME", help=layout)
     out.add_argument(
         "--min-margin", type=float, default=0.0, metavar="M", help="only pairs that people agree on so far"
+    )
+    out.add_argument("--judge", metavar="REWARD", help="also the pairs that only this AI labeller has judged")
+    out.add_argument(
+        "--judge-agreement",
+        type=float,
+        default=TrainPreset.model_fields["judge_agreement"].default,
+        metavar="S",
+        help="least share of equal verdicts of the judge and people (default: 0.7; 0: not checked)",
     )
     out.set_defaults(run=export)
     into = verbs.add_parser(
@@ -216,11 +229,18 @@ def read_setting(text: str) -> tuple[str, Any]:
 def show_campaign(options: argparse.Namespace) -> None:
     with open_campaigns(options) as campaigns:
         campaign, progress = campaigns.get(options.id), campaigns.progress(options.id)
-        votes = campaigns.votes(options.id)
+        votes, judges = campaigns.votes(options.id), campaign_judges(campaigns, options.id)
     ranking, quality = rank(vote_table(votes)), agreement(votes)
     if options.json:
         facts = {"campaign": campaign.spec.model_dump(mode="json"), "progress": asdict(progress)}
-        print_json({**facts, "ranking": asdict(ranking), "agreement": asdict(quality)})
+        print_json(
+            {
+                **facts,
+                "ranking": asdict(ranking),
+                "agreement": asdict(quality),
+                "judges": [asdict(found) for found in judges],
+            }
+        )
         return
     print(
         f"{campaign.title}: {progress.votes} of {progress.target} votes on {progress.pairs} pairs, "
@@ -256,6 +276,9 @@ def show_campaign(options: argparse.Namespace) -> None:
         for status in progress.labellers
     ]
     print_table(("labeller", "done", "remaining", "votes/h", "left side", "consistent"), labeller_rows)
+    if judges:
+        print()
+        print_judges(judges)
 
 
 def quality_columns(labeller: Any) -> tuple[str, str]:
@@ -267,12 +290,18 @@ def export(options: argparse.Namespace) -> None:
     with open_campaigns(options) as campaigns:
         campaign = campaigns.get(options.id)
         if options.layout == VOTES_LAYOUT:
+            if options.judge:
+                raise ConfigError("--judge adds pairs: the layout votes has the votes of people only. Leave one out.")
             count = export_votes(campaigns, campaign.id, options.target)
             return print_result(options, {"votes": count}, f"{count} votes are in {options.target}.")
         if options.layout not in LAYOUTS:
             hint = did_you_mean(options.layout, [*LAYOUTS, VOTES_LAYOUT])
             raise ConfigError(f"There is no layout '{options.layout}'. {hint}")
-        pairs = preference_pairs(campaigns.votes(campaign.id), min_margin=options.min_margin)
+        votes = campaigns.votes(campaign.id)
+        pairs = preference_pairs(votes, min_margin=options.min_margin)
+        if options.judge:
+            judged = judge_votes(campaigns.store, campaign.id, options.judge)
+            pairs += checked_preferences(options.judge, votes, judged, options.judge_agreement)
         left_out = export_pairs(campaigns.store, pairs, options.target, options.layout, campaign.title)
     count = len(pairs) - len(left_out)
     print_result(

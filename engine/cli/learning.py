@@ -81,7 +81,7 @@ def build_curriculum(parser: argparse.ArgumentParser) -> None:
 def evaluate_run(options: argparse.Namespace) -> None:
     names = ("prompts", "num_prompts", "takes", "mix")
     config = {"run": options.run_id, **{name: getattr(options, name) for name in names}}
-    result = _run_in_process("evaluate", config, options)
+    result = run_in_process("evaluate", config, options)
     if options.json:
         print_json(result)
         return
@@ -155,9 +155,9 @@ def run_curriculum(options: argparse.Namespace) -> None:
     curriculum = _find_or_create_curriculum(options)
     config = {"curriculum": curriculum.id}
     if options.queue:
-        _queue_job("curriculum", config, options)
+        queue_job("curriculum", config, options)
         return
-    result = _run_in_process("curriculum", config, options)
+    result = run_in_process("curriculum", config, options)
     if options.json:
         print_json(result)
         return
@@ -183,13 +183,13 @@ def _find_or_create_curriculum(options: argparse.Namespace) -> Curriculum:
     return existing.get(options.name) or Curriculum.create(workspace, load_curriculum(options.name))
 
 
-def _run_in_process(kind: str, config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def run_in_process(kind: str, config: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Run a job's handler in this process and return its result."""
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         return run_to_end(kind_of(kind, KINDS).start(config, JobContext(store=library)))
 
 
-def _queue_job(kind: str, config: dict[str, Any], options: argparse.Namespace) -> None:
+def queue_job(kind: str, config: dict[str, Any], options: argparse.Namespace) -> None:
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         job = JobQueue(library).submit(JobSpec(kind=kind, config=config))
         ensure_worker(library.workspace)

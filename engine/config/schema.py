@@ -187,6 +187,10 @@ class TrainPreset(BaseModel):
     """For dpo, kto and sft, instead of `pairs`: the id of a labelling campaign, whose votes make a new run's pairs."""
     min_margin: float = Field(0.0, ge=0, le=1)
     """Minimum margin of a campaign's pairs; 1 is unanimous, see `PreferencePair.margin`."""
+    judge: str | None = None
+    """AI labeller of the campaign, a pairwise judge: its votes make the pairs that people have not compared."""
+    judge_agreement: float = Field(0.7, ge=0, le=1)
+    """Least share of equal verdicts of the judge and people, over 20 common pairs or more; 0: not checked."""
     test_prompts: str | None = None
     """Held-out prompts for evaluations and alarms; None: `prompts`."""
     watch: str | None = None
@@ -212,6 +216,8 @@ class TrainPreset(BaseModel):
         data = ALGORITHMS[self.algorithm].data
         if self.pairs and self.campaign:
             raise ValueError("give either pairs or campaign")
+        if self.judge and not self.campaign:
+            raise ValueError("judge names an AI labeller of a campaign: give campaign too, or leave judge out")
         if data not in CLIP_DATA and (self.pairs or self.campaign):
             key = "pairs" if self.pairs else "campaign"
             raise ValueError(f"{self.algorithm} does not train on pairs: leave {key} out, or choose algorithm dpo")

@@ -29,6 +29,7 @@ from engine.jobs.spec import (
     EvaluateConfig,
     GenerateConfig,
     JobProgress,
+    JudgeConfig,
     KeyframesConfig,
     OverlaysConfig,
     PreflightConfig,
@@ -36,6 +37,7 @@ from engine.jobs.spec import (
     ScoreFolderConfig,
     TrainConfig,
 )
+from engine.labelling.judge_votes import judge_table
 from engine.suggestions import did_you_mean, validation_message
 from engine.video.reader import VIDEO_SUFFIXES, videos_in
 from rewards.import_object import import_object
@@ -137,6 +139,10 @@ def check_preflight(config: PreflightConfig) -> None:
     check_available(load_model_preset(config.preset.model))
 
 
+def check_judge(config: JudgeConfig) -> None:
+    judge_table(config.judge)
+
+
 def check_overlays(config: OverlaysConfig) -> None:
     load_preset("rewards", config.mix)
 
@@ -222,6 +228,9 @@ KINDS: Kinds = {
             check=check_overlays,
             share=SMALL,
             quick=always,
+        ),
+        JobKind(
+            key="judge", config=JudgeConfig, handler="engine.jobs.handlers.judge:judge_campaign", check=check_judge
         ),
         JobKind(
             key="samples",

@@ -175,6 +175,15 @@ class TrainConfig(BaseModel):
     run: str
 
 
+class JudgeConfig(BaseModel):
+    """A "judge" job: the pairwise judge of this reward key votes on the pairs of a campaign without its vote."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    campaign: str
+    judge: str
+
+
 class EvaluateConfig(BaseModel):
     """An "evaluate" job: compare a run's adapter with the base model on fixed prompts and seeds.
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, fun
 
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.seeds import seed_for
+from engine.storage.library import Library
 from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
 
 REPEAT_GAP = 5  # minimum places between a pair and its repeat, so that few repeats are recognised
@@ -58,6 +59,16 @@ def assignment_of(row: Row[Any]) -> Assignment:
     clips = {values.pop("clip_a"), values.pop("clip_b")}
     (right,) = clips - {values["left_clip"]}
     return Assignment(**values, right_clip=right)
+
+
+def was_assigned(store: Library, labeller: str, showing: str) -> bool:
+    """Return whether `showing`, an assignment's number in digits, belongs to the labeller in any campaign.
+
+    A labeller may view the clips of pairs that were assigned to them.
+    """
+    query = select(ASSIGNMENTS.c.id).where(ASSIGNMENTS.c.id == int(showing), ASSIGNMENTS.c.labeller == labeller)
+    with store.database.reading() as connection:
+        return connection.execute(query).first() is not None
 
 
 def open_assignments(connection: Connection, request: AssignmentRequest) -> list[Assignment]:

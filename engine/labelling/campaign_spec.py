@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -133,6 +133,11 @@ class Pair:
     clip_b: str
     entrant_a: str
     entrant_b: str
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return the pair of a row of the table of pairs."""
+        return cls(**{name: getattr(row, name) for name in cls.__dataclass_fields__})
 
 
 def campaign_clips(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[CampaignClip]:

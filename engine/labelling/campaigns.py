@@ -126,7 +126,7 @@ class Campaigns:
         """Return all pairs of a campaign."""
         with self._database.reading() as connection:
             rows = connection.execute(select(PAIRS).where(PAIRS.c.campaign_id == campaign_id).order_by(PAIRS.c.shuffle))
-            return [_pair(row) for row in rows]
+            return [Pair.of(row) for row in rows]
 
     def next_pairs(self, campaign_id: str, labeller: str, count: int = PAIRS_AHEAD) -> list[Assignment]:
         """Return the pairs to judge next: open assignments first, then new ones; [] when all is done.
@@ -270,7 +270,7 @@ class Campaigns:
         """Return the pairs that are not assigned because files of their clips are missing."""
         query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, PAIRS.c.gone_at.is_not(None))
         with self._database.reading() as connection:
-            return [_pair(row) for row in connection.execute(query)]
+            return [Pair.of(row) for row in connection.execute(query)]
 
     def _restore_pairs(self, campaign_id: str) -> bool:
         """Make pairs whose files are back assignable again; return whether there were any."""
@@ -394,7 +394,3 @@ def _clip_row(campaign_id: str, clip: CampaignClip) -> Mapping[str, Any]:
 def _pair_row(campaign: Campaign, pair: Pair) -> Mapping[str, Any]:
     shuffle = (seed_for(campaign.spec.seed, prompt=f"shuffle {pair.id}") % 2**53) / 2**53
     return {**asdict(pair), "campaign_id": campaign.id, "shuffle": shuffle}
-
-
-def _pair(row: Row[Any]) -> Pair:
-    return Pair(**{name: getattr(row, name) for name in Pair.__dataclass_fields__})

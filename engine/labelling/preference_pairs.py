@@ -6,7 +6,7 @@ from typing import Literal
 
 from engine.labelling.votes import SCORES, Choice, StoredVote
 
-PairSource = Literal["human", "reward", "dataset"]
+PairSource = Literal["human", "judge", "reward", "dataset"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class PairTally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferencePair:
-    """A preference between two clips of one prompt, from votes, rewards or a data set.
+    """A preference between two clips of one prompt, from votes, an AI labeller, rewards or a data set.
 
     `chosen` and `rejected` are clip ids. `margin`, 0..1, is how clear the preference is: for votes, the share of the
     chosen clip minus the share of the rejected one. `votes` is the number of votes behind it, 0 for other sources;

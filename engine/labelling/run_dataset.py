@@ -18,14 +18,19 @@ from engine.files.atomic import write_text_atomic
 from engine.generation.validation import check_prompts_fit
 from engine.labelling.campaign_spec import pictures_of
 from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.judge_votes import judge_votes
 from engine.labelling.preference_pairs import PreferencePair, preference_pairs
+from engine.labelling.stats.judge_agreement import JudgeAgreement, checked_preferences, judge_agreements
 from engine.runs.run import Run
 from engine.storage.clip_files import frames_file, has_files
 from engine.storage.library import ClipRecord, Library
 
 
 class Lineage(BaseModel):
-    """Origin of a run's pairs. `left_out` are pairs with a preference whose clips are missing."""
+    """Origin of a run's pairs. `left_out` are pairs with a preference whose clips are missing.
+
+    `judge` is the AI labeller of the pairs with the source "judge", with its agreement with people at that time.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +42,7 @@ class Lineage(BaseModel):
     labellers: tuple[str, ...]
     pair_ids: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    judge: JudgeAgreement | None = None
 
 
 def create_run(store: Library, preset: TrainPreset, start: Path | None = None, key: str | None = None) -> Run:
@@ -71,6 +77,9 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
     votes = campaigns.votes(campaign.id)
     rated = ALGORITHMS[preset.algorithm].data == "ratings"
     preferred = preference_pairs(votes, min_margin=preset.min_margin, with_both_bad=rated)
+    judged = judge_votes(store, campaign.id, preset.judge) if preset.judge else []
+    if preset.judge:
+        preferred += checked_preferences(preset.judge, votes, judged, preset.judge_agreement)
     usable = [pair for pair in preferred if _has_clips(store, pair)]
     if not usable:
         raise ConfigError(_no_pairs(campaign, len(votes), len(preferred), preset.min_margin))
@@ -79,10 +88,11 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
         campaign=campaign.title,
         min_margin=preset.min_margin,
         votes=len(votes),
-        last_vote=max(vote.number for vote in votes),
+        last_vote=max((vote.number for vote in votes), default=0),
         labellers=tuple(sorted({vote.vote.labeller for vote in votes})),
         pair_ids=tuple(pair.pair_id for pair in usable),
         left_out=tuple(pair.pair_id for pair in preferred if pair not in usable),
+        judge=next(iter(judge_agreements(votes, judged)), None),
     )
     return FrozenPairs(pairs=tuple(usable), lineage=lineage)
 

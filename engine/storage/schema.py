@@ -212,6 +212,21 @@ ASSIGNMENTS = Table(
     UniqueConstraint("campaign_id", "labeller", "place"),
 )
 
+# Answers of AI labellers (pairwise judges), apart from the votes of people: of each judge one row a pair. `judge` is
+# the key of its reward, `asked` a digest of its question; `first` is the choice with clip a shown first, `second` with
+# clip b.
+JUDGE_VOTES = Table(
+    "judge_votes",
+    METADATA,
+    Column("pair_id", String(16), ForeignKey("pairs.id", ondelete="CASCADE"), primary_key=True),
+    Column("judge", String(200), primary_key=True),
+    Column("model", String(200), nullable=False),
+    Column("asked", String(8), nullable=False),
+    Column("first", String(3), nullable=False),
+    Column("second", String(3), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 # Every vote ever sent, once. `current` is true or empty, so that the constraint allows one counted vote per
 # assignment, and any number of undone or edited votes (`ended_as`).
 VOTES = Table(

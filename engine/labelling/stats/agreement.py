@@ -95,7 +95,7 @@ def agreement(votes: Iterable[StoredVote], *, seed: int = 0) -> Agreement:
     """Compute the reliability of votes. Skips count only as `skips`."""
     votes = list(votes)
     table = _ratings(votes)
-    low, high = _interval(table, seed)
+    low, high = alpha_interval(table, seed)
     labellers = sorted({vote.vote.labeller for vote in votes})
     majorities = _Majorities(votes)
     axes = sorted({axis for vote in votes for axis in vote.vote.axes})
@@ -128,7 +128,8 @@ def krippendorff(ratings: Ratings) -> float | None:
     return float(result.alpha) if result.expected > 0 else None
 
 
-def _interval(ratings: Ratings, seed: int) -> tuple[float | None, float | None]:
+def alpha_interval(ratings: Ratings, seed: int = 0) -> tuple[float | None, float | None]:
+    """Return the ends of the 95 % bootstrap interval of alpha; None where it is undefined."""
     frame = _frame(ratings)
     if frame is None:
         return None, None

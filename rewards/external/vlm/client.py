@@ -15,7 +15,6 @@ from rewards.clip import Clip
 from rewards.external.clients import ONLY, CallFailed, ClipScores, checked_answer
 from rewards.external.json_calls import JsonCalls
 from rewards.external.vlm.messages import (
-    Choice,
     choice_in,
     numbers_after,
     numbers_in,
@@ -25,11 +24,14 @@ from rewards.external.vlm.messages import (
     text_of,
 )
 from rewards.external.vlm.table import VlmJudge
+from rewards.external.vlm.verdicts import Answers, Choice, judge_gauges, pair_score
 
 RUBRIC_NAME = "score"
 """Name of the number that a rubric without sub-scores asks for."""
 LEAST_ANSWERS, ONE_SIDED = 12, 0.9
 """From this many decisive answers on, a judge that chooses one position in this share of them is reported."""
+
+UNREADABLE = "gave no answer that is A, B or tie"
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +107,33 @@ class VlmClient:
         for index, clip in enumerate(clips):
             groups[clip.prompt].append(index)
         pairs = [pair for members in groups.values() for pair in combinations(members, 2)]
-        orders = [order for i, j in pairs for order in ((i, j), (j, i))]
-        choices = self._threads.map(lambda order: self._choose(clips[order[0]], clips[order[1]]), orders)
-        given = dict(zip(orders, choices, strict=True))
-        self._report_bias(list(given.values()))
+        answers = self._ask_both_orders([(clips[i], clips[j]) for i, j in pairs])
+        given = dict(zip([order for i, j in pairs for order in ((i, j), (j, i))], answers, strict=True))
+        self._report_bias(answers)
         return [
             win_rate(index, [other for other in groups[clip.prompt] if other != index], given, self._where)
             for index, clip in enumerate(clips)
         ]
+
+    def judge_pairs(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[Answers | CallFailed]:
+        """Return the answers about each pair in both orders, or the failure of a call.
+
+        A pair whose answers can both not be read is a failure.
+        """
+        answers = self._ask_both_orders(pairs)
+        return [self._both(*both) for both in zip(answers[::2], answers[1::2], strict=True)]
+
+    def _both(self, first: Choice | CallFailed, second: Choice | CallFailed) -> Answers | CallFailed:
+        if isinstance(first, CallFailed):
+            return first
+        if isinstance(second, CallFailed):
+            return second
+        return (first, second) if first or second else CallFailed(f"{self._where} {UNREADABLE}.")
+
+    def _ask_both_orders(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[Choice | CallFailed]:
+        """Return two answers a pair, several calls at a time."""
+        orders = [order for one, other in pairs for order in ((one, other), (other, one))]
+        return list(self._threads.map(lambda order: self._choose(*order), orders))
 
     def _choose(self, first: Clip, second: Clip) -> Choice | CallFailed:
         """Return the choice of one order, or the failure of its call."""
@@ -145,37 +166,22 @@ def win_rate(
 ) -> ClipScores:
     """Return the win rate of a clip in 0..1 against the others of its prompt.
 
-    `given` has the choices by (first, second). The details of a rate are shares in 0..1: `first_chosen` of the decisive
-    answers about this clip (1/2: no preference for a place), `disagreement` of the pairs whose two orders differ, and
-    `unreadable` of the answers. A failed call makes the whole rate an error, because a rate over fewer opponents would
-    not compare with the others.
+    `given` has the choices by (first, second). The details of a rate are the gauges of the answers about this clip. A
+    failed call makes the whole rate an error, because a rate over fewer opponents would not compare with the others.
     """
     if not others:
         return ClipScores(
             scores={ONLY: None},
             reason="A pairwise reward compares clips of one prompt, and this is the only one that is scored together.",
         )
-    asked = [(given[index, other], given[other, index]) for other in others]
-    answers = [answer for both in asked for answer in both]
-    for answer in answers:
-        if isinstance(answer, CallFailed):
-            return ClipScores(error=str(answer))
-    points = [_points(mine_first, mine_second) for mine_first, mine_second in asked]
-    decisive = [answer for answer in answers if answer in ("A", "B")]
-    details = {
-        "compared": float(len(others)),
-        "disagreement": sum(both not in (("A", "B"), ("B", "A"), ("tie", "tie")) for both in asked) / len(asked),
-        "unreadable": answers.count("") / len(answers),
-    }
-    if decisive:
-        details["first_chosen"] = decisive.count("A") / len(decisive)
+    asked: list[Answers] = []
+    for other in others:
+        mine_first, mine_second = given[index, other], given[other, index]
+        for answer in (mine_first, mine_second):
+            if isinstance(answer, CallFailed):
+                return ClipScores(error=str(answer))
+        asked.append((mine_first, mine_second))  # type: ignore[arg-type]  # no failure: see above
+    details = {"compared": float(len(others)), **judge_gauges(asked)}
     if details["unreadable"] == 1:
-        return ClipScores(error=f"{where} gave no answer that is A, B or tie.")
-    return ClipScores(scores={ONLY: sum(points) / len(points)}, details=details)
-
-
-def _points(mine_first: Choice | CallFailed, mine_second: Choice | CallFailed) -> float:
-    """Return 1 for a win in both orders, 0 for a loss in both, else 1/2."""
-    if (mine_first, mine_second) == ("A", "B"):
-        return 1.0
-    return 0.0 if (mine_first, mine_second) == ("B", "A") else 0.5
+        return ClipScores(error=f"{where} {UNREADABLE}.")
+    return ClipScores(scores={ONLY: sum(map(pair_score, asked)) / len(asked)}, details=details)

@@ -8,14 +8,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rewards.clip import Clip
 from rewards.external.clip_json import encode_clip
 from rewards.external.vlm.table import PROMPT, VlmJudge
-
-Choice = Literal["A", "B", "tie", ""]
-"""Choice of a pairwise answer; "" for one that cannot be read."""
+from rewards.external.vlm.verdicts import Choice
 
 TOP_LOGPROBS = 20  # the most that OpenAI's interface allows
 PAIR_ENDING = "Which video is better? Answer with one letter, A or B, or with the word tie."

@@ -1,5 +1,6 @@
 """`VlmJudge`: the table of a declaration whose reward is asked from a vision language model (VLM)."""
 
+import hashlib
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -38,6 +39,12 @@ class VlmJudge(ServerTable):
     """Evenly spaced frames of each clip that are sent; a pair has twice as many."""
     picture: Literal["png", "jpeg"] = "jpeg"
     """Encoding of a frame."""
+
+    @property
+    def asked(self) -> str:
+        """8 hex digits that change with what the judge is shown and asked, but not with how it is called."""
+        asked = self.model_dump_json(include={"model", "mode", "ask", "system", "frames", "picture"})
+        return hashlib.sha256(asked.encode()).hexdigest()[:8]
 
     @property
     def token_limit(self) -> int:
