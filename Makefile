@@ -36,7 +36,7 @@ key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
 
-.PHONY: help venv install install-dev app demo tour test slow coverage browser faults check fix docs bench proof matrix mini clean
+.PHONY: help venv install install-dev app demo tour test slow coverage browser doubles faults check fix docs bench proof matrix mini clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -62,6 +62,9 @@ coverage: install-dev ## `make test` and `make slow` with the lines that they ru
 
 browser: install-dev ## the browser tests, in Chromium
 	@$(pytest) -m browser tests/browser $(ARGS)
+
+doubles: install-dev ## check every family on its doubles, and write the table in docs/models.md (twenty minutes; ARGS="-k wan" for some)
+	@OMP_NUM_THREADS=1 $(python) -m tests.doubles -n $(WORKERS) $(ARGS)
 
 faults: install-dev ## kill what runs a hundred times at random moments, and see that nothing is lost (an hour); JSON lines
 	@$(python) tests/faults/kill_storm.py $(ARGS)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.config.presets import load_model_preset
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES
 from engine.storage.library import ClipRecord, Library
@@ -19,6 +20,17 @@ WORDS = "a the red green blue circle square star moving left right up down on ov
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/*.json anew from this machine")
+
+
+def pytest_runtest_call(item: pytest.Function) -> None:
+    """Note the cell of tests/doubles.py that a test fills: family, column, and which of several things it checks."""
+    for mark in item.iter_markers("double"):
+        params = item.callspec.params
+        key = params.get("preset_key") or params.get("key")
+        family = load_model_preset(key).family if key else item.funcargs["tiny"].model.family
+        kind = params[mark.args[1]] if len(mark.args) > 1 else ""
+        cell = [family, mark.args[0].format(**params), getattr(kind, "__name__", kind).removesuffix("_wan")]
+        item.user_properties.append(("double", cell))
 
 
 @pytest.fixture(scope="session")

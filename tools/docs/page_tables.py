@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from engine.config.presets import load_preset, preset_keys
 from engine.estimation.model_forecast import (
@@ -21,12 +22,15 @@ from engine.estimation.model_forecast import (
     memory_summary,
 )
 from engine.families.exchange.exporting import FORMATS
-from engine.families.exchange.formats import FORMS
 from engine.families.registry import FAMILIES, family_spec
+from engine.model_spec import FamilySpec
 from rewards import REWARDS, reward_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = CARDS[2]
+DOUBLES = ROOT / "tools" / "docs" / "doubles.json"
+NOT_CHECKED = "not checked"
+COLUMNS = ("parity", "algorithms", *(f"export {form}" for form in FORMATS), "import", "pictures", "memory law")
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -133,17 +137,30 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min"
 
 
-def adapters() -> str:
-    """Return one row for families with the same layers: formats of export, formats of import."""
-    families = dict[tuple[str, ...], list[str]]()
-    for key in FAMILIES:
-        names = family_spec(key).layer_names
-        limits = f", but {names.limits}" if names.limits else ""
-        exports = (f"yes{limits}" if form in names.formats else f"no: {names.otherwise}" for form in FORMATS[1:])
-        imports = ", ".join(("diffusers", *(form.key for form in FORMS if form.is_converted)))
-        families.setdefault(("yes", *exports, imports), []).append(f"`{key}`")
-    rows = ((", ".join(keys), *cells) for cells, keys in families.items())
-    return markdown(("families", *(f"export: {form}" for form in FORMATS), "import"), rows)
+def doubles() -> str:
+    """Return one row per family: how many checks of `make doubles` passed in each column, or why there is none."""
+    found = read_doubles()
+    rows = (
+        (f"`{key}`", *(_checked(found.get(key, {}).get(column), family_spec(key), column) for column in COLUMNS))
+        for key in FAMILIES
+    )
+    return markdown(("family", *COLUMNS), rows)
+
+
+def read_doubles() -> dict[str, Any]:
+    """Return the results of `make doubles` by family and column."""
+    return json.loads(DOUBLES.read_text(encoding="utf8")) if DOUBLES.is_file() else {}
+
+
+def _checked(cell: dict[str, Any] | None, spec: FamilySpec, column: str) -> str:
+    names, form = spec.layer_names, column.removeprefix("export ")
+    if cell is None and form in FORMATS[1:] and form not in names.formats:
+        return f"none: {names.otherwise}"
+    if cell is None:
+        return "takes no picture" if column == "pictures" and not spec.takes_image else NOT_CHECKED
+    passed = str(cell["of"]) if cell["passed"] == cell["of"] else f"**{cell['passed']} of {cell['of']}**"
+    limits = f", {names.limits}" if form in FORMATS[1:] and names.limits else ""
+    return passed + (f": {', '.join(cell['kinds'])}" if cell["kinds"] else "") + limits
 
 
 def mixes() -> str:
@@ -195,7 +212,7 @@ def algorithms() -> str:
 
 
 TABLES = {
-    "adapters": adapters,
+    "doubles": doubles,
     "rewards": rewards,
     "models": models,
     "forecasts": forecasts,

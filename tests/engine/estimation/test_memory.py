@@ -38,6 +38,7 @@ def load_for(model: str, **others: Any) -> TrainingLoad:
     return TrainingLoad(**{**options, **whole, **others})
 
 
+@pytest.mark.double("memory law")
 @pytest.mark.parametrize("key", MEASURED)
 def test_the_laws_hold_at_other_shapes(key: str) -> None:
     """`tools.memory` compares them with peaks at a shape that they were not fitted to."""
@@ -46,6 +47,7 @@ def test_the_laws_hold_at_other_shapes(key: str) -> None:
     assert shape.float8_gib < shape.network_gib and shape.offloaded_gib <= shape.network_gib
 
 
+@pytest.mark.double("memory law")
 @pytest.mark.parametrize(
     "key", [key if key in BUILT else pytest.param(key, marks=pytest.mark.slow) for key in MEASURED]
 )

@@ -85,6 +85,7 @@ def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, ro
     ).frames
 
 
+@pytest.mark.double("parity")
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_final_latents_are_the_pipelines(tiny_open: SimpleNamespace, guidance: float) -> None:
     """Two clips of two prompts, over the pipeline's own schedule, from text to latents."""
@@ -95,6 +96,7 @@ def test_final_latents_are_the_pipelines(tiny_open: SimpleNamespace, guidance: f
     assert (ours - wanted).abs().max() <= 1e-4
 
 
+@pytest.mark.double("parity")
 def test_networks_are_told_the_pipelines_timesteps(tiny_open: SimpleNamespace) -> None:
     """At every step, whatever kind of number the pipeline's scheduler makes of them (UniPC: integers)."""
     request = tiny_open.model.request.model_copy(update={"num_steps": 8})
@@ -152,6 +154,7 @@ MESSY = [
 ]
 
 
+@pytest.mark.double("parity")
 def test_prompts_are_cleaned_as_the_pipelines_are(tiny_open: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every text that reaches a tokenizer: quotes, HTML entities, mojibake, white space, braces."""
     from transformers import PreTrainedTokenizerFast
@@ -182,6 +185,7 @@ def test_guidance_and_prompts_matter(tiny_open: SimpleNamespace) -> None:
     assert (walk(tiny_open.family, begin)[-1].next_latents - plain).abs().max() > 1e-3
 
 
+@pytest.mark.double("pictures")
 def test_given_pictures_matter(tiny_open: SimpleNamespace) -> None:
     """Each of them, and at which frame it is: one that is overlooked would be seen in the comparison above."""
     model, family = tiny_open.model, tiny_open.family
@@ -203,6 +207,7 @@ def test_given_pictures_matter(tiny_open: SimpleNamespace) -> None:
         assert (predicted(pictures[:, ::-1].copy()) - base).abs().max() > 3e-4
 
 
+@pytest.mark.double("parity")
 def test_frames_are_the_pipelines(tiny_open: SimpleNamespace) -> None:
     begin = start(tiny_open.family, tiny_open.model)
     ours = tiny_open.family.decode(walk(tiny_open.family, begin)[-1].next_latents)
@@ -344,7 +349,6 @@ def test_shapes_that_the_model_cannot_make_are_refused(tiny_open: SimpleNamespac
 
 
 def test_every_registered_family_is_here(tiny_names: dict[str, Any]) -> None:
-    """`ltx` has a file of its own, and `mini` besides: tests/engine/sampling compares both with LTXPipeline."""
-    assert {model.family for model in tiny_names.values()} | {"ltx"} == set(FAMILIES)
+    assert {model.family for model in tiny_names.values()} == set(FAMILIES)
     for model in tiny_names.values():
         assert bool(model.places) <= family_spec(model.family).takes_image

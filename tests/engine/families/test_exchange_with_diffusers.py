@@ -118,6 +118,7 @@ def plain_diffusers(tiny: SimpleNamespace) -> Any:
     tiny.pipeline.unload_lora_weights()
 
 
+@pytest.mark.double("export diffusers")
 def test_what_is_saved_is_the_same_model_in_diffusers(plain_diffusers: Any, tmp_path: Path) -> None:
     tiny = plain_diffusers
     family = adapted(tiny)
@@ -282,11 +283,19 @@ EXPORTS: list[tuple[str, str, Any, str | None, bool]] = [
     ("hunyuanvideo", "kohya", ("proj_mlp", "proj_out", "ff.net.0.proj", "add_q_proj", "norm1.linear"), None, False),
     ("animatediff", "kohya", (), NO_MOTION, True),
 ]
+OTHER_FAMILIES = [(toy, form) for toy in ("ltx", "wan_ti2v", "wan_i2v") for form in ("comfyui", "kohya")]
+OTHER_FAMILIES += [("wan_flf", "kohya")]
+LONG_EXPORTS = [(*one, (), None, False) for one in OTHER_FAMILIES]
+LONG_EXPORTS += [("animatediff_sparsectrl", "kohya", (), NO_MOTION, False)]
 
 
+@pytest.mark.double("export {form}")
 @pytest.mark.parametrize(
     ("tiny", "form", "targets", "without", "loads_there"),
-    [pytest.param(*row, id=f"{number}-{row[0]}-{row[1]}") for number, row in enumerate(EXPORTS)],
+    [
+        *(pytest.param(*row, id=f"{number}-{row[0]}-{row[1]}") for number, row in enumerate(EXPORTS)),
+        *(pytest.param(*row, id=f"{row[0]}-{row[1]}", marks=pytest.mark.slow) for row in LONG_EXPORTS),
+    ],
     indirect=["tiny"],
 )
 def test_an_exported_file_is_the_same_model(

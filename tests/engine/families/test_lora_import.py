@@ -44,7 +44,9 @@ def velocity(family: Any, tiny: SimpleNamespace) -> torch.Tensor:
 
     request = tiny.model.request
     noise = family.init_latents(request, [generator_for(3)])
-    words = replace(family.encode(["a star"]), fps=request.fps, guidance=1.0)
+    given = family.encode_pictures(tiny.model.pictures(1), tiny.model.places, request.num_frames)
+    words = family.encode(["a star"])
+    words = replace(words, fps=request.fps, guidance=1.0, extras={**(words.extras or {}), **given})
     with torch.no_grad():
         return family.predict(noise, torch.tensor([0.5]), words)
 
@@ -136,11 +138,22 @@ FORMS = [
 
 
 ROWS = [(*row, told) for row in FORMS for told in (True, False) if not (told and row[1] is processors)]
+OF_EACH_FAMILY = ["ltx", "ltx_condition", "ltx2", "wan", "wan_ti2v", "wan_i2v", "wan_flf", "wan_vace", "cogvideox"]
+OF_EACH_FAMILY += ["hunyuanvideo", "animatediff", "animatediff_sparsectrl"]
+LONG_ROWS = [(toy, form, (), True) for toy in OF_EACH_FAMILY for form in (comfyui, kohya, peft, down_up)]
 
 
+@pytest.mark.double("import", "form")
 @pytest.mark.parametrize(
     ("tiny", "form", "further", "states_alpha"),
-    [pytest.param(*row, id=f"{row[0]}-{row[1].__name__}-{row[3]}") for row in ROWS],
+    [
+        *(pytest.param(*row, id=f"{row[0]}-{row[1].__name__}-{row[3]}") for row in ROWS),
+        *(
+            pytest.param(*row, id=f"{row[0]}-{row[1].__name__}-long", marks=pytest.mark.slow)
+            for row in LONG_ROWS
+            if (*row[:3], True) not in ROWS
+        ),
+    ],
     indirect=["tiny"],
 )
 def test_a_file_of_another_form_makes_the_same_model(

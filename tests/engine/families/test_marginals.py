@@ -18,7 +18,14 @@ from engine.sampling.forward_process import expected_std
 from engine.storage.images import save_picture
 from engine.training.evaluation.preflight import preflight
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
-from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainer_settings import (
+    VideoAWMConfig,
+    VideoDistillConfig,
+    VideoDPOConfig,
+    VideoGRPOConfig,
+    VideoNFTConfig,
+)
+from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
@@ -27,6 +34,7 @@ from engine.training.weights import trainable
 from engine.workspace import Workspace
 
 PROMPTS = ["a red circle", "a blue square"]
+LONG = pytest.mark.slow
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
@@ -80,7 +88,8 @@ def opened(key: str, tiny: SimpleNamespace | None) -> tuple[ModelPreset, ModelFa
     return preset, open_model(preset, device="cpu")
 
 
-@pytest.mark.parametrize("kind", ["grpo", "nft", "dpo"])
+@pytest.mark.double("algorithms", "kind")
+@pytest.mark.parametrize("kind", ["grpo", "nft", "dpo", *(pytest.param(k, marks=LONG) for k in ("awm", "distill"))])
 def test_one_update_of_every_preset(preset_key: str, tiny: SimpleNamespace, kind: str, tmp_path: Path) -> None:
     update(kind, *opened(preset_key, tiny), tiny.model.request, tmp_path)
 
@@ -108,6 +117,12 @@ def test_one_update_of_mini(kind: str, tmp_path: Path) -> None:
     preset, family = opened("mini", None)
     shape = SimpleNamespace(num_frames=17, width=64, height=64, fps=8.0)
     update(kind, preset, family, shape, tmp_path)
+
+
+FORWARD: dict[str, tuple[Any, Any]] = {
+    "nft": (VideoNFTTrainer, VideoNFTConfig),
+    "awm": (VideoAWMTrainer, VideoAWMConfig),
+}
 
 
 def rows_for(family: ModelFamily, shape: Any) -> list[dict[str, str]]:
@@ -140,9 +155,16 @@ def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, fold
         pair = {**rows[0], "chosen": frames[0], "rejected": frames[1]}
         args = configured(VideoDPOConfig, folder, shape, per_device_train_batch_size=1, num_steps=num_steps)
         trainer: Any = VideoDPOTrainer(model=family, args=args, train_dataset=[pair])
-    elif kind == "nft":
-        args = configured(VideoNFTConfig, folder, shape, **online)
-        trainer = VideoNFTTrainer(model=family, reward_funcs=brightness, args=args, train_dataset=rows)
+    elif kind in FORWARD:
+        trainer_class, config_class = FORWARD[kind]
+        args = configured(config_class, folder, shape, **online)
+        trainer = trainer_class(model=family, reward_funcs=brightness, args=args, train_dataset=rows)
+    elif kind == "distill":
+        student = {"num_steps": num_steps, "student_steps": 2, "rollout_clips": 2, "rollout_batch": 2}
+        args = configured(
+            VideoDistillConfig, folder, shape, **student, per_device_train_batch_size=2, guidance=preset.guidance
+        )
+        trainer = VideoDistillTrainer(model=family, args=args, train_dataset=rows)
     else:
         form = {} if flow else {"sde_form": "ddim"}
         args = configured(VideoGRPOConfig, folder, shape, **online, **form, guidance=preset.guidance)

@@ -66,6 +66,7 @@ def trainer_of(kind: str, family: Any, request: GenerationRequest, workspace: Wo
     return trainer(model=family, reward_funcs=brightness, args=args, train_dataset=rows, workspace=workspace)
 
 
+@pytest.mark.double("pictures", "kind")
 @KINDS
 @pytest.mark.parametrize("tiny", ["wan_ti2v", "wan_i2v_experts", "wan_flf"], indirect=True)
 def test_two_updates_from_pictures(tiny: SimpleNamespace, kind: str, workspace: Workspace, tmp_path: Path) -> None:
@@ -102,6 +103,7 @@ def with_other_first_frame(kind: str, trainer: Any, batch: Any) -> Any:
     return replace(batch, rollouts=replace(made, latents=other(made.latents), steps=steps))
 
 
+@pytest.mark.double("pictures", "kind")
 @KEPT
 @KINDS
 def test_no_loss_depends_on_the_kept_frame(

@@ -102,13 +102,11 @@ def model(**fields: Any) -> TinyModel:
     )
 
 
+FIRST = partial(TinyModel, family="ltx", request=request(17, 64), encode=encode)
 MODELS = {
     "ltx_condition": model(places=(0, 5, 16), show=show_at_frames),
     "ltx_condition_later": model(places=(8, 16), show=show_at_frames),
     "ltx_condition_without_pictures": model(),
-}
-FIRST = partial(TinyModel, family="ltx", request=request(17, 64), encode=encode)
-OTHERS = {
     "ltx": FIRST(build=partial(ltx_condition, is_first=True)),
-    "ltx_image": FIRST(build=partial(ltx_condition, is_first=True, takes_image=True)),
 }
+OTHERS = {"ltx_image": FIRST(build=partial(ltx_condition, is_first=True, takes_image=True))}

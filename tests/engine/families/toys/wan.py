@@ -3,7 +3,7 @@
 Source of the schedulers: scripts/convert_wan_to_diffusers.py of huggingface/diffusers, which wrote the repositories:
 UniPC with a flow prediction and the class's defaults (order 2, bh2, final level 0), and a flow_shift of 16 for FLF2V, 5
 for Wan 2.2 TI2V, and 3 for all others. Wan 2.2's boundary_ratio: 0.875 for T2V (wan/configs/wan_t2v_A14B.py), 0.9 for
-I2V (wan_i2v_A14B.py).
+I2V (wan_i2v_A14B.py). Wan 2.2 5B's VAE: `tools/memory/configs/wan.toml`, all but its widths and depth.
 """
 
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.request import GenerationRequest
+from tools.memory.folders import configs
 
 from .base import Kit, TinyModel, as_images, encode_t5, request, t5
 
@@ -23,6 +24,19 @@ WIDTHS: dict[str, Any] = {
     "ffn_dim": 32,
     "num_layers": 2,
     "rope_max_seq_len": 32,
+}
+VAE: dict[str, Any] = {
+    "base_dim": 3,
+    "z_dim": 16,
+    "dim_mult": [1] * 4,
+    "num_res_blocks": 1,
+    "temperal_downsample": [False, True, True],
+}
+VAE_5B: dict[str, Any] = configs()["parts"]["wan22_vae"] | {
+    "base_dim": 4,
+    "decoder_base_dim": 4,
+    "dim_mult": [1] * 4,
+    "num_res_blocks": 1,
 }
 
 
@@ -39,6 +53,7 @@ def wan(
     network: Any = None,
     flow_shift: float = 3.0,
     widths: dict[str, Any] = WIDTHS,
+    vae: dict[str, Any] = VAE,
     **options: Any,
 ) -> Any:
     from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
@@ -46,13 +61,10 @@ def wan(
 
     pipeline = pipeline or WanPipeline
     network = network or WanTransformer3DModel
-    vae = AutoencoderKLWan(
-        base_dim=3, z_dim=16, dim_mult=[1] * 4, num_res_blocks=1, temperal_downsample=[False, True, True]
-    )
     return pipeline(
         transformer=kit.fill(network(**widths), 0),
         transformer_2=kit.fill(network(**widths), 5) if experts else None,
-        vae=kit.fill(vae, 1),
+        vae=kit.fill(AutoencoderKLWan.from_config(vae), 1),
         scheduler=unipc(flow_shift),
         text_encoder=t5(kit, UMT5Config, UMT5EncoderModel),
         tokenizer=kit.tokenizer,
@@ -137,11 +149,17 @@ def show_first(pictures: np.ndarray, places: tuple[int, ...], request: Generatio
     return {"image": as_images(pictures)[0]}
 
 
+def wan_5b(kit: Kit, **options: Any) -> Any:
+    """Wan 2.2 5B: a level for each token, and a residual VAE of 48 channels over patches of pixels."""
+    widths = {**WIDTHS, "in_channels": 48, "out_channels": 48}
+    return wan(kit, expand_timesteps=True, flow_shift=5.0, widths=widths, vae=VAE_5B, **options)
+
+
 def from_text_and_picture(kit: Kit) -> Any:
-    """Wan 2.2 5B, opened as diffusers' pipeline for pictures opens its repository."""
+    """As diffusers' pipeline for pictures opens its repository."""
     from diffusers import WanImageToVideoPipeline
 
-    return wan(kit, pipeline=WanImageToVideoPipeline, expand_timesteps=True, flow_shift=5.0)
+    return wan_5b(kit, pipeline=WanImageToVideoPipeline)
 
 
 def show_in_a_grey_clip(pictures: np.ndarray, places: tuple[int, ...], request: GenerationRequest) -> dict[str, Any]:
@@ -153,14 +171,14 @@ def show_in_a_grey_clip(pictures: np.ndarray, places: tuple[int, ...], request: 
 
 
 wan_model = partial(TinyModel, family="wan", request=request(9), encode=partial(encode_t5, length=512))
-ti2v_model = partial(wan_model, family="wan_ti2v", request=request(5))
+ti2v_model = partial(wan_model, family="wan_ti2v", request=request(5, 64))
 i2v_model = partial(wan_model, family="wan_i2v", places=(0,), show=show_first, one_by_one=True)
 flf_model = partial(wan_model, family="wan_flf", places=(0, 8), show=show_ends, one_by_one=True)
 vace_model = partial(wan_model, family="wan_vace", build=vace, one_by_one=True)
 MODELS = {
     "wan": wan_model(build=wan),
     "wan_experts": wan_model(build=partial(wan, experts=True, boundary_ratio=0.875)),
-    "wan_level_per_token": ti2v_model(build=partial(wan, expand_timesteps=True, flow_shift=5.0)),
+    "wan_level_per_token": ti2v_model(build=wan_5b),
     "wan_ti2v": ti2v_model(build=from_text_and_picture, places=(0,), show=show_first, one_by_one=True),
     "wan_i2v": i2v_model(build=partial(pictured, looks=True, pictures=1)),
     "wan_i2v_experts": i2v_model(build=partial(pictured, looks=False, pictures=1, experts=True, boundary_ratio=0.9)),
