@@ -7,13 +7,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from engine.cli.options.adapters import add_adapters, combined_adapter, scales_of
 from engine.cli.options.export import add_export_options, new_export
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
+from engine.families.combining import write_fused
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import check_fit, convert
+from engine.families.loading import find_folder, folder_needs
 from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder
@@ -49,6 +52,17 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
     exporting.add_argument("name", metavar="NAME", help="see `dailies adapters ls`")
     add_export_options(exporting)
     exporting.set_defaults(run=export_adapter)
+    fusing = verbs.add_parser(
+        "fuse",
+        parents=[shared],
+        help="write a model with adapters merged into its weights",
+        description="Write a whole diffusers folder with the adapters in the weights of its networks. Programs that "
+        "read the model need no adapter then.",
+    )
+    fusing.add_argument("folder", type=Path, help="new folder to write to")
+    fusing.add_argument("--model", required=True, help="model of the adapters, see `dailies models ls`")
+    add_adapters(fusing, "adapter", "adapter to merge", required=True)
+    fusing.set_defaults(run=fuse_adapters)
 
 
 def show_adapters(options: argparse.Namespace) -> None:
@@ -93,6 +107,22 @@ def export_adapter(options: argparse.Namespace) -> None:
     files = sorted(path.name for path in options.folder.iterdir())
     facts = {"name": adapter.name, "folder": str(options.folder), "files": files}
     print_result(options, facts, f"{options.folder} holds {', '.join(files)}.")
+
+
+def fuse_adapters(options: argparse.Namespace) -> None:
+    preset, scales = load_model_preset(options.model), scales_of(options, "adapter")
+    family: Any = family_class(preset.family)
+    if preset.parts:
+        raise ConfigError(
+            f"{preset.title} takes {', '.join(preset.parts)} from other folders, so it is not one folder: export the "
+            "adapter instead (`dailies adapters export`)."
+        )
+    adapter = combined_adapter(Workspace.from_env(options.workspace), scales, preset)
+    check_fit(family, local_source(preset), " + ".join(scales), adapter)
+    with new_export(options.folder), new_folder(options.folder) as partial:
+        write_fused(find_folder(local_source(preset), folder_needs(family)), partial, adapter)
+    facts = {"model": preset.key, "adapters": scales, "folder": str(options.folder)}
+    print_result(options, facts, f"{options.folder} holds {preset.title} with {' + '.join(scales)} in its weights.")
 
 
 def _files(options: argparse.Namespace) -> list[tuple[Path, str]]:

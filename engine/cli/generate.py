@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from engine.cli.downloads.models import offer_model
+from engine.cli.options.adapters import add_adapters, scales_of
 from engine.cli.options.devices import add_resource_options, resources_of
 from engine.cli.options.modes import MODE_OPTIONS, add_modes, add_pictures, mode_fields
 from engine.cli.options.shared import add_shared_options
@@ -56,7 +57,7 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="negative prompt")
     parser.add_argument("--model", default="mini", metavar="KEY", help="see `dailies models ls` (default: mini)")
-    add_adapters(parser)
+    add_adapters(parser, "adapter", "LoRA adapter of the model")
     parser.add_argument("--frames", dest="num_frames", type=int, metavar="N", help="number of frames")
     parser.add_argument("--width", type=int, metavar="PX")
     parser.add_argument("--height", type=int, metavar="PX")
@@ -101,31 +102,12 @@ def build_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=demo, model="mini")
 
 
-def add_adapters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--adapter",
-        action="append",
-        metavar="NAME",
-        help="LoRA adapter of the model, see `dailies adapters ls`; repeat the option to add several",
-    )
-    parser.add_argument(
-        "--adapter-scale",
-        action="append",
-        type=float,
-        metavar="X",
-        help="strength of the adapter, such as 0.8 (default: 1); for several, once for each in their order",
-    )
-
-
 def adapter_fields(options: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a request for the adapters. Raises ConfigError for a scale without an adapter."""
-    names, scales = options.adapter or [], options.adapter_scale
-    if scales is not None and len(scales) != len(names):
-        raise ConfigError(f"{len(scales)} --adapter-scale for {len(names)} --adapter: give one for each, or none.")
-    if len(names) == 1 and (scales is None or scales == [1.0]):
-        return {"adapter": names[0]}
-    scales = scales or [1.0] * len(names)
-    return {"adapters": [{"name": name, "scale": scale} for name, scale in zip(names, scales, strict=True)]}
+    scales = scales_of(options, "adapter")
+    if list(scales.values()) == [1.0]:
+        return {"adapter": next(iter(scales))}
+    return {"adapters": [{"name": name, "scale": scale} for name, scale in scales.items()]}
 
 
 def add_mix(parser: argparse.ArgumentParser) -> None:

@@ -101,5 +101,6 @@ def extend_run(options: argparse.Namespace) -> None:
 def clone_run(options: argparse.Namespace) -> None:
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         preset = clone_preset(Run.find(library.workspace, options.run_id), read_changes(options.set))
-        run = create_run(library, preset, initial_adapter(options, library.workspace, preset.model))
+        with initial_adapter(options, library.workspace, preset.model) as initial:
+            run = create_run(library, preset, initial)
     execute(run, options, is_new=True)

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.downloads.models import offer_model
+from engine.cli.options.adapters import add_adapters, combined_adapter, scales_of
 from engine.cli.options.devices import add_resource_options, require_local, resources_of
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result
-from engine.config.presets import load_train_preset
+from engine.config.presets import load_model_preset, load_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, TrainingError
 from engine.execution.process_runner import torchrun_command
 from engine.execution.resources import Resources
+from engine.families.lora_files import write_parts
 from engine.hardware.environment import process_changes, process_environment
 from engine.jobs.handlers.run_actions import submit_run
 from engine.jobs.handlers.train import REFUSED, publish
@@ -30,6 +32,7 @@ from engine.labelling.run_dataset import create_run
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
 from engine.storage.library import Library
+from engine.storage.temp_folders import temp_path
 from engine.training.distributed.process_group import is_first, is_launched, on_rank_zero, process_group
 from engine.workspace import Workspace
 
@@ -61,7 +64,7 @@ def build_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", metavar="ADAPTER", help="initial adapter (default: none)")
+    add_adapters(parser, "start", "initial adapter (default: none)")
 
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
@@ -82,19 +85,32 @@ def start(options: argparse.Namespace) -> None:
         offer_model(preset.model)
 
     def create() -> Run:
-        with closing(Library(Workspace.from_env(options.workspace))) as library:
-            return create_run(library, preset, initial_adapter(options, library.workspace, preset.model))
+        with (
+            closing(Library(Workspace.from_env(options.workspace))) as library,
+            initial_adapter(options, library.workspace, preset.model) as initial,
+        ):
+            return create_run(library, preset, initial)
 
     with launched_process(options):
         execute(on_rank_zero(create), options, is_new=True)
 
 
-def initial_adapter(options: argparse.Namespace, workspace: Workspace, model: str) -> Path | None:
-    """Return the folder of the adapter that `--start` names.
+@contextmanager
+def initial_adapter(options: argparse.Namespace, workspace: Workspace, model: str) -> Iterator[Path | None]:
+    """Yield the folder of the adapter that `--start` names; several, or one with a scale, are combined into one.
 
     Raises ConfigError when the model has no such adapter.
     """
-    return find_adapter(workspace, options.start, model).folder if options.start else None
+    scales = scales_of(options, "start")
+    if list(scales.values()) in ([], [1.0]):
+        yield next((find_adapter(workspace, name, model).folder for name in scales), None)
+        return
+    folder = temp_path(workspace, "start")
+    try:
+        write_parts(folder, combined_adapter(workspace, scales, load_model_preset(model)))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def resume(options: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Adapters that come and go: `dailies adapters import` and `export`, `dailies runs export --format`."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.families.lora_files import WEIGHTS_FILE, Lora, read_parts, write_parts
+from engine.files.locks import try_lock
 from engine.runs.adapters import AdapterCard, add_adapter
-from engine.runs.run import Run
+from engine.runs.run import Run, list_runs
 from engine.workspace import Workspace
 
 LAYER = "transformer_blocks.0.attn1.to_q"
@@ -102,3 +104,35 @@ def test_other_kinds_are_named(
     save_file(dict(lora.tensors) | {f"{LAYER}.{key}": torch.ones(2, 2)}, tmp_path / "a.safetensors")
     got = dailies("adapters", "import", "a", str(tmp_path / "a.safetensors"), "--model", "mini", refused=True)
     assert sentence in got and not (workspace.adapters / "a").exists()
+
+
+def test_a_fused_model_and_a_start_have_every_adapter_at_its_scale(
+    workspace: Workspace, dailies: Command, lora: Lora, mini_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("mine", "yours"):
+        add_adapter(workspace, name, AdapterCard(model="mini"), lambda path: write_parts(path, {"transformer": lora}))
+    both = ("--adapter", "mine", "--adapter", "yours", "--adapter-scale", "0.5", "--adapter-scale", "1")
+    dailies("adapters", "fuse", str(tmp_path / "out"), "--model", "mini", *both)
+    plain, fused = (load_whole(folder / "transformer")[f"{LAYER}.weight"] for folder in (mini_folder, tmp_path / "out"))
+    difference = lora.tensors[f"{LAYER}.lora_B.weight"] @ lora.tensors[f"{LAYER}.lora_A.weight"] * 3
+    assert torch.allclose(fused.float() - plain.float(), 1.5 * difference, rtol=1e-2, atol=2e-2)  # of bfloat16
+    assert "already exists" in dailies(
+        "adapters", "fuse", str(tmp_path / "out"), "--model", "mini", *both, refused=True
+    )
+    assert "2 --adapter-scale for 1 --adapter" in dailies(
+        "adapters", "fuse", "new", "--model", "mini", *both[2:], refused=True
+    )
+    refusal = dailies("adapters", "fuse", "new", "--model", "animatediff_sd15", "--adapter", "mine", refused=True)
+    assert "takes motion_adapter from other folders" in refusal
+    start = ("--start", "mine", "--start-scale", "0.5", "--start", "yours", "--start-scale", "1")
+    lock = try_lock(workspace.worker_lock)  # no worker starts
+    dailies("train", "mini_nft", "--queue", *start)
+    assert lock is not None
+    os.close(lock)
+    (run,) = list_runs(workspace)
+    assert torch.allclose(product(run.start), 1.5 * difference, atol=1e-5)
+    assert read_parts(run.start)["transformer"].ranks == {LAYER: 4}
+
+
+def load_whole(folder: Path) -> dict[str, torch.Tensor]:
+    return {key: tensor for file in folder.glob("*.safetensors") for key, tensor in load_file(file).items()}

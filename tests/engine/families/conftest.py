@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -76,9 +77,10 @@ def tiny(
         family.load("cpu", torch.float32)
         return family
 
-    return SimpleNamespace(
-        model=model, pipeline=pipeline, folder=folder, options=options, open=open_family, of_order=TOYS.of_order
-    )
+    made = SimpleNamespace(model=model, pipeline=pipeline, folder=folder, options=options, open=open_family)
+    made.of_order, made.latents_of = TOYS.of_order, partial(TOYS.latents_of, model)
+    made.adapted, made.theirs = partial(TOYS.adapted, made), partial(TOYS.their_latents, made)
+    return made
 
 
 @pytest.fixture

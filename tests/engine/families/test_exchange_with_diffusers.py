@@ -18,9 +18,8 @@ from engine.families.exchange.importing import convert
 from engine.families.lora import activate_adapter, activate_adapters, save_adapter
 from engine.families.lora_files import SECOND_FILE, WEIGHTS_FILE, Lora, for_pipeline, read_file, read_parts, write_parts
 from engine.families.registry import family_spec
-from engine.model_spec import Conditioning
 from engine.sampling.sampler import denoise
-from engine.sampling.schedules import num_tokens, sigmas_for
+from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for
 
 pytestmark = [
@@ -31,57 +30,6 @@ pytestmark = [
 
 PROMPT, SEED = "a red circle moving right", 3
 RANK, ALPHA = 2, 6
-
-
-def adapted(tiny: SimpleNamespace, targets: Any = (), without: str | None = None) -> Any:
-    """The toy family with a new LoRA whose alpha is not its rank, "made", switched on: of the family's layers and
-    further `targets`, or of those that match a pattern.
-    """
-    family = tiny.open()
-    torch.manual_seed(0)
-    config = LoraConfig(
-        r=RANK,
-        lora_alpha=ALPHA,
-        target_modules=targets if isinstance(targets, str) else [*family.spec.lora_targets, *targets],
-        exclude_modules=without,
-        init_lora_weights=False,
-    )
-    family.network.add_adapter(config, adapter_name="made")
-    return family
-
-
-def latents_of(family: Any, model: Any) -> torch.Tensor:
-    request = model.request
-    noise = family.init_latents(request, [generator_for(SEED)])
-    given = family.encode_pictures(model.pictures(1), model.places, request.num_frames) if model.places else {}
-
-    def encoded(prompt: str) -> Conditioning:
-        words = family.encode([prompt])
-        return replace(words, fps=request.fps, extras={**(words.extras or {}), **given})
-
-    sigmas = sigmas_for(family.scheduler_config, request.num_steps, num_tokens(noise, given))
-    return list(denoise(family, noise, sigmas, encoded(PROMPT), negative=encoded("")))[-1].next_latents
-
-
-def theirs(tiny: SimpleNamespace, noise: torch.Tensor) -> torch.Tensor:
-    """The latents that the diffusers pipeline makes of the same noise, prompt and pictures."""
-    model, request = tiny.model, tiny.model.request
-    arguments = model.encode(tiny.pipeline, [PROMPT])
-    if model.places:
-        arguments |= model.show(model.pictures(1)[0], model.places, request)
-    with tiny.of_order(tiny.pipeline, 1):
-        made = tiny.pipeline(
-            **arguments,
-            **model.further,
-            **model.start(model.reorder(noise), SEED),
-            width=request.width,
-            height=request.height,
-            num_frames=request.num_frames,
-            num_inference_steps=request.num_steps,
-            guidance_scale=1.0,
-            output_type="latent",
-        ).frames
-    return torch.as_tensor(tiny.model.reorder(tiny.model.finish(made)))
 
 
 def load_in_diffusers(pipeline: Any, folder: Path) -> None:
@@ -121,13 +69,13 @@ def plain_diffusers(tiny: SimpleNamespace) -> Any:
 @pytest.mark.double("export diffusers")
 def test_what_is_saved_is_the_same_model_in_diffusers(plain_diffusers: Any, tmp_path: Path) -> None:
     tiny = plain_diffusers
-    family = adapted(tiny)
+    family = tiny.adapted()
     save_adapter(family.network, "made", tmp_path)
-    ours = latents_of(family, tiny.model)
+    ours = tiny.latents_of(family)
     noise = family.init_latents(tiny.model.request, [generator_for(SEED)])
-    base = theirs(tiny, noise)
+    base = tiny.theirs(noise)
     load_in_diffusers(tiny.pipeline, tmp_path)
-    wanted = theirs(tiny, noise)
+    wanted = tiny.theirs(noise)
     assert (wanted - base).abs().max() > 1e-3, "the adapter does something"
     assert_same(ours, wanted)
 
@@ -136,7 +84,7 @@ def test_what_is_saved_is_the_same_model_in_diffusers(plain_diffusers: Any, tmp_
 @pytest.mark.parametrize("tiny", ["ltx_condition", "wan_experts", "animatediff"], indirect=True)
 def test_several_adapters_are_those_of_diffusers(plain_diffusers: Any, tmp_path: Path) -> None:
     tiny = plain_diffusers
-    family = adapted(tiny)
+    family = tiny.adapted()
     folders = {name: tmp_path / name for name in ("first", "second")}
     save_adapter(family.network, "made", folders["first"])
     for name, parameter in family.network.named_parameters():
@@ -152,10 +100,10 @@ def test_several_adapters_are_those_of_diffusers(plain_diffusers: Any, tmp_path:
                 folder, weight_name=SECOND_FILE, adapter_name=name, load_into_transformer_2=True
             )
     tiny.pipeline.set_adapters(list(folders), [0.75, 0.5])
-    ours = latents_of(again, tiny.model)
-    assert_same(ours, theirs(tiny, again.init_latents(tiny.model.request, [generator_for(SEED)])))
+    ours = tiny.latents_of(again)
+    assert_same(ours, tiny.theirs(again.init_latents(tiny.model.request, [generator_for(SEED)])))
     activate_adapter(again.network, "first")
-    assert (latents_of(again, tiny.model) - ours).abs().max() > 1e-3
+    assert (tiny.latents_of(again) - ours).abs().max() > 1e-3
 
 
 def old_form(network: Any, folder: Path) -> None:
@@ -165,17 +113,17 @@ def old_form(network: Any, folder: Path) -> None:
 
 @pytest.mark.parametrize("tiny", ["ltx_condition", "wan_flf_experts", "animatediff"], indirect=True)
 def test_adapters_of_the_old_form_still_load(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    family = adapted(tiny)
+    family = tiny.adapted()
     old_form(family.network, tmp_path)
-    wanted = latents_of(family, tiny.model)
+    wanted = tiny.latents_of(family)
     again = tiny.open()
     activate_adapter(again.network, "old", tmp_path)
-    assert torch.equal(latents_of(again, tiny.model), wanted)
+    assert torch.equal(tiny.latents_of(again), wanted)
 
 
 @pytest.mark.parametrize("tiny", ["ltx_condition", "wan_experts", "animatediff"], indirect=True)
 def test_the_old_form_becomes_what_is_written_now(tiny: SimpleNamespace, tmp_path: Path) -> None:
-    family = adapted(tiny)
+    family = tiny.adapted()
     old_form(family.network, tmp_path / "old")
     save_adapter(family.network, "made", tmp_path / "new")
     write_parts(tmp_path / "made", for_pipeline(read_parts(tmp_path / "old"), family.spec.network_part))
@@ -192,7 +140,7 @@ def test_what_diffusers_saves_loads(tiny: SimpleNamespace, tmp_path: Path) -> No
     """With the metadata that its writer takes; a pair of experts in two folders' files."""
     from peft.utils import get_peft_model_state_dict
 
-    family = adapted(tiny)
+    family = tiny.adapted()
     experts = getattr(family.network, "experts", {"": family.spec.network_part})
     layers = get_peft_model_state_dict(family.network, adapter_name="made")
     settings = family.network.peft_config["made"].to_dict()
@@ -205,23 +153,23 @@ def test_what_diffusers_saves_loads(tiny: SimpleNamespace, tmp_path: Path) -> No
         )
     again = tiny.open()
     activate_adapter(again.network, "theirs", tmp_path)
-    assert torch.equal(latents_of(again, tiny.model), latents_of(family, tiny.model))
+    assert torch.equal(tiny.latents_of(again), tiny.latents_of(family))
 
 
 @pytest.mark.parametrize("tiny", ["wan_experts"], indirect=True)
 @pytest.mark.parametrize("file", [WEIGHTS_FILE, SECOND_FILE])
 def test_one_expert_may_have_an_adapter_alone(plain_diffusers: Any, file: str, tmp_path: Path) -> None:
     tiny = plain_diffusers
-    family = adapted(tiny)
+    family = tiny.adapted()
     save_adapter(family.network, "made", tmp_path)
     (tmp_path / ({WEIGHTS_FILE, SECOND_FILE} - {file}).pop()).unlink()
     again = tiny.open()
     activate_adapter(again.network, "one", tmp_path)
-    ours = latents_of(again, tiny.model)
-    assert (ours - latents_of(family, tiny.model)).abs().max() > 1e-3
+    ours = tiny.latents_of(again)
+    assert (ours - tiny.latents_of(family)).abs().max() > 1e-3
     further = {"load_into_transformer_2": True} if file == SECOND_FILE else {}
     tiny.pipeline.load_lora_weights(tmp_path, weight_name=file, **further)
-    assert_same(ours, theirs(tiny, again.init_latents(tiny.model.request, [generator_for(SEED)])))
+    assert_same(ours, tiny.theirs(again.init_latents(tiny.model.request, [generator_for(SEED)])))
 
 
 def test_mini_with_alpha_three_times_its_rank(mini_folder: Path, tmp_path: Path) -> None:
@@ -303,14 +251,14 @@ def test_an_exported_file_is_the_same_model(
 ) -> None:
     """Imported again, and where diffusers reads the format, in its pipeline."""
     tiny = plain_diffusers
-    family = adapted(tiny, targets, without)
+    family = tiny.adapted(targets, without)
     save_adapter(family.network, "made", tmp_path / "made")
     saved = for_pipeline(read_parts(tmp_path / "made"), family.spec.network_part)
     write_format(tmp_path / form, "mine", saved, family.spec, form)
     pair = {"transformer": "mine_high_noise.safetensors", "transformer_2": "mine_low_noise.safetensors"}
     files = pair if "transformer_2" in saved else {family.spec.network_part: "mine.safetensors"}
     assert {path.name for path in (tmp_path / form).iterdir()} == set(files.values())
-    ours = latents_of(family, tiny.model)
+    ours = tiny.latents_of(family)
 
     parts = {
         part: convert(tmp_path / form / file, family.spec)[family.spec.network_part] for part, file in files.items()
@@ -318,10 +266,10 @@ def test_an_exported_file_is_the_same_model(
     assert {part: lora.ranks for part, lora in parts.items()} == {part: lora.ranks for part, lora in saved.items()}
     write_parts(tmp_path / "again", parts)
     again = tiny.open()
-    base = latents_of(again, tiny.model)
+    base = tiny.latents_of(again)
     activate_adapter(again.network, "again", tmp_path / "again")
     assert (ours - base).abs().max() > 1e-3, "the adapter does something"
-    assert_same(latents_of(again, tiny.model), ours)
+    assert_same(tiny.latents_of(again), ours)
 
     noise = family.init_latents(tiny.model.request, [generator_for(SEED)])
 
@@ -332,7 +280,7 @@ def test_an_exported_file_is_the_same_model(
 
     if loads_there:
         load()
-        assert_same(theirs(tiny, noise), ours)
+        assert_same(tiny.theirs(noise), ours)
 
 
 def test_fused_layers_of_hunyuanvideo_are_read_by_diffusers_at_their_real_width(tmp_path: Path) -> None:
@@ -375,7 +323,7 @@ def test_fused_layers_of_hunyuanvideo_are_read_by_diffusers_at_their_real_width(
     indirect=["tiny"],
 )
 def test_what_has_no_such_format_is_refused(tiny: SimpleNamespace, form: str, sentence: str, tmp_path: Path) -> None:
-    family = adapted(tiny)
+    family = tiny.adapted()
     save_adapter(family.network, "made", tmp_path / "made")
     saved = for_pipeline(read_parts(tmp_path / "made"), family.spec.network_part)
     with pytest.raises(FamilyError, match=sentence):

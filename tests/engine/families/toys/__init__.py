@@ -5,9 +5,10 @@ A further family is one more entry of `MODELS`, in a file of its own.
 
 from . import animatediff, cogvideox, hunyuanvideo, ltx, ltx2, wan
 from .base import Kit, TinyModel
+from .comparing import adapted, latents_of, their_latents
 from .steps import of_order
 
-__all__ = ["DOUBLES", "MODELS", "OTHERS", "Kit", "TinyModel", "of_order"]
+__all__ = ["DOUBLES", "MODELS", "OTHERS", "Kit", "TinyModel", "adapted", "latents_of", "of_order", "their_latents"]
 
 MODELS: dict[str, TinyModel] = (
     ltx.MODELS | ltx2.MODELS | wan.MODELS | cogvideox.MODELS | hunyuanvideo.MODELS | animatediff.MODELS

@@ -102,7 +102,23 @@ def model(**fields: Any) -> TinyModel:
     )
 
 
-FIRST = partial(TinyModel, family="ltx", request=request(17, 64), encode=encode)
+def give_packed(latents: Any, seed: int) -> dict[str, Any]:
+    return {"latents": latents.flatten(2).transpose(1, 2)}
+
+
+def unpacked(latents: Any) -> Any:
+    return latents.transpose(1, 2).unflatten(2, (3, 4, 4))
+
+
+FIRST = partial(
+    TinyModel,
+    family="ltx",
+    request=request(17, 64),
+    encode=encode,
+    start=give_packed,
+    finish=unpacked,
+    further={"frame_rate": request(17).fps},
+)
 MODELS = {
     "ltx_condition": model(places=(0, 5, 16), show=show_at_frames),
     "ltx_condition_later": model(places=(8, 16), show=show_at_frames),

@@ -1,0 +1,50 @@
+"""The options of commands that use adapters of the workspace, each with a scale."""
+
+import argparse
+from collections.abc import Mapping
+
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError
+from engine.families.combining import combine
+from engine.families.lora_files import Lora, for_pipeline, read_parts
+from engine.families.registry import family_spec
+from engine.runs.adapters import find_adapter
+from engine.workspace import Workspace
+
+
+def add_adapters(parser: argparse.ArgumentParser, option: str, purpose: str, *, required: bool = False) -> None:
+    """Add `--OPTION NAME` and `--OPTION-scale X`, which may be repeated."""
+    parser.add_argument(
+        f"--{option}",
+        action="append",
+        required=required,
+        metavar="NAME",
+        help=f"{purpose}, see `dailies adapters ls`; repeat the option to add several",
+    )
+    parser.add_argument(
+        f"--{option}-scale",
+        action="append",
+        type=float,
+        metavar="X",
+        help="strength of the adapter, such as 0.8 (default: 1); for several, once for each in their order",
+    )
+
+
+def scales_of(options: argparse.Namespace, option: str) -> dict[str, float]:
+    """Return the scale of each named adapter. Raises ConfigError when their numbers differ, or for a name twice."""
+    names, scales = getattr(options, option) or [], getattr(options, f"{option}_scale")
+    if scales is not None and len(scales) != len(names):
+        raise ConfigError(f"{len(scales)} --{option}-scale for {len(names)} --{option}: give one for each, or none.")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--{option} names an adapter twice: add its scales.")
+    return dict(zip(names, scales or [1.0] * len(names), strict=True))
+
+
+def combined_adapter(workspace: Workspace, scales: Mapping[str, float], preset: ModelPreset) -> dict[str, Lora]:
+    """Return several adapters of a model as one, see `combine`.
+
+    Raises ConfigError for an unknown adapter, FamilyError for one that cannot be read.
+    """
+    part = family_spec(preset.family).network_part
+    folders = {name: find_adapter(workspace, name, preset.key).folder for name in scales}
+    return combine((for_pipeline(read_parts(folders[name]), part), scale) for name, scale in scales.items())
