@@ -12,7 +12,8 @@ from engine.cli.options.export import add_export_options, new_export
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
-from engine.errors import ConfigError
+from engine.config.schema import ModelPreset
+from engine.errors import ConfigError, FamilyError
 from engine.families.combining import write_fused
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import check_fit, convert
@@ -20,7 +21,7 @@ from engine.families.loading import find_folder, folder_needs
 from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder
-from engine.runs.adapters import AdapterCard, add_adapter, check_new_name, list_adapters
+from engine.runs.adapters import Adapter, AdapterCard, add_adapter, check_new_name, list_adapters
 from engine.suggestions import did_you_mean
 from engine.workspace import Workspace
 
@@ -28,7 +29,9 @@ from engine.workspace import Workspace
 def build_adapters(parser: argparse.ArgumentParser) -> None:
     shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list adapters with their models").set_defaults(run=show_adapters)
+    listing = verbs.add_parser("ls", parents=[shared], help="list adapters, imported ones and those of runs")
+    listing.add_argument("--model", metavar="KEY", help="also say whether each adapter fits this model")
+    listing.set_defaults(run=show_adapters)
     importing = verbs.add_parser(
         "import",
         parents=[shared],
@@ -46,6 +49,7 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
         "--alpha", type=float, metavar="N", help="lora_alpha of the training, if the file does not have it"
     )
     importing.add_argument("--network-only", action="store_true", help="skip layers of the text encoder")
+    importing.add_argument("--trigger", default="", metavar="TEXT", help="text that prompts need for its effect")
     importing.add_argument("--note", default="", metavar="TEXT", help="note on its origin")
     importing.set_defaults(run=import_adapter)
     exporting = verbs.add_parser("export", parents=[shared], help="export an adapter for another program")
@@ -67,14 +71,47 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
 
 def show_adapters(options: argparse.Namespace) -> None:
     adapters = list_adapters(Workspace.from_env(options.workspace))
+    rows = [_facts(adapter) for adapter in adapters]
+    if options.model:
+        preset = load_model_preset(options.model)
+        rows = [{**row, "fits": _fit(adapter, preset)} for row, adapter in zip(rows, adapters, strict=True)]
     if options.json:
-        print_json(
-            [{"name": adapter.name, "folder": str(adapter.folder), **adapter.card.model_dump()} for adapter in adapters]
-        )
-    else:
-        print_table(
-            ("name", "model", "note"), [(adapter.name, adapter.card.model, adapter.card.note) for adapter in adapters]
-        )
+        cards = [adapter.card.model_dump() for adapter in adapters]
+        print_json([{**row, **card} for row, card in zip(rows, cards, strict=True)])
+        return
+    shown = ("name", "model", "ranks", "trigger", "note", *(["fits"] if options.model else []))
+    print_table(shown, [tuple(str(row[name]) for name in shown) for row in rows])
+
+
+def _facts(adapter: Adapter) -> dict[str, Any]:
+    """Return what the list shows of an adapter; `ranks` is one number, a range, or why its file cannot be read."""
+    try:
+        found = sorted(set(adapter.ranks()))
+        ranks = " to ".join(str(rank) for rank in dict.fromkeys([found[0], found[-1]])) if found else "no layers"
+    except FamilyError as error:
+        ranks = str(error)
+    card = adapter.card
+    return {
+        "name": adapter.name,
+        "folder": str(adapter.folder),
+        "model": card.model,
+        "ranks": ranks,
+        "trigger": card.trigger,
+        "note": card.note,
+    }
+
+
+def _fit(adapter: Adapter, preset: ModelPreset) -> str:
+    """Return "yes", or the reason why the adapter's layers do not fit the model or cannot be compared with it."""
+    if preset.parts:
+        return "seen when it is used: the model has parts in several folders"
+    family: Any = family_class(preset.family)
+    try:
+        parts = for_pipeline(read_parts(adapter.folder), family.spec.network_part)
+        check_fit(family, local_source(preset), adapter.name, parts)
+    except FamilyError as error:
+        return f"no: {error}"
+    return "yes"
 
 
 def import_adapter(options: argparse.Namespace) -> None:
@@ -87,7 +124,8 @@ def import_adapter(options: argparse.Namespace) -> None:
         parts |= {SECOND if expert == SECOND and part == FIRST else part: lora for part, lora in loras.items()}
     family: Any = family_class(preset.family)
     check_fit(family, local_source(preset), options.name, parts)
-    card = AdapterCard(model=preset.key, note=options.note)
+    origin = ", ".join(file.name for file, _ in _files(options))
+    card = AdapterCard(model=preset.key, note=options.note or f"Imported from {origin}.", trigger=options.trigger)
     folder = add_adapter(workspace, options.name, card, lambda path: write_parts(path, parts))
     layers = sum(len(lora.ranks) for lora in parts.values())
     sentence = f"'{options.name}' has {layers} layers for {preset.title}: use it with `--adapter {options.name}`."

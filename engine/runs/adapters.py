@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import ConfigError, StoreError
-from engine.families.lora_files import has_weights
+from engine.families.lora_files import SIDES, adapter_files, has_weights
+from engine.families.single_files import read_header
 from engine.files.atomic import replace_folder
 from engine.storage.temp_folders import temp_path
 from engine.suggestions import did_you_mean
@@ -32,6 +33,9 @@ class AdapterCard(BaseModel):
 
     model: str
     note: str = ""
+    """Where it is from: the run, or the file and what was said when it was imported."""
+    trigger: str = ""
+    """Text that the adapter was trained with, to be put into prompts."""
     num_steps: int | None = None
     """The number of steps that the adapter was trained for, such as a distilled student's; None: the model's."""
     guidance: float | None = None
@@ -50,6 +54,11 @@ class Adapter:
     name: str
     folder: Path
     card: AdapterCard
+
+    def ranks(self) -> list[int]:
+        """Return the rank of each layer, from the headers of the files. Raises FamilyError for a damaged file."""
+        tensors = [read_header(file).items() for file in adapter_files(self.folder)]
+        return [stored.shape[0] for items in tensors for key, stored in items if key.endswith(SIDES[0])]
 
 
 def list_adapters(workspace: Workspace, model: str | None = None) -> list[Adapter]:

@@ -136,3 +136,25 @@ def test_a_fused_model_and_a_start_have_every_adapter_at_its_scale(
 
 def load_whole(folder: Path) -> dict[str, torch.Tensor]:
     return {key: tensor for file in folder.glob("*.safetensors") for key, tensor in load_file(file).items()}
+
+
+def test_the_list_says_what_an_adapter_is_and_whether_it_fits(
+    workspace: Workspace, dailies: Command, lora: Lora, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, other in (("fits", LAYER), ("misfits", LAYER.replace("blocks.0", "blocks.99"))):
+        tensors = {key.replace(LAYER, other): tensor for key, tensor in lora.tensors.items()}
+        write_parts(tmp_path / name, {"transformer": Lora(tensors=tensors, alphas={other: 6.0})})
+    file = str(tmp_path / "fits" / WEIGHTS_FILE)
+    dailies("adapters", "import", "look", file, "--model", "mini", "--trigger", "in the style of rain")
+    card = AdapterCard(model="ltx", note="by hand")
+    add_adapter(workspace, "wrong", card, lambda path: write_parts(path, read_parts(tmp_path / "misfits")))
+    look, wrong = dailies("adapters", "ls", "--model", "mini")
+    assert (look["model"], look["ranks"], look["trigger"], look["fits"]) == ("mini", "2", "in the style of rain", "yes")
+    assert look["note"] == f"Imported from {WEIGHTS_FILE}." and wrong["note"] == "by hand"
+    assert "'wrong' does not fit the model in" in wrong["fits"] and "blocks.99" in wrong["fits"]
+    (again,) = (row for row in dailies("adapters", "ls", "--model", "animatediff_sd15") if row["name"] == "look")
+    assert again["fits"].startswith("seen when it is used")
+    (workspace.adapters / "wrong" / WEIGHTS_FILE).write_bytes(b"torn")
+    assert main(["adapters", "ls", "--workspace", str(workspace.root)]) == 0
+    printed = capsys.readouterr().out
+    assert "in the style of rain" in printed and "cannot be read" in printed
