@@ -84,7 +84,10 @@ def show_adapters(options: argparse.Namespace) -> None:
 
 
 def _facts(adapter: Adapter) -> dict[str, Any]:
-    """Return what the list shows of an adapter; `ranks` is one number, a range, or why its file cannot be read."""
+    """Return what the list shows of an adapter.
+
+    `ranks` is one number, a range, or the reason why its file cannot be read.
+    """
     try:
         found = sorted(set(adapter.ranks()))
         ranks = " to ".join(str(rank) for rank in dict.fromkeys([found[0], found[-1]])) if found else "no layers"
@@ -102,7 +105,7 @@ def _facts(adapter: Adapter) -> dict[str, Any]:
 
 
 def _fit(adapter: Adapter, preset: ModelPreset) -> str:
-    """Return "yes", or the reason why the adapter's layers do not fit the model or cannot be compared with it."""
+    """Return "yes", or why the adapter's layers do not fit the model or cannot be compared with it."""
     if preset.parts:
         return "seen when it is used: the model has parts in several folders"
     family: Any = family_class(preset.family)

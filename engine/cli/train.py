@@ -97,9 +97,9 @@ def start(options: argparse.Namespace) -> None:
 
 @contextmanager
 def initial_adapter(options: argparse.Namespace, workspace: Workspace, model: str) -> Iterator[Path | None]:
-    """Yield the folder of the adapter that `--start` names; several, or one with a scale, are combined into one.
+    """Yield the folder of the adapter that `--start` names.
 
-    Raises ConfigError when the model has no such adapter.
+    Several adapters, or one with a scale, are combined into one. Raises ConfigError when the model has no such adapter.
     """
     scales = scales_of(options, "start")
     if list(scales.values()) in ([], [1.0]):

@@ -138,7 +138,7 @@ def duration(seconds: float) -> str:
 
 
 def doubles() -> str:
-    """Return one row per family: how many checks of `make doubles` passed in each column, or why there is none."""
+    """Return one row per family: the checks of `make doubles` that passed, or why there is none."""
     found = read_doubles()
     rows = (
         (f"`{key}`", *(_checked(found.get(key, {}).get(column), family_spec(key), column) for column in COLUMNS))

@@ -31,7 +31,10 @@ def add_adapters(parser: argparse.ArgumentParser, option: str, purpose: str, *, 
 
 
 def scales_of(options: argparse.Namespace, option: str) -> dict[str, float]:
-    """Return the scale of each named adapter. Raises ConfigError when their numbers differ, or for a name twice."""
+    """Return the scale of each named adapter.
+
+    Raises ConfigError when the numbers of names and scales differ, or for a name twice.
+    """
     names, scales = getattr(options, option) or [], getattr(options, f"{option}_scale")
     if scales is not None and len(scales) != len(names):
         raise ConfigError(f"{len(scales)} --{option}-scale for {len(names)} --{option}: give one for each, or none.")
