@@ -1,9 +1,11 @@
 """A hub on loopback with the HTTP interface of the real one, for the real client.
 
 It serves folders as repositories: model info with checksums, and files with HEAD, GET, Range, ETag and the headers of
-large files. Faults are set by path: answers that are cut, wrong, refused or held.
+large files. Faults are set by path: answers that are cut, wrong, refused or held. With TOKEN, repositories are created
+in `uploads` and take commits of small files and of large ones, whose contents are sent before.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -18,7 +20,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 INFO = re.compile(r"/api/models/([^/]+/[^/]+?)(?:/revision/([^/]+))?")
-FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+UPLOAD = re.compile(r"/api/(?:model|dataset)s/([^/]+/[^/]+)/(preupload|commit)/main")
+OBJECTS = re.compile(r"/(?:datasets/)?[^/]+/[^/]+\.git/info/lfs/objects/batch")
+FILE = re.compile(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 TOKEN = "hf_" + "t" * 34
 LARGE_B = 4096  # larger files are "LFS": their ETag is a SHA-256
 CHUNK_B = 4096
@@ -47,6 +51,9 @@ class StubHub:
     tokens: list[str] = field(default_factory=list)
     """Authorization headers that arrived."""
     address: str = ""
+    uploads: Path = Path()
+    objects: dict[str, bytes] = field(default_factory=dict)
+    """Contents of large files by SHA-256."""
 
     def add(self, name: str, folder: Path) -> None:
         self.repositories[name] = folder
@@ -118,6 +125,74 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer()
+
+    def do_PUT(self) -> None:
+        content = self.body()
+        if self.is_busy(self.path) or hashlib.sha256(content).hexdigest() != Path(self.path).name:
+            return self.close()
+        self.state.objects[Path(self.path).name] = content
+        return self.send_object({})
+
+    def do_POST(self) -> None:
+        path, body = urlsplit(self.path).path, self.body()
+        if not self.has_token:
+            return self.send_object({"error": "Invalid user token."}, 401)
+        if path == "/api/repos/create":
+            return self.create(json.loads(body))
+        if path == "/api/validate-yaml":
+            return self.send_object({"errors": [], "warnings": []})
+        if OBJECTS.fullmatch(path):
+            return self.send_object({"objects": [self.wanted(one) for one in json.loads(body)["objects"]]})
+        if match := UPLOAD.fullmatch(path):
+            return self.preupload(json.loads(body)) if match[2] == "preupload" else self.commit(match[1], body)
+        return self.refuse(404, "RepoNotFound")
+
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self.close_connection = True
+
+    def create(self, wanted: dict[str, Any]) -> None:
+        name = f"{wanted['organization']}/{wanted['name']}"
+        folder = self.state.uploads / wanted["type"] / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.state.repositories[name] = folder
+        prefix = "datasets/" if wanted["type"] == "dataset" else ""
+        return self.send_object({"url": f"{self.state.address}/{prefix}{name}", "name": name})
+
+    def preupload(self, wanted: dict[str, Any]) -> None:
+        modes = {True: "lfs", False: "regular"}
+        files = [
+            {"path": one["path"], "uploadMode": modes[one["size"] > LARGE_B], "shouldIgnore": False}
+            for one in wanted["files"]
+        ]
+        return self.send_object({"files": files})
+
+    def wanted(self, one: dict[str, Any]) -> dict[str, Any]:
+        if one["oid"] in self.state.objects:
+            return one
+        return {**one, "actions": {"upload": {"href": f"{self.state.address}/objects/{one['oid']}"}}}
+
+    def commit(self, name: str, body: bytes) -> None:
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "header":
+                continue
+            value = line["value"]
+            small = line["key"] == "file"
+            content = base64.b64decode(value["content"]) if small else self.state.objects[value["oid"]]
+            target = self.state.repositories[name] / value["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        page = f"{self.state.address}/{name}/commit/{self.state.commit(name)}"
+        return self.send_object({"commitUrl": page, "commitOid": self.state.commit(name), "success": True})
 
     def answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -231,11 +306,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def send_object(self, value: Any) -> None:
+    def send_object(self, value: Any, status: int = 200) -> None:
         body = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)

@@ -21,8 +21,7 @@ from engine.families.loading import find_folder, folder_needs
 from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder
-from engine.runs.adapters import Adapter, AdapterCard, add_adapter, check_new_name, list_adapters
-from engine.suggestions import did_you_mean
+from engine.runs.adapters import Adapter, AdapterCard, add_adapter, check_new_name, get_adapter, list_adapters
 from engine.workspace import Workspace
 
 
@@ -136,10 +135,7 @@ def import_adapter(options: argparse.Namespace) -> None:
 
 
 def export_adapter(options: argparse.Namespace) -> None:
-    found = {adapter.name: adapter for adapter in list_adapters(Workspace.from_env(options.workspace))}
-    if options.name not in found:
-        raise ConfigError(f"Unknown adapter '{options.name[:80]}'. {did_you_mean(options.name, found)}")
-    adapter = found[options.name]
+    adapter = get_adapter(Workspace.from_env(options.workspace), options.name)
     spec = family_spec(load_model_preset(adapter.card.model).family)
     with new_export(options.folder), new_folder(options.folder) as partial:
         write_format(

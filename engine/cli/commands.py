@@ -45,6 +45,7 @@ COMMANDS = (
     CliCommand(
         "curriculum", "train the stages of a curriculum, with a gate after each", "engine.cli.learning:build_curriculum"
     ),
+    CliCommand("hub", "upload adapters, campaigns and folders to the hub", "engine.cli.downloads.hub:build_hub"),
     CliCommand("models", "list, download, verify, add and remove models", "engine.cli.downloads.models:build_models"),
     CliCommand(
         "presets", "list and show presets: models, rewards, train, curricula", "engine.cli.presets:build_presets"

@@ -67,8 +67,11 @@ def is_offline() -> bool:
 
 
 @contextmanager
-def hub_errors(source: HubSource) -> Iterator[None]:
-    """Turn the errors of the hub's client, the network and the disk into a HubError of one sentence."""
+def hub_errors(source: HubSource, kept: str = "what is downloaded is kept") -> Iterator[None]:
+    """Turn the errors of the hub's client, the network and the disk into a HubError of one sentence.
+
+    `kept` says what another attempt need not repeat.
+    """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     network: tuple[type[Exception], ...] = (
@@ -81,10 +84,10 @@ def hub_errors(source: HubSource) -> Iterator[None]:
     except HFValidationError as error:
         raise HubError(f"'{source.repository}' is no hub id such as 'owner/name'.") from error
     except network as error:
-        raise _as_hub_error(error, source) from error
+        raise _as_hub_error(error, source, kept) from error
 
 
-def _as_hub_error(error: Exception, source: HubSource) -> HubError:
+def _as_hub_error(error: Exception, source: HubSource, kept: str) -> HubError:
     from huggingface_hub import errors
 
     name, page = source.repository, f"{hub_address()}/{source.repository}"
@@ -102,13 +105,11 @@ def _as_hub_error(error: Exception, source: HubSource) -> HubError:
     if status == 429:
         return HubError(f"The hub limits the rate of requests for '{name}' (429): try again in a few minutes.")
     if status:
-        return HubError(f"The hub answers {status} for '{name}': try again later; what is downloaded is kept.")
+        return HubError(f"The hub answers {status} for '{name}': try again later; {kept}.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return HubError(
-            f"The disk is full, so '{name}' is not complete: free space and try again; what is downloaded is kept."
-        )
+        return HubError(f"The disk is full, so '{name}' is not complete: free space and try again; {kept}.")
     why = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
     return HubError(
         f"The hub at {hub_address()} cannot be reached for '{name}' ({why}): check the network or the proxy, and try "
-        "again; what is downloaded is kept."
+        f"again; {kept}."
     )

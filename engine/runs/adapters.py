@@ -90,6 +90,14 @@ def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
     return adapters[name]
 
 
+def get_adapter(workspace: Workspace, name: str) -> Adapter:
+    """Return the adapter of this name, of any model. Raises ConfigError with a suggestion for an unknown name."""
+    found = {adapter.name: adapter for adapter in list_adapters(workspace)}
+    if name not in found:
+        raise ConfigError(f"Unknown adapter '{name[:80]}'. {did_you_mean(name, found)}")
+    return found[name]
+
+
 def check_new_name(workspace: Workspace, name: str) -> None:
     """Raise ConfigError when the name is invalid or in use."""
     if not name.strip() or name != Path(name).name or name.startswith(".") or not name.isprintable():
