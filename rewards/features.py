@@ -49,10 +49,11 @@ UNCHANGED = frozenset(
     "frames gray texture texture_share flow visible visible_back warped visible_share speed least_px acceleration"
     " camera unexplained histograms sharpness soft_edges jump_series thumbnails"
     " repetition horizon_angles liveness"
-    " followable_share exaggeration fade_gains".split()
+    " followable_share exaggeration fade_gains mixture_share".split()
 )
 """Pieces that depend on the clip and the flow alone, not on the calibration or another back end."""
-BACKED = {"lpips": "lpips", "video": "video", "subjects": "subject"}  # pieces that depend on one more, and its name
+BACKED = {"lpips": "lpips", "video": "video", "subjects": "subject", "faces": "identity"}
+"""Pieces that depend on one back end more, and its name."""
 _MATCH = np.exp(-np.arange(256, dtype=np.float32) / RESIDUAL_LEVELS)  # by residual in grey levels
 
 

@@ -6,7 +6,8 @@ with the strength that its preset sets. A prompt for a still picture opens the m
 for a loop opens the loop gate (rewards/prompt_intent.py).
 
     motion      share of time in which the fastest 5 % move: VBench's dynamic_degree (arXiv:2311.17982) made continuous
-    liveness    motion other than that of the camera and of one rigid piece (rewards/vision/liveness.py)
+    liveness    motion other than that of the camera and of one rigid piece (rewards/vision/liveness.py), and change
+                other than a cross-fade (rewards/vision/fades.py)
     sharpness   the share of the edges that a small blur removes (Crete et al. 2007, doi:10.1117/12.702790), and
                 exaggerated edges and colours
     cut         the worst step that flow cannot explain and that stands out from the rest and from its neighbours
@@ -21,6 +22,7 @@ import numpy as np
 from rewards.features import ClipFeatures
 from rewards.prompt_intent import PromptIntent, read_wishes
 from rewards.time_series import smoothstep, smoothstep_value
+from rewards.vision.fades import mixture_share
 from rewards.vision.flow import contrast_axis, to_gray
 from rewards.vision.liveness import measure_liveness
 from rewards.vision.repetition import LEAST_FRAMES, REPEATS, find_repetition
@@ -32,6 +34,7 @@ SHARPNESS_PX = 256  # larger pictures are reduced to this short side first; none
 CUT_UNEXPLAINED = (0.70, 0.95)
 CUT_PROMINENCE = (0.15, 0.35)
 FOLLOWABLE_SHARE = (0.20, 0.35)  # of the picture: flat shapes on a plain ground stay under 0.19, films above 0.5
+MIXTURE_SHARE = (0.90, 0.97)  # tuning clips and rendered ones up to 0.8, their cross-fades 0.98 to 1
 EXAGGERATION = (4.0, 12.0)  # films 0.5..3.9; the same sharpened by an unsharp mask of 2 and saturated by 1.7: 2.7..43
 CLIPPED_WEIGHT = 10.0
 CLIPPED_LEVELS = 2
@@ -84,14 +87,15 @@ def motion(features: ClipFeatures) -> float:
 def liveness_gate(features: ClipFeatures) -> float:
     """Return 0 for a still picture that is panned, zoomed, faded, or moved in one piece, 1 for a scene.
 
-    The gate is also 1 where the prompt asks for a still picture, where too little texture can be followed (flat
-    shapes), and for a clip that is too short to measure.
+    The gate is also 1 where the prompt asks for a still picture and for a clip that is too short to measure. Where too
+    little texture can be followed (flat shapes), only a cross-fade lowers it.
     """
-    known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
-    if wishes_of(features).still or known == 0:
+    if wishes_of(features).still:
         return 1.0
-    found = measure_liveness(features)
-    return 1.0 if found is None else 1 - known * (1 - found.level)
+    unmixed = 1 - smoothstep_value(mixture_share(features), *MIXTURE_SHARE)
+    known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
+    found = measure_liveness(features) if known > 0 else None
+    return unmixed if found is None else unmixed * (1 - known * (1 - found.level))
 
 
 def sharpness_gate(features: ClipFeatures) -> float:

@@ -3,7 +3,8 @@
 import argparse
 import logging
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from engine.cli.options.shared import shared_options
@@ -15,9 +16,9 @@ from rewards import RewardError, known_rewards, reward_spec
 from rewards.clip import Clip
 from rewards.external.probe import run_probe
 from rewards.external.registry import base_declaration
-from rewards.matrix.measure import ReferenceSet, fill_matrix, read_set, set_of_clips
-from rewards.matrix.rows import ALL_ROWS
-from rewards.matrix.table import describe, to_data, to_markdown
+from rewards.matrix.measure import Filled, ReferenceSet, fill_matrix, read_set, set_of_clips
+from rewards.matrix.rows import ALL_ROWS, HACKS
+from rewards.matrix.table import attacks_to_markdown, describe, to_data, to_markdown
 from rewards.metrics.fvd_lite import frechet_of_sets
 from rewards.registry import reward_problems
 from rewards.server.__main__ import add_server_options, serve_with
@@ -36,20 +37,20 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
     matrix = verbs.add_parser(
         "matrix", parents=[shared], help="measure each reward's response to known damage of the reference clips"
     )
-    matrix.add_argument(
-        "--domain", choices=("real", "mini"), action="append", help="reference clips of this domain (default: both)"
-    )
-    matrix.add_argument(
-        "--clips", type=Path, metavar="FOLDER", help="measure the videos of a folder instead of the reference clips"
-    )
-    matrix.add_argument(
-        "--frames", type=int, default=48, metavar="N", help="use the first N frames of each clip (default: 48)"
-    )
+    _add_clips(matrix)
     matrix.add_argument(
         "--row", action="append", metavar="DAMAGE", help="measure only this damage (default: all, which takes minutes)"
     )
     matrix.add_argument("--write", type=Path, metavar="FILE", help="write the tables to this Markdown file")
     matrix.set_defaults(run=show_matrix)
+    attack = verbs.add_parser(
+        "attack", parents=[shared], help="compare the totals of clips that were made to cheat and of the honest ones"
+    )
+    _add_clips(attack)
+    attack.add_argument(
+        "--mix", nargs="+", action="extend", metavar="KEY", help="measure only these mixes (default: all of Dailies)"
+    )
+    attack.set_defaults(run=show_attacks, write=None)
     frechet = verbs.add_parser(
         "frechet",
         parents=[shared],
@@ -84,6 +85,18 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
     serving.add_argument("--mix", metavar="KEY", help="serve a mix, its total and its rewards")
     add_server_options(serving)
     serving.set_defaults(run=serve_rewards)
+
+
+def _add_clips(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--domain", choices=("real", "mini"), action="append", help="reference clips of this domain (default: both)"
+    )
+    parser.add_argument(
+        "--clips", type=Path, metavar="FOLDER", help="damage the videos of a folder instead of the reference clips"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=48, metavar="N", help="use the first N frames of each clip (default: 48)"
+    )
 
 
 def list_rewards(options: argparse.Namespace) -> None:
@@ -170,13 +183,30 @@ def _sets(options: argparse.Namespace) -> list[ReferenceSet]:
 
 def show_matrix(options: argparse.Namespace) -> None:
     """Print the tables. Raises RewardError when a cell does not hold and has no recorded explanation."""
-    logging.getLogger("rewards.matrix.measure").setLevel(logging.INFO)
-    mixes = [load_preset("rewards", key) for key in SHIPPED]
-    rows = options.row or tuple(ALL_ROWS)
-    matrices = [matrix for reference in _sets(options) for matrix in fill_matrix(reference, mixes, rows)]
+    matrices = _measure(options, SHIPPED, options.row or tuple(ALL_ROWS))
     text = to_markdown(matrices)
     if options.write:
         options.write.write_text(text, encoding="utf8")
+    _print_and_check(options, matrices, text)
+
+
+def show_attacks(options: argparse.Namespace) -> None:
+    """Print the change of each total under each attack.
+
+    Raises RewardError when an attack beats the honest clip and there is no recorded explanation, and for a mix that
+    does not exist.
+    """
+    matrices = [replace(m, cells=m.totals) for m in _measure(options, options.mix or SHIPPED, HACKS)]
+    _print_and_check(options, matrices, attacks_to_markdown(matrices))
+
+
+def _measure(options: argparse.Namespace, mixes: Sequence[str], rows: Sequence[str]) -> list[Filled]:
+    logging.getLogger("rewards.matrix.measure").setLevel(logging.INFO)
+    read = [load_preset("rewards", key) for key in mixes]
+    return [matrix for reference in _sets(options) for matrix in fill_matrix(reference, read, rows)]
+
+
+def _print_and_check(options: argparse.Namespace, matrices: Sequence[Filled], text: str) -> None:
     if options.json:
         print_json(to_data(matrices))
     else:

@@ -37,8 +37,9 @@ TOTAL = "total."
 GATES = ("gate.motion", "gate.liveness", "gate.sharpness", "gate.cut", "gate.loop")
 LEAST_TO_LOSE = 0.10
 STAYING_ONLY = ("framing",)  # measured on clips whose subject stays in the picture
-HOME = {"real": "seed", "mini": "mini", "clips": "seed"}  # the mix that computes the rewards of a domain's matrix
-FOLDER_PX = 256  # short side of clips of a folder
+FOLDER = "clips"  # the domain of the clips of a folder
+HOME = {"real": "seed", "mini": "mini", FOLDER: "seed"}  # the mix that computes the rewards of a domain's matrix
+FOLDER_PX = 192  # short side of clips of a folder: the least at which rewards see a clip
 
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,19 @@ class Cell:
         return self.margin >= 0
 
     @property
+    def worst(self) -> str:
+        """Return the name of the clip with the largest change in the wrong direction."""
+        wrong = {name: change if self.kind == "falls" else abs(change) for name, change in self.changes.items()}
+        return max(wrong, key=lambda name: wrong[name])
+
+    @property
     def explained(self) -> str:
-        """Return the known reason for a cell that does not hold; empty when there is none."""
-        return EXPLAINED.get((self.domain, self.row, self.column), "")
+        """Return the known reason for a cell that does not hold; empty when there is none.
+
+        A reason for clips of a folder counts only where it names the worst one: another folder has other clips.
+        """
+        reason = EXPLAINED.get((self.domain, self.row, self.column), "")
+        return reason if self.domain != FOLDER or f"`{self.worst}`" in reason else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +104,15 @@ class ReferenceSet:
     subjects: dict[str, str] = field(default_factory=dict)
 
     def pairs(self, change: Perturbation) -> Iterator[tuple[str, Clip, Clip]]:
-        """Yield name, clip, and the second clip of this perturbation; clips without one are left out."""
+        """Yield name, clip, and the second clip of this perturbation.
+
+        Clips without one are left out, and for a changed prompt clips without a prompt.
+        """
         names = list(self.clips)
         following = dict(zip(names, names[1:] + names[:1], strict=True))
         for name, clip in self.clips.items():
             second = self.others.get(name) if change.second == "subject" else self.clips[following[name]]
-            if second is not None:
+            if second is not None and (clip.prompt or not change.prompt):
                 yield name, clip, second
 
     def tells(self, name: str, column: str, kind: Kind) -> bool:
@@ -119,7 +133,7 @@ def read_set(domain: str) -> ReferenceSet:
 
 
 def set_of_clips(clips: Mapping[str, Clip], num_frames: int) -> ReferenceSet:
-    """Make a set of the domain "clips" of any clips: `num_frames` of each, the short side at most 256 px.
+    """Make a set of the domain `FOLDER` of any clips: `num_frames` of each, the short side at most 192 px.
 
     Their subjects are unknown, so framing is not measured. Raises RewardError for fewer than two clips, and for
     one shorter than `num_frames`.
@@ -130,7 +144,7 @@ def set_of_clips(clips: Mapping[str, Clip], num_frames: int) -> ReferenceSet:
     if short:
         raise RewardError(f"The matrix takes {num_frames} frames of each clip, but {short[0]}: ask for fewer frames.")
     reduced = {name: _reduced(_head(clip, num_frames)) for name, clip in clips.items()}
-    return ReferenceSet(domain="clips", clips=reduced, subjects=dict.fromkeys(clips, "many"))
+    return ReferenceSet(domain=FOLDER, clips=reduced, subjects=dict.fromkeys(clips, "many"))
 
 
 def fill_matrix(
@@ -170,6 +184,11 @@ class Filled:
     calibration: str
     cells: tuple[Cell, ...]
     absent: dict[str, str]
+
+    @property
+    def totals(self) -> tuple[Cell, ...]:
+        """The cells of the mixes' totals."""
+        return tuple(cell for cell in self.cells if cell.column.startswith(TOTAL))
 
     @property
     def broken(self) -> tuple[Cell, ...]:

@@ -145,8 +145,8 @@ def unchanged(frames: Frames) -> Frames:
 class Perturbation:
     """A perturbation: `apply(frames, other)` damages the frames, `rate` multiplies the fps.
 
-    `prompt`: the prompt is that of the other clip. `second` is the kind of other clip: "clip" is any other, "subject"
-    the same scene with another subject.
+    `prompt`: the prompt is that of the other clip; `painted`: the clip's own is painted into the frames. `second` is
+    the kind of other clip: "clip" is any other, "subject" the same scene with another subject.
     """
 
     key: str
@@ -154,11 +154,14 @@ class Perturbation:
     apply: Callable[[Frames, Frames], Frames]
     rate: float = 1.0
     prompt: bool = False
+    painted: bool = False
     second: Literal["clip", "subject"] = "clip"
 
     def damage(self, clip: Clip, other: Clip) -> Clip:
         """Return the damaged clip; its seams stay at the same time."""
         frames = np.ascontiguousarray(self.apply(clip.frames, other.frames))
+        if self.painted:
+            frames = attacks.painted(frames, clip.prompt)
         seams = tuple(round(seam * self.rate) for seam in clip.seams)
         return Clip(
             frames=frames,
@@ -208,6 +211,20 @@ ALL = (
     _listed("cross_fade", "the first frame fading into the last", attacks.cross_fade),
     _listed("mostly_frozen", "all frozen except 30 % of the area", attacks.mostly_frozen),
     _listed("oversharpened", "edges and colours exaggerated", attacks.oversharpened),
+    _listed("saturated", "colours exaggerated", attacks.oversharpened, amount=0.0),
+    _listed("texture_scroll", "tiles of one frame, scrolling", attacks.texture_scroll),
+    _listed("frozen_subject", "the middle of the picture frozen, the rest as it was", attacks.frozen_subject),
+    _listed("slow_ping_pong", "the first quarter at half speed, forth and back", attacks.slow_ping_pong),
+    _listed("tiled", "the clip four times in one picture", attacks.tiled),
+    Perturbation(
+        key="painted_prompt",
+        title="the prompt painted into the picture",
+        apply=lambda frames, _: unchanged(frames),
+        painted=True,
+    ),
+    _listed("vignette", "the corners darkened by half", attacks.vignette),
+    _listed("faint_noise", "noise of sigma 2", noise, strength=2 / 15),
+    _listed("faint_flicker", "brightness flickers by 3 %", flicker, strength=0.2),
 )
 PERTURBATIONS = {p.key: p for p in ALL}
 

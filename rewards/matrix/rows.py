@@ -106,7 +106,7 @@ ROWS: dict[str, Row] = {
         stays=("identity_lock", *SINGLE_FRAMES, "loop_break", "gate.sharpness"),
     ),
 }
-# Films made from a still picture, or with exaggerated edges: no total of a mix may exceed that of the original.
+# Films made from a still picture, and films retouched: no total of a mix may exceed that of the original.
 _MOVED_STILL = Row(falls=("gate.liveness",), hack=True)
 ATTACKS: dict[str, Row] = {
     "gliding_patch": _MOVED_STILL,
@@ -115,7 +115,15 @@ ATTACKS: dict[str, Row] = {
     "sliding_cutout": _MOVED_STILL,
     "cross_fade": _MOVED_STILL,
     "mostly_frozen": _MOVED_STILL,
-    "oversharpened": Row(hack=True),
+    "texture_scroll": _MOVED_STILL,
+    "slow_ping_pong": Row(falls=("gate.loop",), hack=True),
+    **dict.fromkeys(
+        (
+            *("oversharpened", "saturated", "frozen_subject", "tiled", "painted_prompt", "vignette"),
+            *("faint_noise", "faint_flicker"),
+        ),
+        Row(hack=True),
+    ),
 }
 ALL_ROWS = {**ROWS, **ATTACKS}
 HACKS = tuple(key for key, row in ALL_ROWS.items() if row.hack)

@@ -1,10 +1,15 @@
-"""Fades: changes of brightness that go one way for several steps, and frames without them.
+"""Fades: changes of brightness that go one way for several steps, frames without them, and cross-fades.
 
 A fade-in, or the sun coming out, is no fault between two frames; flicker is. A step belongs to a fade when it lies
 in a run of 5 or more steps that all brighten, or all darken, by 2 % or more. Random gains make such runs once in a
 hundred steps.
+
+All frames of a cross-fade are mixtures of the same two pictures, so they lie on one line, at any speed: the first
+principal component explains all of their variance. Every frame is divided by its mean brightness first: mixtures stay
+on a line, but flicker and fades of one picture are no mixtures.
 """
 
+import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
@@ -12,6 +17,10 @@ from rewards.features import ClipFeatures
 LEAST_CHANGE = 0.02  # of the brightness, a step
 LEAST_STEPS = 5
 DARK_LEVELS = 2.0  # added to the mean brightness, so that black has a finite gain
+WINDOW_FRAMES, WINDOW_S = 33, 0.5  # in which a cross-fade is looked for: the longer one
+LEAST_WINDOW = 17  # in shorter ones, soft shapes that move slowly change along a line, too
+STILL_SPREAD = 1e-3  # of the brightness: windows with less change are still
+SMALL_PX = 64  # short side; at this size noise has little variance
 
 
 def fade_gains(features: ClipFeatures) -> np.ndarray:
@@ -27,6 +36,35 @@ def without_fade(first: np.ndarray, second: np.ndarray, gain: float) -> tuple[np
     if gain == 1:
         return first, second
     return (first, _darkened(second, 1 / gain)) if gain > 1 else (_darkened(first, gain), second)
+
+
+def mixture_share(features: ClipFeatures) -> float:
+    """Return the share of the variance over time that one line of mixtures explains, 0..1; shared.
+
+    It is the median over windows of half a second, 33 frames at least. It is 0 for still windows and for a clip of
+    fewer than 17 frames.
+    """
+    return features.once("mixture_share", lambda: _mixture_share(features.frames, features.clip.fps))
+
+
+def _mixture_share(frames: np.ndarray, fps: float) -> float:
+    length = min(len(frames), max(WINDOW_FRAMES, round(WINDOW_S * fps)))
+    if length < LEAST_WINDOW:
+        return 0.0
+    scale = SMALL_PX / min(frames.shape[1:3])
+    small = [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames]
+    levels = np.stack(small).reshape(len(frames), -1).astype(np.float32)
+    levels /= np.maximum(levels.mean(axis=1, keepdims=True), 1)
+    starts = range(0, len(frames) - length + 1, length // 2)
+    return float(np.median([_first_component(levels[start : start + length]) for start in starts]))
+
+
+def _first_component(levels: np.ndarray) -> float:
+    """Return the share of the first principal component in the variance of `float32[T,N]` over T; 0 for a still."""
+    spread = levels - levels.mean(axis=0)
+    variances = np.linalg.eigvalsh(spread @ spread.T)
+    whole = float(variances.sum())
+    return float(variances[-1]) / whole if whole > STILL_SPREAD**2 * spread.size else 0.0
 
 
 def _fade_gains(frames: np.ndarray) -> np.ndarray:

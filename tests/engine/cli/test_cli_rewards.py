@@ -11,7 +11,20 @@ from engine.video.writer import write_lossless
 from rewards import REWARDS
 from rewards.clip import Clip
 from rewards.matrix.reference_clips import read_reference
+from rewards.matrix.rows import HACKS
 from rewards.metrics.fvd_lite import frechet_of_sets
+
+BLANK = """
+title = "Blank"
+[weights]
+aesthetic = 1.0
+[gates]
+motion = 0.0
+liveness = 0.0
+sharpness = 0.0
+cut = 0.0
+loop = 0.0
+"""
 
 
 def test_the_list_has_every_reward_with_its_question(capsys):
@@ -35,6 +48,33 @@ def test_an_unknown_damage_is_one_sentence(capsys):
     assert main(["rewards", "matrix", "--domain", "mini", "--row", "melt"]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("dailies: The matrix has no row 'melt'; it has frozen,")
+
+
+def test_an_attack_that_beats_the_honest_clip_is_told_with_its_margin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
+    (tmp_path / "presets" / "rewards").mkdir(parents=True)
+    (tmp_path / "presets" / "rewards" / "blank.toml").write_text(BLANK)
+    for name, level in (("dark", 20), ("light", 60)):
+        write_lossless(tmp_path / f"{name}.mkv", np.full((3, 32, 32, 3), level, np.uint8), 8.0)
+    command = ["rewards", "attack", "--clips", str(tmp_path), "--frames", "3", "--mix", "blank"]
+    assert main([*command, "--json"]) == 2
+    captured = capsys.readouterr()
+    cells = {cell["row"]: cell for cell in json.loads(captured.out)[0]["cells"]}
+    assert cells.keys() == set(HACKS) and {cell["column"] for cell in cells.values()} == {"total.blank"}
+    beaten = {row for row, cell in cells.items() if not cell["holds"]}
+    assert beaten and "clips: under" in captured.err and "total.blank must fall" in captured.err
+    assert main(command) == 2
+    table = capsys.readouterr().out
+    assert table.startswith("The 2 clips of `clips`:") and all(
+        f"- `{row}`, `total.blank`: +" in table for row in beaten
+    )
+
+
+def test_an_attack_with_a_mix_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rewards", "attack", "--mix", "motoin"]) == 2
+    assert "motion" in capsys.readouterr().err
 
 
 def test_the_distance_between_two_folders_of_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

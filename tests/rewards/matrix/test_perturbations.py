@@ -17,7 +17,8 @@ OTHER = render_clip("left", num_frames=49, background="night").frames
 def test_same_frames_out_for_the_same_frames_in(key: str) -> None:
     change = perturbations.PERTURBATIONS[key]
     before = FRAMES.copy()
-    once, twice = change.apply(FRAMES, OTHER), change.apply(FRAMES, OTHER)
+    clip, other = (Clip(frames=frames, fps=8, prompt="a red star") for frames in (FRAMES, OTHER))
+    once, twice = (change.damage(clip, other).frames for _ in range(2))
     assert np.array_equal(once, twice) and np.array_equal(FRAMES, before)
     assert once.dtype == np.uint8 and once.shape == (round(len(FRAMES) * change.rate), *FRAMES.shape[1:])
     assert np.array_equal(once[: len(FRAMES)], FRAMES) == change.prompt
