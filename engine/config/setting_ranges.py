@@ -122,6 +122,7 @@ RANGES: Mapping[str, Range] = {
     "moving_decay_most": _SHARE_BELOW,
     "huber": _above(0),
     "step_share": _above(0, 1),
+    "steps_per_replay": _from(1, 1000),
     "window_every": _from(1, STEP_LIMIT),
     "sample_clips": _from(0, 1000),
     "sample_every": _from(1, STEP_LIMIT),

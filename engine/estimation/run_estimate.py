@@ -105,6 +105,8 @@ def load_of(planned: RunPlan) -> TrainingLoad:
     graph = int(values["per_device_train_batch_size"]) * (
         planned.rows_per_clip if online else SIDES.get(planned.preset.algorithm, 1)
     )
+    if "steps_per_replay" in values:
+        graph *= min(int(values["steps_per_replay"]), _random_steps(values))
     return TrainingLoad(
         **options_of(planned.model),  # type: ignore[arg-type]  # fields of their types
         num_frames=int(values["num_frames"]),
@@ -132,10 +134,15 @@ def _sft(planned: RunPlan) -> FlopCount:
     return FlopCount(forward=0, trained=planned.clips_per_update)
 
 
+def _random_steps(values: Mapping[str, Any]) -> int:
+    """Return the number of random steps of a clip in GRPO."""
+    candidates = min(values["num_steps"] - 1, int(values["step_share"] * values["num_steps"]))
+    return int(values["window"] or max(1, candidates))
+
+
 def _grpo(planned: RunPlan) -> FlopCount:
     values = planned.values
-    candidates = min(values["num_steps"] - 1, int(values["step_share"] * values["num_steps"]))
-    window = int(values["window"] or max(1, candidates))
+    window = _random_steps(values)
     clips = planned.clips_per_update * planned.rows_per_clip
     reference = window if values["beta"] else 0
     return FlopCount(

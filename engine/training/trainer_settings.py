@@ -199,6 +199,13 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
             "help": "gradient: weight steps so that their gradients are equally large (Flash-GRPO, LongCat-Video)."
         },
     )
+    steps_per_replay: int = field(
+        default=1,
+        metadata={
+            "help": "Random steps of a clip that the update takes in one forward and backward pass; more need more "
+            "memory and use a GPU better when the batch is small."
+        },
+    )
     ratio: Literal["clip", "guard", "kl_mask"] = field(
         default="clip",
         metadata={
@@ -228,6 +235,8 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
             raise ConfigError(f"noise_level must be at most 1 for sde_form cps, got {self.noise_level}.")
         if not 0 < self.step_share <= 1:
             raise ConfigError(f"step_share must be above 0 and at most 1, got {self.step_share}.")
+        if self.steps_per_replay < 1:
+            raise ConfigError(f"steps_per_replay must be 1 or more, got {self.steps_per_replay}.")
         if self.step_choice != "window" and self.window is None:
             raise ConfigError(
                 f"step_choice {self.step_choice!r} needs window, the number of random steps: set it to 1."

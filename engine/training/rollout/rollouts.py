@@ -66,21 +66,23 @@ def generate_rollouts(
     kept: Sequence[Sequence[int]] | None = None,
     batch: int = 16,
     sigmas: Tensor | None = None,
+    means: bool = False,
     decode: bool = True,
     decoded: Callable[[Sequence[Clip]], None] | None = None,
 ) -> Rollouts:
     """Generate a clip for each request; its steps in `kept` use `random_step` and are kept.
 
     `kept` has the step numbers of each request, as many for one as for another; None keeps no step. The requests may
-    differ only in prompt, pictures and seed. `sigmas` replaces the model's own noise levels; without `decode` there are
-    latents but no clips. `decoded` is called with the clips of each batch, before the next one. Raises TrainingError
-    when a step adds too much noise (see `excess_noise`), or when latents are not finite.
+    differ only in prompt, pictures and seed. `means` keeps the means of random steps too. `sigmas` replaces the model's
+    own noise levels; without `decode` there are latents but no clips. `decoded` is called with the clips of each batch,
+    before the next one. Raises TrainingError when a step adds too much noise (see `excess_noise`), or when latents are
+    not finite.
     """
     kept = [()] * len(requests) if kept is None else kept
     parts = []
     for start in range(0, len(requests), batch):
         few, steps = requests[start : start + batch], kept[start : start + batch]
-        parts.append(_generate_batch(family, few, prompts, random_step, steps, sigmas, decode))
+        parts.append(_generate_batch(family, few, prompts, random_step, steps, sigmas, means, decode))
         if decoded is not None:
             decoded(parts[-1].clips)
     made = concat_rollouts(parts)
@@ -116,6 +118,11 @@ def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
     )
 
 
+def stack_steps(steps: Sequence[KeptStep], rows: Sequence[int]) -> KeptStep:
+    """Return the steps of the clips `rows`, one step after another, as one of `len(steps) * len(rows)` clips."""
+    return _concat_steps([_rows_of(step, rows) for step in steps])
+
+
 def to_device(rollouts: Rollouts, device: torch.device) -> Rollouts:
     """Move rollouts to a device; frames and rewards stay on the CPU."""
     steps = [
@@ -139,6 +146,7 @@ def _generate_batch(
     random_step: StepFunction | None,
     wanted: Sequence[Sequence[int]],
     sigmas: Tensor | None,
+    means: bool,
     decode: bool,
 ) -> Rollouts:
     first = requests[0]
@@ -164,7 +172,7 @@ def _generate_batch(
         latents = step.next_latents
         for row, numbers in enumerate(wanted):
             if step.index in numbers:
-                kept[row].append(_kept(step, row))
+                kept[row].append(_kept(step, row, means))
     latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
     began = time.perf_counter()
     frames = [frame for rows in latents.split(DECODED_TOGETHER) for frame in family.decode(rows)] if decode else []
@@ -184,7 +192,7 @@ def _step_at(
     return random_step if len(rows) == len(wanted) else for_rows(random_step, ODE_STEPS[prediction], rows)
 
 
-def _kept(step: DenoiseStep, row: int) -> KeptStep:
+def _kept(step: DenoiseStep, row: int, means: bool) -> KeptStep:
     """The step of one clip of a batch."""
     one = slice(row, row + 1)
     return KeptStep(
@@ -195,7 +203,21 @@ def _kept(step: DenoiseStep, row: int) -> KeptStep:
         latents=step.latents[one],
         next_latents=step.next_latents[one],
         log_prob=None if step.log_prob is None else step.log_prob[one],
-        mean=None if step.mean is None else step.mean[one],
+        mean=step.mean[one] if means and step.mean is not None else None,
+    )
+
+
+def _rows_of(step: KeptStep, rows: Sequence[int]) -> KeptStep:
+    index = list(rows)
+    return KeptStep(
+        index=tuple(step.index[row] for row in index),
+        sigma=tuple(step.sigma[row] for row in index),
+        sigma_next=tuple(step.sigma_next[row] for row in index),
+        noise_std=tuple(step.noise_std[row] for row in index),
+        latents=step.latents[index],
+        next_latents=step.next_latents[index],
+        log_prob=None if step.log_prob is None else step.log_prob[index],
+        mean=None if step.mean is None else step.mean[index],
     )
 
 

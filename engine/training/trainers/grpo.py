@@ -17,7 +17,7 @@ from engine.sampling.sampler import guided_prediction, take_step
 from engine.sampling.steps import Form, StepFunction, ddim_step, prediction_gain, sde_step
 from engine.seeds import generator_for, seed_for
 from engine.training.rollout.reward_calls import RewardFunc
-from engine.training.rollout.rollouts import KeptStep
+from engine.training.rollout.rollouts import KeptStep, stack_steps
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
 from engine.training.weights import simulated_first_update
@@ -27,13 +27,14 @@ from engine.training.weights import simulated_first_update
 class Replay:
     """A kept step of a batch, taken again with the current weights: `mean`, and per clip `[B]` the rest.
 
-    `log_ratio` is relative to the rollout, as the loss uses it; `divergence` is the KL from the rollout's step.
+    `log_ratio` is relative to the rollout, as the loss uses it; `divergence` is the KL from the rollout's step, where
+    `ratio` needs it.
     """
 
     mean: Tensor
     std: Tensor
     log_ratio: Tensor
-    divergence: Tensor
+    divergence: Tensor | None
 
 
 class VideoGRPOTrainer(OnlineTrainer):
@@ -74,6 +75,10 @@ class VideoGRPOTrainer(OnlineTrainer):
         return partial(sde_step, form=self.args.sde_form, noise_level=self.args.random_level)
 
     @property
+    def keeps_means(self) -> bool:
+        return self.args.ratio != "clip"
+
+    @property
     def candidates(self) -> int:
         """Number of steps, from the noisiest, that may be random; the last step never is."""
         return min(self.template.num_steps - 1, max(1, int(self.args.step_share * self.template.num_steps)))
@@ -100,19 +105,21 @@ class VideoGRPOTrainer(OnlineTrainer):
         return torch.tensor([prediction_gain(self.random_step(), *pair) for pair in pairwise(levels)])
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
-        """Yield one part for each random step; their sum is the mean over steps and clips."""
-        steps = inputs.rollouts.steps
-        for step in steps:
-            yield self._step_loss(step, inputs) / len(steps)
+        """Yield one part for each replay of random steps; their sum is the mean over steps and clips."""
+        steps, together = inputs.rollouts.steps, self.args.steps_per_replay
+        for start in range(0, len(steps), together):
+            part = steps[start : start + together]
+            yield self._part_loss(part, inputs) * (len(part) / len(steps))
 
-    def _step_loss(self, step: KeptStep, batch: RolloutBatch) -> Tensor:
-        replay = self._replay(step, batch)
-        found = self._policy_loss(replay, batch.advantages.to(replay.mean.device))
-        loss = found.loss * self._weights(step, batch.index).to(found.loss)
+    def _part_loss(self, steps: Sequence[KeptStep], batch: RolloutBatch) -> Tensor:
+        step, requests = stack_steps(steps, batch.index), batch.requests * len(steps)
+        replay = self._replay(step, requests)
+        found = self._policy_loss(replay, batch.advantages.repeat(len(steps)).to(replay.mean.device))
+        loss = found.loss * self._weights(step).to(found.loss)
         self.log_metric(**{"ratio/spread": found.log_ratio.abs().max(), "clip_ratio": found.clipped})
         if self.args.beta > 0:
             with self.reference.applied():
-                reference = self._replay(step, batch)
+                reference = self._replay(step, requests)
             kl = grpo.step_kl(replay.mean, reference.mean, replay.std)
             self.log_metric(kl=kl)
             loss = loss + self.args.beta * kl
@@ -121,51 +128,53 @@ class VideoGRPOTrainer(OnlineTrainer):
     def _policy_loss(self, replay: Replay, advantages: Tensor) -> grpo.PolicyLoss:
         args = self.args
         if args.ratio == "kl_mask":
+            assert replay.divergence is not None, "the rollouts keep the means"
             return grpo.masked_policy_loss(replay.log_ratio, advantages, replay.divergence, limit=args.epsilon)
         return grpo.policy_loss(replay.log_ratio, advantages, clip_low=args.epsilon, clip_high=args.epsilon_high)
 
-    def _weights(self, step: KeptStep, rows: Sequence[int]) -> Tensor:
-        """Return the weights `[B]` of a step of these clips in the loss."""
-        levels = [(step.sigma[row], step.sigma_next[row]) for row in rows]
+    def _weights(self, step: KeptStep) -> Tensor:
+        """Return the weights `[B]` of a step's clips in the loss."""
+        levels = list(zip(step.sigma, step.sigma_next, strict=True))
         if self.args.step_weight == "gradient":
             gains = [prediction_gain(self.random_step(), *pair) for pair in levels]
             return grpo.gradient_weights(torch.tensor(gains), self._candidate_gains)
         if self.args.ratio == "guard":
             return torch.tensor([1 / (sigma - sigma_next) for sigma, sigma_next in levels])
-        return torch.ones(len(rows))
+        return torch.ones(len(levels))
 
-    def _replay(self, step: KeptStep, batch: RolloutBatch) -> Replay:
+    def _replay(self, step: KeptStep, requests: Sequence[GenerationRequest]) -> Replay:
         """Repeat a rollout's step with the current weights and the rollout's guidance."""
-        rows, conditioning = batch.index, self.prompts.of(batch.requests)
-        latents, taken = step.latents[rows], step.next_latents[rows]
+        conditioning = self.prompts.of(requests)
         prediction = guided_prediction(
             self.family,
-            latents,
-            torch.tensor([step.sigma[row] for row in rows]),
+            step.latents,
+            torch.tensor(step.sigma),
             conditioning,
-            self.prompts.negatives_of(batch.requests),
+            self.prompts.negatives_of(requests),
             self.template.guidance,
         )
-        levels = [(step.sigma[row], step.sigma_next[row]) for row in rows]
+        levels = list(zip(step.sigma, step.sigma_next, strict=True))
         same = {pair: [place for place, other in enumerate(levels) if other == pair] for pair in dict.fromkeys(levels)}
         parts = [
             take_step(
                 self.random_step(),
                 prediction[places],
-                latents[places],
+                step.latents[places],
                 *pair,
                 conditioning,
-                next_latents=taken[places],
+                next_latents=step.next_latents[places],
             )
             for pair, places in same.items()
         ]
-        assert step.log_prob is not None and step.mean is not None, "a kept step is random"
+        assert step.log_prob is not None, "a kept step is random"
         order = torch.tensor([place for places in same.values() for place in places]).argsort()
         log_prob = torch.cat([part.log_prob for part in parts if part.log_prob is not None])[order]
         mean = torch.cat([part.mean for part in parts])[order]
-        std = torch.tensor([step.noise_std[row] for row in rows]).to(mean)
-        log_ratio, divergence = log_prob - step.log_prob[rows], grpo.step_kl(mean, step.mean[rows], std)
+        std = torch.tensor(step.noise_std).to(mean)
+        log_ratio = log_prob - step.log_prob
+        divergence = None if step.mean is None else grpo.step_kl(mean, step.mean, std)
         if self.args.ratio == "guard":
+            assert divergence is not None, "the rollouts keep the means"
             log_ratio = grpo.guarded_log_ratio(log_ratio, divergence, std)
         return Replay(mean=mean, std=std, log_ratio=log_ratio, divergence=divergence)
 
@@ -189,9 +198,11 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     @torch.no_grad()
     def _changes(self, batch: RolloutBatch) -> Tensor:
-        replays = [self._replay(step, batch) for step in batch.rollouts.steps]
-        masked = self.args.ratio == "kl_mask"
-        return torch.cat([replay.divergence if masked else replay.log_ratio for replay in replays])
+        steps = [stack_steps([step], batch.index) for step in batch.rollouts.steps]
+        replays = [self._replay(step, batch.requests) for step in steps]
+        if self.args.ratio == "kl_mask":
+            return torch.cat([replay.divergence for replay in replays if replay.divergence is not None])
+        return torch.cat([replay.log_ratio for replay in replays])
 
     def reached_steps(self) -> list[int]:
         """Return the numbers of the steps that may be random in this run, in order."""

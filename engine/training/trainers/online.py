@@ -218,6 +218,11 @@ class OnlineTrainer(ClipLossTrainer):
         """Number of consecutive clips, of one group, that stay together in a batch."""
         return 1
 
+    @property
+    def keeps_means(self) -> bool:
+        """Return True when the update needs the means of the rollouts' random steps."""
+        return False
+
     def noise_levels(self) -> list[float]:
         """Return the noise levels of the rollouts' schedule, one more than there are steps."""
         tokens = self.family.init_latents(self.template, [generator_for(0)]).shape[2:].numel()
@@ -278,6 +283,7 @@ class OnlineTrainer(ClipLossTrainer):
             self.prompts,
             random_step=self.random_step(),
             kept=self.random_steps(requests),
+            means=self.keeps_means,
             batch=self.args.rollout_batch,
             decoded=decoded,
         )

@@ -10,11 +10,13 @@ import torch
 
 from engine.errors import ConfigError
 from engine.sampling.steps import prediction_gain, sde_coefficients
+from engine.seeds import generator_for
 from engine.training.evaluation.preflight import PreflightCheck, preflight
-from engine.training.rollout.rollouts import generate_rollouts
+from engine.training.rollout.rollouts import generate_rollouts, stack_steps
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.online import RolloutBatch
+from engine.training.weights import trainable
 
 PROMPTS = ["a red circle moving left", "a blue square", "the green star", "a circle over the meadow"]
 FLASH = {"step_choice": "per_prompt", "window": 1, "step_weight": "gradient"}
@@ -59,7 +61,7 @@ def test_every_option_replays_exactly_and_trains(name: str, open_tiny: Open, tmp
     assert max(trainer.replay_error(batch) for batch in batches) <= 1e-6
     batch = batches[0]
     total = sum(float(part.detach()) for part in trainer.losses(batch))
-    weights = torch.stack([trainer._weights(step, batch.index) for step in batch.rollouts.steps])
+    weights = torch.stack([trainer._weights(stack_steps([step], batch.index)) for step in batch.rollouts.steps])
     assert total == pytest.approx(float(-(weights * batch.advantages).mean()), rel=1e-4, abs=1e-5)
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -109,7 +111,7 @@ def test_weights_are_those_of_the_schedule(open_tiny: Open, tmp_path: Path) -> N
     inverse = [1 / prediction_gain(trainer.random_step(), *levels[at : at + 2]) for at in range(7)]
     (step,) = batch.rollouts.steps
     wanted = [inverse[number] / (sum(inverse) / 7) for number in step.index]
-    assert trainer._weights(step, range(16)).tolist() == pytest.approx(wanted, rel=1e-5)
+    assert trainer._weights(step).tolist() == pytest.approx(wanted, rel=1e-5)
     assert len(set(wanted)) > 1
 
 
@@ -118,7 +120,33 @@ def test_the_guards_loss_is_divided_by_the_steps_length(open_tiny: Open, tmp_pat
     levels = trainer.noise_levels()
     for number, step in enumerate(trainer.first_generation_batch()[0].rollouts.steps):
         wanted = 1 / (levels[number] - levels[number + 1])
-        assert trainer._weights(step, [0]).tolist() == pytest.approx([wanted], rel=1e-5)
+        assert trainer._weights(stack_steps([step], [0])).tolist() == pytest.approx([wanted], rel=1e-5)
+
+
+@pytest.mark.parametrize("together", [3, 9])
+@pytest.mark.parametrize("name", ["plain", "guard"])
+def test_steps_in_one_pass_have_the_gradient_of_single_passes(
+    together: int, name: str, open_tiny: Open, tmp_path: Path
+) -> None:
+    """7 random steps as 3 + 3 + 1 and all at once, with the KL to the model before training."""
+    options = {"plain": {"beta": 0.1}, "guard": {"ratio": "guard"}}[name]
+    trainer = trainer_of(open_tiny, tmp_path, **options)
+    with torch.no_grad():
+        for _, parameter in trainable(trainer.family.network):
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator_for(5))
+    (batch, *_) = trainer.first_generation_batch()
+    with torch.no_grad():
+        for _, parameter in trainable(trainer.family.network):
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator_for(6))
+    found = []
+    for trainer.args.steps_per_replay in (1, together):
+        parts = list(trainer.losses(batch))
+        assert len(parts) == -(-7 // trainer.args.steps_per_replay)
+        sum(parts).backward()  # type: ignore[union-attr]
+        found.append(torch.cat([p.grad.flatten() for _, p in trainable(trainer.family.network) if p.grad is not None]))
+        trainer.family.network.zero_grad()
+    assert found[0].norm() > 0
+    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4 * float(found[0].abs().max()))
 
 
 def check_of(trainer: VideoGRPOTrainer, name: str) -> PreflightCheck:
