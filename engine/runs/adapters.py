@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import ConfigError, StoreError
+from engine.families.files.single_files import read_header
 from engine.families.lora_files import SIDES, adapter_files, has_weights
-from engine.families.single_files import read_header
 from engine.files.atomic import replace_folder
 from engine.storage.temp_folders import temp_path
 from engine.suggestions import did_you_mean

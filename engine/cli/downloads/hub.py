@@ -10,9 +10,9 @@ from engine.cli.terminal.output import print_result
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
 from engine.families.exchange.exporting import FORMATS, write_format
+from engine.families.files.sources import is_path
 from engine.families.lora_files import for_pipeline, read_parts
 from engine.families.registry import family_spec
-from engine.families.sources import is_path
 from engine.hub.upload import README, TOKEN_VARIABLE, RepositoryKind, push_folder
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs

@@ -59,7 +59,7 @@ class VideoAWMTrainer(ForwardProcessTrainer):
 
     @property
     def clips_together(self) -> int:
-        return self.args.num_generations if self.args.weighting == "dgpo" else 1
+        return int(self.args.num_generations or 1) if self.args.weighting == "dgpo" else 1
 
     def level_loss(self, noised: NoisedBatch, batch: RolloutBatch) -> Tensor:
         """Return the mean loss of the batch's clips at one draw of noise levels, and log its terms."""
@@ -90,7 +90,9 @@ class VideoAWMTrainer(ForwardProcessTrainer):
     def _compared(self) -> dict[str, WeightCopy | ReferencePolicy]:
         """Return the weights that the loss compares the policy with."""
         start = self.args.beta > 0 or self.args.weighting == "dgpo"
-        copies = {name: self.copies[name] for name in ("old", "moving") if name in self.copies}
+        copies: dict[str, WeightCopy | ReferencePolicy] = {
+            name: self.copies[name] for name in ("old", "moving") if name in self.copies
+        }
         return {**copies, **({"start": self.reference} if start else {})}
 
     def _weighted(self, error: Tensor, fixed: Mapping[str, Tensor], advantage: Tensor) -> Tensor:
