@@ -22,10 +22,13 @@ FAMILIES = {
     "wan_i2v": "engine.families.wan:WanImageFamily",
     "wan_flf": "engine.families.wan:WanFirstLastFamily",
     "wan_vace": "engine.families.wan:WanVACEFamily",
+    "skyreels_v2": "engine.families.wan:SkyReelsFamily",
     "animatediff": "engine.families.animatediff:AnimateDiffFamily",
     "animatediff_sparsectrl": "engine.families.animatediff:SparseCtrlFamily",
     "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
+    "hunyuanvideo15": "engine.families.hunyuanvideo15:HunyuanVideo15Family",
+    "mochi": "engine.families.mochi:MochiFamily",
 }
 
 

@@ -87,7 +87,10 @@ def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]
 
 
 def decode_rows(vae: Any, latents: "Tensor") -> "np.ndarray":
-    """Decode unscaled latents to `uint8[B,T,H,W,3]`, one clip after another: memory stays that of one clip."""
+    """Decode unscaled latents to `uint8[B,T,H,W,3]`.
+
+    One clip after another is decoded, so that memory stays that of one clip.
+    """
     import torch
 
     with torch.no_grad():
@@ -96,8 +99,16 @@ def decode_rows(vae: Any, latents: "Tensor") -> "np.ndarray":
 
 
 def encode_rows(vae: Any, pixels: "Tensor") -> "Tensor":
-    """Encode `[B,3,T,H,W]` in -1..1 to unscaled latents `float32`, the posterior's mode, one clip after another."""
+    """Encode `pixels[B,3,T,H,W]` in -1..1 to unscaled latents `float32[B,C,t,h,w]`: the posterior's mode."""
     import torch
 
     with torch.no_grad():
         return finite_latents(torch.cat([vae.encode(row).latent_dist.mode() for row in pixels.split(1)])).float()
+
+
+def latent_scale(vae: Any, device: str) -> "tuple[Tensor, Tensor]":
+    """Return the mean and the std of a VAE's latents, each `[1,C,1,1,1]`, by its configuration."""
+    import torch
+
+    mean, std = (torch.tensor(values, device=device) for values in (vae.config.latents_mean, vae.config.latents_std))
+    return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)

@@ -10,15 +10,16 @@ wan_flf    a clip of both pictures, grey in between, is encoded and concatenated
            with a mask of the given frames; Wan 2.1's network also takes both pictures encoded by CLIP.
 wan_i2v    the same with the first picture alone.
 wan_vace   the same clip, with its own mask, is the input of a second network; without pictures the clip is grey.
+skyreels_v2  text only, for SkyReels-V2's models of whole clips (not for those of diffusion forcing).
 
-Sources: Wan team, Alibaba (arXiv:2503.20314); VACE (arXiv:2503.07598); through diffusers' Wan classes.
+Sources: Wan team, Alibaba (arXiv:2503.20314); VACE (arXiv:2503.07598); SkyReels-V2
+(arXiv:2504.13074); through diffusers' Wan classes.
 """
 
 import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
@@ -31,8 +32,8 @@ from engine.families.loading import (
     read_json,
     read_tokenizer,
 )
-from engine.families.lora_files import EXPERTS
-from engine.families.vae import decode_rows, encode_rows, from_pixels
+from engine.families.two_experts import two_experts
+from engine.families.vae import decode_rows, encode_rows, from_pixels, latent_scale
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps
@@ -85,7 +86,7 @@ class WanFamily(DiffusersFamily):
         self._check_kind()
         self.network = self.read("transformer")
         if index.get("boundary_ratio") is not None:
-            self.network = _two_experts()(self.network, self.read("transformer_2"), index["boundary_ratio"] * 1000)
+            self.network = two_experts()(self.network, self.read("transformer_2"), index["boundary_ratio"] * 1000)
         self.vae = self.read_vae(torch.float32)
         self.text_encoder = self.read_text_encoder()
         self.tokenizer = read_tokenizer(self.folder)
@@ -146,7 +147,7 @@ class WanFamily(DiffusersFamily):
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
         """Decode one clip after another; within a clip the VAE processes one latent frame after another."""
-        mean, std = self._latent_scale()
+        mean, std = latent_scale(self.vae, self.device)
         return decode_rows(self.vae, latents * std + mean)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
@@ -154,7 +155,7 @@ class WanFamily(DiffusersFamily):
 
     def _whitened(self, pixels: "Tensor") -> "Tensor":
         """Encode `pixels[B,3,T,H,W]` in -1..1 as whitened latents."""
-        mean, std = self._latent_scale()
+        mean, std = latent_scale(self.vae, self.device)
         return (encode_rows(self.vae, pixels) - mean) / std
 
     def _clip_of(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "Tensor":
@@ -163,13 +164,6 @@ class WanFamily(DiffusersFamily):
         clip = pixels.new_zeros(*pixels.shape[:2], num_frames, *pixels.shape[3:])
         clip[:, :, list(places)] = pixels
         return clip
-
-    def _latent_scale(self) -> "tuple[Tensor, Tensor]":
-        import torch
-
-        config = self.vae.config
-        mean, std = (torch.tensor(v, device=self.device) for v in (config.latents_mean, config.latents_std))
-        return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
 
 class WanTextImageFamily(WanFamily):
@@ -324,6 +318,29 @@ class WanVACEFamily(WanFamily):
         return self.empty_control
 
 
+class SkyReelsFamily(WanFamily):
+    """SkyReels-V2, text to video: Wan's network, trained further, under classes of its own."""
+
+    spec: ClassVar[FamilySpec] = replace(
+        WanFamily.spec,
+        key="skyreels_v2",
+        title="SkyReels-V2",
+        block_classes=("SkyReelsV2TransformerBlock",),
+        licence="Skywork licence",
+        source="arXiv:2504.13074",
+    )
+    parts: ClassVar[Mapping[str, Classes]] = {**WanFamily.parts, "transformer": "SkyReelsV2Transformer3DModel"}
+
+    def _check_kind(self) -> None:
+        super()._check_kind()
+        pipeline = read_json(self.folder / "model_index.json").get("_class_name")
+        if pipeline != "SkyReelsV2Pipeline":
+            raise FamilyError(
+                f"'{self.folder}' is made for {pipeline}, whose frames have noise levels of their own in an order that "
+                "Dailies does not know: name a text-to-video model of SkyReels-V2."
+            )
+
+
 def _clean(prompt: str) -> str:
     """Clean the prompt like WanPipeline.
 
@@ -333,56 +350,3 @@ def _clean(prompt: str) -> str:
 
     unescaped = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     return re.sub(r"\s+", " ", unescaped).strip()
-
-
-@cache
-def _two_experts() -> Any:
-    """Return the class of Wan 2.2's two experts as one network.
-
-    It is defined here because torch is not imported before a model is opened.
-    """
-    import torch
-    from diffusers import ModelMixin
-    from diffusers.loaders import PeftAdapterMixin
-
-    class TwoExperts(ModelMixin, PeftAdapterMixin):
-        """Routes each clip to the expert of its noise level; LoRA, device and dtype apply to both."""
-
-        _supports_gradient_checkpointing = True
-        experts_by_noise_level = True
-        experts = EXPERTS
-
-        def __init__(self, high_noise: Any, low_noise: Any, boundary: float) -> None:
-            super().__init__()
-            self.high_noise, self.low_noise, self.boundary = high_noise, low_noise, boundary
-
-        @property
-        def config(self) -> Any:
-            return self.high_noise.config
-
-        def forward(self, hidden_states: "Tensor", timestep: "Tensor", **others: Any) -> "tuple[Tensor]":
-            high = timestep.flatten(1).amax(dim=1) if timestep.ndim == 2 else timestep
-            is_high = high >= self.boundary
-            if is_high.all() or not is_high.any():
-                expert = self.high_noise if is_high.all() else self.low_noise
-                return (expert(hidden_states=hidden_states, timestep=timestep, **others)[0],)
-            outputs: list[Any] = [None] * len(high)
-            for expert, is_selected in ((self.high_noise, is_high), (self.low_noise, ~is_high)):
-                rows = is_selected.nonzero().flatten()
-                inputs = {name: _select_rows(value, rows, len(high)) for name, value in others.items()}
-                output = expert(hidden_states=hidden_states[rows], timestep=timestep[rows], **inputs)[0]
-                for row, clip_output in zip(rows.tolist(), output, strict=True):
-                    outputs[row] = clip_output
-            return (torch.stack(outputs),)
-
-    return TwoExperts
-
-
-def _select_rows(value: Any, rows: "Tensor", num_clips: int) -> Any:
-    """Select the rows of some clips from a tensor with one or several rows per clip.
-
-    Return other values unchanged.
-    """
-    if not hasattr(value, "shape"):
-        return value
-    return value.unflatten(0, (num_clips, -1))[rows].flatten(0, 1)

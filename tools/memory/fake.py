@@ -19,12 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 _ANY = (torch.ops.aten.any.default, torch.ops.aten.any.dim)
 _SCALAR = torch.ops.aten._local_scalar_dense.default
+_INDEX, _NOT = torch.ops.aten.index.Tensor, torch.ops.aten.bitwise_not.default
+_NONZERO = torch.ops.aten.nonzero.default
 
 
 class LiveBytes(TorchDispatchMode):
     """`peak` of the bytes of all storages that are alive at once, while this mode is on.
 
     A fake tensor has no value to branch on. Checks of values take the branch of sound ones: `all` is true, `any` false.
+    A mask selects all rows, its inverse none.
     """
 
     def __init__(self) -> None:
@@ -61,9 +64,15 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is _SCALAR and isinstance(args[0], FakeTensor) and args[0].dtype is torch.bool:
             return not getattr(args[0], "is_any", False)
+        if function is _INDEX and isinstance(args[0], FakeTensor) and getattr(args[1][0], "dtype", None) is torch.bool:
+            return args[0][:0] if getattr(args[1][0], "is_inverse", False) else args[0].clone()
+        if function is _NONZERO and isinstance(args[0], FakeTensor) and args[0].ndim == 1:
+            return torch.arange(len(args[0]))[:, None]
         result = function(*args, **(kwargs or {}))
         if function in _ANY:
             result.is_any = True
+        if function is _NOT:
+            result.is_inverse = True
         for leaf in tree_iter(result):
             if isinstance(leaf, Tensor):
                 self.count(leaf)

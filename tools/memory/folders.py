@@ -57,7 +57,7 @@ def write_folder(key: str, folder: Path) -> ModelPreset:
         _write_config(folder / name, config, "scheduler_config.json" if is_scheduler else "config.json")
         index[name] = [model.get("libraries", {}).get(name, _library(config)), config["_class_name"]]
     for name, length in model["tokenizers"].items():
-        _write_tokenizer(folder / name, length)
+        _write_tokenizer(folder / name, length, model.get("chat_template") if name == "tokenizer" else None)
         index[name] = ["transformers", "PreTrainedTokenizerFast"]
     if "image_processor" in model:
         from transformers import CLIPImageProcessor
@@ -89,7 +89,7 @@ def _write_config(folder: Path, config: dict[str, Any], name: str) -> None:
     (folder / name).write_text(json.dumps(config), encoding="utf8")
 
 
-def _write_tokenizer(folder: Path, length: int) -> None:
+def _write_tokenizer(folder: Path, length: int, chat_template: str | None) -> None:
     """Write a tokenizer of a few words that pads to `length` tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -98,5 +98,9 @@ def _write_tokenizer(folder: Path, length: int) -> None:
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=length
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        model_max_length=length,
+        chat_template=chat_template,
     ).save_pretrained(folder)

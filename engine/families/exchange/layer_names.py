@@ -132,11 +132,34 @@ STABLE_DIFFUSION = LayerNames(
     limits="layers of motion modules have no name there",
 )
 
-COGVIDEOX = LayerNames(
-    native=_same(_joined(["transformer_blocks.*"], (*_joined(["attn1"], QKVO), *_joined(["ff"], FF))))
-    | _same(_joined(["transformer_blocks.*"], ["norm1.linear", "norm2.linear"]))
-    | _same(["patch_embed.proj", "patch_embed.text_proj", "norm_out.linear", "proj_out"])
-    | _same(["time_embedding.linear_1", "time_embedding.linear_2"]),
-    formats=(),
-    otherwise="programs for CogVideoX use diffusers' names: choose --format diffusers.",
+
+def _of_diffusers(title: str, names: Iterable[str]) -> LayerNames:
+    """Return diffusers' own names, for a model whose adapters are exchanged by these alone."""
+    otherwise = f"adapters of {title} have diffusers' names: choose --format diffusers."
+    return LayerNames(native=_same(names), formats=(), otherwise=otherwise)
+
+
+_JOINT = (*QKVO, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+COGVIDEOX = _of_diffusers(
+    "CogVideoX",
+    (
+        *_joined(["transformer_blocks.*"], (*_joined(["attn1"], QKVO), *_joined(["ff"], FF))),
+        *_joined(["transformer_blocks.*"], ["norm1.linear", "norm2.linear"]),
+        *("patch_embed.proj", "patch_embed.text_proj", "norm_out.linear", "proj_out"),
+        *("time_embedding.linear_1", "time_embedding.linear_2"),
+    ),
+)
+HUNYUAN_VIDEO_15 = _of_diffusers(
+    "HunyuanVideo-1.5",
+    (
+        *_joined(["transformer_blocks.*"], (*_joined(["attn"], _JOINT), *_joined(["ff", "ff_context"], FF))),
+        *_joined([_REFINER], (*_joined(["attn"], QKVO), *_joined(["ff"], FF))),
+    ),
+)
+MOCHI = _of_diffusers(
+    "Mochi 1",
+    (
+        *_joined(["transformer_blocks.*"], (*_joined(["attn1"], _JOINT), *_joined(["ff", "ff_context"], FF))),
+        *("time_embed.pooler.to_q", "time_embed.pooler.to_kv", "time_embed.pooler.to_out"),
+    ),
 )

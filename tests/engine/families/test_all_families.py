@@ -80,7 +80,7 @@ def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, ro
         height=request.height,
         num_frames=request.num_frames,
         num_inference_steps=request.num_steps,
-        guidance_scale=guidance,
+        **model.guide(tiny.pipeline, guidance),
         output_type=output,
     ).frames
 

@@ -33,8 +33,11 @@ RANK, ALPHA = 2, 6
 
 
 def load_in_diffusers(pipeline: Any, folder: Path) -> None:
-    """As docs/adapters.md says."""
-    pipeline.load_lora_weights(folder, adapter_name="ours")
+    """As docs/adapters.md says; the pipeline of HunyuanVideo-1.5 has no loader, but its network has."""
+    loader = (
+        pipeline.load_lora_weights if hasattr(pipeline, "load_lora_weights") else pipeline.transformer.load_lora_adapter
+    )
+    loader(folder, adapter_name="ours")
     if (folder / SECOND_FILE).is_file():
         pipeline.load_lora_weights(folder, weight_name=SECOND_FILE, adapter_name="ours", load_into_transformer_2=True)
 
@@ -55,6 +58,8 @@ ONE_OF_EACH = [
     "wan_vace",
     "cogvideox_rotary",
     "hunyuanvideo",
+    "mochi",
+    "skyreels_v2",
     "animatediff",
 ]
 
@@ -63,7 +68,10 @@ ONE_OF_EACH = [
 def plain_diffusers(tiny: SimpleNamespace) -> Any:
     """The entry, its pipeline without adapters again afterwards."""
     yield tiny
-    tiny.pipeline.unload_lora_weights()
+    if hasattr(tiny.pipeline, "unload_lora_weights"):
+        tiny.pipeline.unload_lora_weights()
+    else:
+        tiny.pipeline.transformer.unload_lora()
 
 
 @pytest.mark.double("export diffusers")

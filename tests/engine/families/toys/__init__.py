@@ -3,7 +3,7 @@
 A further family is one more entry of `MODELS`, in a file of its own.
 """
 
-from . import animatediff, cogvideox, hunyuanvideo, ltx, ltx2, wan
+from . import animatediff, cogvideox, hunyuanvideo, hunyuanvideo15, ltx, ltx2, mochi, wan
 from .base import Kit, TinyModel
 from .comparing import adapted, latents_of, their_latents
 from .steps import of_order
@@ -11,7 +11,14 @@ from .steps import of_order
 __all__ = ["DOUBLES", "MODELS", "OTHERS", "Kit", "TinyModel", "adapted", "latents_of", "of_order", "their_latents"]
 
 MODELS: dict[str, TinyModel] = (
-    ltx.MODELS | ltx2.MODELS | wan.MODELS | cogvideox.MODELS | hunyuanvideo.MODELS | animatediff.MODELS
+    ltx.MODELS
+    | ltx2.MODELS
+    | wan.MODELS
+    | cogvideox.MODELS
+    | hunyuanvideo.MODELS
+    | hunyuanvideo15.MODELS
+    | mochi.MODELS
+    | animatediff.MODELS
 )
 OTHERS: dict[str, TinyModel] = ltx.OTHERS | ltx2.OTHERS | wan.OTHERS | animatediff.OTHERS
 """For tests of their own, not for what holds for every family."""
@@ -23,11 +30,14 @@ DOUBLES: dict[str, str] = {
     "cogvideox_2b": "cogvideox",
     "cogvideox_5b": "cogvideox_rotary",
     "hunyuanvideo": "hunyuanvideo",
+    "hunyuanvideo15_480p": "hunyuanvideo15",
     "longanimatediff": "longanimatediff",
     "ltx": "ltx",
     "ltx2": "ltx2",
     "ltx_095": "ltx_condition_without_pictures",
     "ltx_097_13b": "ltx_condition_without_pictures",
+    "mochi_1": "mochi",
+    "skyreels_v2_14b": "skyreels_v2",
     "wan21_14b": "wan",
     "wan21_1_3b": "wan",
     "wan21_flf_14b": "wan_flf",

@@ -41,6 +41,10 @@ def give_generator(latents: Any, seed: int) -> dict[str, Any]:
     return {"generator": generator_for(seed)}
 
 
+def give_guidance(pipeline: Any, guidance: float) -> dict[str, Any]:
+    return {"guidance_scale": guidance}
+
+
 def show_nothing(pictures: Any, places: Any, request: GenerationRequest) -> dict[str, Any]:
     return {}
 
@@ -56,7 +60,8 @@ class TinyModel:
 
     `build` creates the pipeline of diffusers. `save` writes the folder that our family reads and returns the parts in
     other folders. `reorder` converts between our order of dimensions and theirs, in both directions. `encode` returns
-    the embeddings of the pipeline by the names of its arguments, `start` its noise, `finish` our latents from its own.
+    the embeddings of the pipeline by the names of its arguments, `start` its noise, `guide` its guidance, `finish` our
+    latents from its own.
 
     With pictures at `places`, `show` returns the arguments of the pipeline for those of one clip. `one_by_one` is True
     if the pipeline generates one clip per call. `further` holds other arguments. `scheduler` overrides values of the
@@ -70,6 +75,7 @@ class TinyModel:
     save: Callable[[Any, Path, Kit], dict[str, str]] = save_whole
     reorder: Callable[[Any], Any] = as_it_is
     start: Callable[[Any, int], dict[str, Any]] = give_latents
+    guide: Callable[[Any, float], dict[str, Any]] = give_guidance
     finish: Callable[[Any], Any] = as_it_is
     places: tuple[int, ...] = ()
     show: Callable[[np.ndarray, tuple[int, ...], GenerationRequest], dict[str, Any]] = show_nothing

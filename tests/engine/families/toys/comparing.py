@@ -65,7 +65,7 @@ def their_latents(tiny: Any, noise: Any, pipeline: Any = None) -> Any:
             height=request.height,
             num_frames=request.num_frames,
             num_inference_steps=request.num_steps,
-            guidance_scale=1.0,
+            **model.guide(pipeline, 1.0),
             output_type="latent",
         ).frames
     return torch.as_tensor(tiny.model.reorder(tiny.model.finish(made)))

@@ -4,9 +4,12 @@ Source of the schedulers: scripts/convert_wan_to_diffusers.py of huggingface/dif
 UniPC with a flow prediction and the class's defaults (order 2, bh2, final level 0), and a flow_shift of 16 for FLF2V, 5
 for Wan 2.2 TI2V, and 3 for all others. Wan 2.2's boundary_ratio: 0.875 for T2V (wan/configs/wan_t2v_A14B.py), 0.9 for
 I2V (wan_i2v_A14B.py). Wan 2.2 5B's VAE: `tools/memory/configs/wan.toml`, all but its widths and depth.
+SkyReels-V2: scripts/convert_skyreelsv2_to_diffusers.py, whose scheduler has the default flow_shift of 1, and whose
+transformer has the flags of Wan's (no image, no sample information).
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,11 +66,11 @@ def wan(
     network = network or WanTransformer3DModel
     return pipeline(
         transformer=kit.fill(network(**widths), 0),
-        transformer_2=kit.fill(network(**widths), 5) if experts else None,
         vae=kit.fill(AutoencoderKLWan.from_config(vae), 1),
         scheduler=unipc(flow_shift),
         text_encoder=t5(kit, UMT5Config, UMT5EncoderModel),
         tokenizer=kit.tokenizer,
+        **({"transformer_2": kit.fill(network(**widths), 5)} if experts else {}),
         **options,
     )
 
@@ -140,6 +143,19 @@ def vace(kit: Kit) -> Any:
     return wan(kit, pipeline=WanVACEPipeline, network=network)
 
 
+def skyreels(kit: Kit) -> Any:
+    """SkyReels-V2 as diffusers' documentation runs it, with a flow_shift of 8; its repository has none."""
+    from diffusers import SkyReelsV2Pipeline, SkyReelsV2Transformer3DModel
+
+    return wan(kit, pipeline=SkyReelsV2Pipeline, network=SkyReelsV2Transformer3DModel, flow_shift=8.0)
+
+
+def save_without_shift(pipeline: Any, folder: Path, kit: Kit) -> dict[str, str]:
+    pipeline.save_pretrained(folder)
+    unipc(1.0).save_pretrained(folder / "scheduler")
+    return {}
+
+
 def show_ends(pictures: np.ndarray, places: tuple[int, ...], request: GenerationRequest) -> dict[str, Any]:
     first, last = as_images(pictures)
     return {"image": first, "last_image": last}
@@ -186,5 +202,8 @@ MODELS = {
     "wan_flf_experts": flf_model(build=partial(pictured, looks=False, experts=True, boundary_ratio=0.9)),
     "wan_vace": vace_model(places=(0, 4, 8), show=show_in_a_grey_clip),
     "wan_vace_without_pictures": vace_model(),
+    "skyreels_v2": wan_model(
+        family="skyreels_v2", build=skyreels, save=save_without_shift, scheduler={"flow_shift": 8.0}
+    ),
 }
 OTHERS = {"wan_exact": wan_model(build=exact)}
