@@ -11,15 +11,15 @@ prompt, chosen and rejected (Parquet, JSON, JSON Lines, CSV), with clip paths re
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.files.atomic import write_text_atomic
 from engine.files.tables import TABLE_READERS
-from engine.labelling.pair_tables import SIDES
+from engine.labelling.pair_tables import SIDES, PairLine, lines_text, pair_line, write_pairs
 from engine.labelling.preference_formats import PairRow, is_videodpo, read_rows
 from engine.labelling.preference_pairs import PreferencePair
 from engine.storage.clip_files import frames_file, has_files
@@ -112,12 +112,8 @@ def import_pairs(store: Library, folder: Path, name: str) -> ImportedPairs:
         if not rows:
             why = f" The first was skipped: {skipped[0]}" if skipped else ""
             raise ConfigError(f"{folder} has no usable pair.{why}")
-        _write_new(target, _lines(rows))
+        _write_new(target, lines_text(rows))
     return ImportedPairs(file=target, pairs=len(rows), skipped=tuple(skipped))
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _write_new(target: Path, text: str) -> None:
@@ -144,19 +140,8 @@ def _path_of(clip_id: str) -> str:
     return f"{CLIPS}/{clip_id}.mkv"
 
 
-def _rows(pairs: Sequence[PreferencePair]) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": pair.prompt,
-            "chosen": _path_of(pair.chosen),
-            "rejected": _path_of(pair.rejected),
-            "margin": pair.margin,
-            "votes": pair.votes,
-            "source": pair.source,
-            "pair_id": pair.pair_id,
-        }
-        for pair in pairs
-    ]
+def _lines(pairs: Sequence[PreferencePair]) -> list[PairLine]:
+    return [pair_line(pair, _path_of) for pair in pairs]
 
 
 def _write_huggingface(store: Library, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
@@ -164,14 +149,14 @@ def _write_huggingface(store: Library, pairs: Sequence[PreferencePair], folder: 
     from pyarrow import parquet
 
     (folder / PARQUET).parent.mkdir(exist_ok=True)
-    parquet.write_table(pyarrow.Table.from_pylist(_rows(pairs)), folder / PARQUET)
+    rows = [line.fields() for line in _lines(pairs)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / PARQUET)
     card = CARD.format(parquet=PARQUET, title=" ".join(title.split()), count=len(pairs))
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _write_trl(store: Library, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(pairs))
-    (folder / "pairs.jsonl").write_text(lines, encoding="utf-8")
+    write_pairs(folder, _lines(pairs))
 
 
 def _write_videodpo(store: Library, pairs: Sequence[PreferencePair], folder: Path, title: str) -> None:
@@ -220,12 +205,12 @@ class _Row:
     clips: tuple[tuple[ClipRecord, Clip], tuple[ClipRecord, Clip]]
     numbers: dict[str, float]
 
-    def line(self, target: Path, workspace: Workspace) -> dict[str, Any]:
+    def line(self, target: Path, workspace: Workspace) -> PairLine:
         """Return the row of the pairs file `target`."""
         (chosen, _), (rejected, _) = self.clips
         sides = {"chosen": _from(target, workspace, chosen), "rejected": _from(target, workspace, rejected)}
         ids = {"chosen_clip": chosen.id, "rejected_clip": rejected.id}
-        return {"prompt": self.prompt, **sides, "margin": 1.0, **self.numbers, "source": "dataset", **ids}
+        return PairLine(**{"prompt": self.prompt, **sides, "margin": 1.0, **self.numbers, "source": "dataset", **ids})
 
 
 def _read_row(item: PairRow) -> _Row:

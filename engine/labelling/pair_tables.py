@@ -1,6 +1,6 @@
-"""Rows of preference tables: find the columns of the prompt, the two clips and the winner.
+"""Rows of preference data: `PairLine`, a row of our `pairs.jsonl`, and the columns of other tables.
 
-A table marks the winner in one of two ways:
+Exports, imports, runs and `dailies pairs` write `PairLine`s. Another table marks the winner in one of two ways:
 
 by column    chosen and rejected clips have columns of their own, under one of `NAMES`
 by verdict   two neutral columns (`NEUTRAL`, such as video1 and video2), and a third (`VERDICTS`) that identifies the
@@ -9,15 +9,22 @@ by verdict   two neutral columns (`NEUTRAL`, such as video1 and video2), and a t
 Training and import both read tables here, so that they agree on a file's meaning. Imports no torch.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engine.errors import ConfigError
+from engine.files.atomic import write_text_atomic
+from engine.files.text_files import json_lines
+from engine.labelling.preference_pairs import PairSource, PreferencePair
 from engine.request import PROMPT_LIMIT
 
 Row = dict[str, Any]
 SIDES = ("chosen", "rejected")
+PAIRS_FILE = "pairs.jsonl"
 NAMES = {
     "prompt": ("prompt", "frame_caption", "caption", "text"),
     "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video", "file_name"),
@@ -34,6 +41,64 @@ NEUTRAL = (
 )
 VERDICTS = ("preference", "preferred", "winner", "choice", "better", "label", "chosen")
 TIES = ("tie", "equal", "same", "both", "neither", "none", "draw")
+
+
+NUMBERS = {
+    "score": "a number above 0: correct it, or leave it empty",
+    "margin": "a number from 0 to 1: correct it, or leave it empty",
+}
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+class PairNumbers(BaseModel):
+    """The weights of a pair in training. Other fields of a row are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    margin: float | None = Field(None, ge=0, le=1)
+    """Strength of the preference; DPO's `margin_scale` uses it."""
+    score: float | None = Field(None, gt=0)
+    """Weight of the pair in VideoDPO's loss."""
+
+    @field_validator("margin", "score", mode="before")
+    @classmethod
+    def _number_or_none(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("true and false are no numbers")
+        return None if value == "" else value
+
+    def fields(self) -> Row:
+        """Return the fields that are given."""
+        return self.model_dump(exclude_none=True)
+
+
+class PairLine(PairNumbers):
+    """A row of `pairs.jsonl`: a clip that is preferred to another clip of the same prompt."""
+
+    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
+    """Prompt of both clips."""
+    chosen: str = Field(min_length=1)
+    """Path of the preferred clip, relative to the file."""
+    rejected: str = Field(min_length=1)
+    """Path of the other clip."""
+    votes: int | None = Field(None, ge=0)
+    """Number of people's votes behind the preference."""
+    source: PairSource | None = None
+    """Origin: human (votes), judge (AI labeller), reward (scores of a mix) or dataset (imported)."""
+    pair_id: str | None = None
+    """Pair of the campaign."""
+    both_bad: bool | None = None
+    """True: half of the votes or more found both clips bad; KTO then takes both as bad."""
+    image: str | None = None
+    """First picture of both clips: a name in the workspace's store, or a path."""
+    last_image: str | None = None
+    """Last picture of both clips."""
+    vote_numbers: tuple[int, ...] | None = None
+    """Numbers of the votes in the database."""
+    chosen_clip: str | None = None
+    """Id of the preferred clip in the library."""
+    rejected_clip: str | None = None
+    """Id of the other clip in the library."""
 
 
 class Tie(Exception):
@@ -64,27 +129,68 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
     Raises ConfigError for other values.
     """
-    values = {}
-    for name, low, high in (("score", 0.0, math.inf), ("margin", 0.0, 1.0)):
-        cell = row.get(name)
-        if cell is None or cell == "":
-            continue
-        value = _number(cell)
-        if value is None or not low <= value <= high or (name == "score" and value == 0):
-            valid = "a number above 0" if name == "score" else "a number from 0 to 1"
-            raise ConfigError(f"its {name} is {str(cell)[:40]!r}, but must be {valid}: correct it, or leave it empty.")
-        values[name] = value
-    return values
+    cells = {name: row[name] for name in PairNumbers.model_fields if _has_value(row, name)}
+    return _checked(PairNumbers, cells).fields()
 
 
-def _number(cell: Any) -> float | None:
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
-        return None
+def read_pairs(path: Path) -> list[Row]:
+    """Return the rows of a file of `PairLine`s, with clip paths relative to it.
+
+    Raises ConfigError with the line, the field and the value of a wrong row.
+    """
+    if not path.is_file():
+        raise ConfigError(f"There is no file of pairs {path}.")
+    rows = []
+    for row in json_lines(path).rows:
+        try:
+            if row.problem:
+                raise ConfigError(row.problem)
+            fields = _checked(PairLine, row.fields).fields()
+        except ConfigError as error:
+            raise ConfigError(f"{path}, line {row.line} is no pair: {error}") from error
+        rows.append({**fields, **{side: str(path.parent / fields[side]) for side in SIDES}})
+    return rows
+
+
+def pair_line(pair: PreferencePair, path: Callable[[str], str], **others: Any) -> PairLine:
+    """Return the row of a pair; `path` gives the path of a clip id, `others` are further fields."""
+    names = ("prompt", "margin", "votes", "source", "pair_id")
+    sides = {side: path(getattr(pair, side)) for side in SIDES}
+    return PairLine(**{name: getattr(pair, name) for name in names}, **sides, **others)
+
+
+def check_line(row: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a row of a `pairs.jsonl` with a wrong field.
+
+    Rows without a prompt and paths under these names are of another program and are not checked.
+    """
+    if "prompt" in row and all(isinstance(row.get(side), str) for side in SIDES):
+        _checked(PairLine, row)
+
+
+def lines_text(lines: Iterable[PairLine]) -> str:
+    """Return the text of a `pairs.jsonl`."""
+    return "".join(json.dumps(line.fields(), ensure_ascii=False) + "\n" for line in lines)
+
+
+def write_pairs(folder: Path, lines: Iterable[PairLine]) -> Path:
+    """Write `pairs.jsonl` into a folder of clips, whose names are in the rows; return the file."""
+    path = folder / PAIRS_FILE
+    write_text_atomic(path, lines_text(lines))
+    return path
+
+
+def _checked(model: type[Checked], fields: Mapping[str, Any]) -> Checked:
+    """Validate fields. Raises ConfigError with a clause that begins with "its" or "it lacks"."""
     try:
-        value = float(cell)
-    except (ValueError, OverflowError):
-        return None
-    return value if math.isfinite(value) else None
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise ConfigError(f"it lacks {name} (it has {', '.join(map(str, fields))}).") from error
+        valid = NUMBERS.get(name, f"valid: {str(first['msg'])[:1].lower()}{str(first['msg'])[1:]}")
+        raise ConfigError(f"its {name} is {str(first['input'])[:40]!r}, but must be {valid}.") from error
 
 
 def _by_verdict(row: Mapping[str, Any]) -> dict[str, str] | None:

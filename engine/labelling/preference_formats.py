@@ -12,7 +12,6 @@ Clip paths may be relative to the file or its folder. VideoDPO weights a pair by
 `engine.algorithms.dpo.pair_weight`); a pair without one has weight 1. Imports no torch.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError
-from engine.files.atomic import write_text_atomic
 from engine.files.tables import TABLE_READERS, json_list, json_table
 from engine.files.text_files import TableRow
-from engine.labelling.pair_tables import SIDES, Row, Tie, numbers, read_pair
+from engine.labelling.pair_tables import PAIRS_FILE, SIDES, Row, Tie, check_line, numbers, read_pair
 from engine.request import PICTURE
 
 METADATA, PAIRS, MIRROR = "metadata.json", "pair.json", "train_data.json"
@@ -98,6 +96,8 @@ def read_rows(path: Path, sides: Sequence[str] = SIDES) -> Iterator[PairRow]:
         try:
             if row.problem:
                 raise ConfigError(row.problem)
+            if path.name == PAIRS_FILE:
+                check_line(row.fields)
             yield PairRow(place=place, folder=folder, pair=read_pair(row.fields, sides))
         except Tie:
             ties += 1
@@ -110,13 +110,6 @@ def read_rows(path: Path, sides: Sequence[str] = SIDES) -> Iterator[PairRow]:
 def is_videodpo(path: Path) -> bool:
     """Return whether the folder has one of the two VideoDPO layouts."""
     return all((path / name).is_file() for name in (PAIRS, METADATA)) or (path / MIRROR).is_file()
-
-
-def write_pairs(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write `pairs.jsonl` into a folder of clips, whose names are in the rows; return the file."""
-    path = folder / "pairs.jsonl"
-    write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def _rows(path: Path) -> tuple[Path, list[tuple[str, TableRow]]]:

@@ -3,7 +3,6 @@
 run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the database (votes, clips, their requests).
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from engine.generation.validation import check_prompts_fit
 from engine.labelling.campaign_spec import pictures_of
 from engine.labelling.campaigns import Campaign, Campaigns
 from engine.labelling.judge_votes import judge_votes
+from engine.labelling.pair_tables import lines_text, pair_line
 from engine.labelling.preference_pairs import PreferencePair, preference_pairs
 from engine.labelling.stats.judge_agreement import JudgeAgreement, checked_preferences, judge_agreements
 from engine.runs.run import Run
@@ -115,28 +115,20 @@ def read_lineage(run: Run) -> Lineage | None:
 
 
 def pairs_jsonl(store: Library, pairs: Sequence[PreferencePair], run: Run) -> str:
-    """Return JSON Lines for `engine.training.build.read_pairs`; clip paths are relative to the run."""
+    """Return the text of the run's `pairs.jsonl`; clip paths are relative to the run."""
     records = store.existing([pair.chosen for pair in pairs])
-    rows = [
-        {
-            "prompt": pair.prompt,
+    return lines_text(
+        pair_line(
+            pair,
+            lambda clip: os.path.relpath(frames_file(store.workspace, clip), run.folder),
             **_pictures(records.get(pair.chosen)),
-            **{
-                side: os.path.relpath(frames_file(store.workspace, clip), run.folder)
-                for side, clip in (("chosen", pair.chosen), ("rejected", pair.rejected))
-            },
-            "margin": pair.margin,
-            **({"both_bad": True} if pair.both_bad else {}),
-            "source": pair.source,
-            "votes": pair.votes,
-            "vote_numbers": list(pair.vote_numbers),
-            "pair_id": pair.pair_id,
-            "chosen_clip": pair.chosen,
-            "rejected_clip": pair.rejected,
-        }
+            both_bad=pair.both_bad or None,
+            vote_numbers=pair.vote_numbers,
+            chosen_clip=pair.chosen,
+            rejected_clip=pair.rejected,
+        )
         for pair in pairs
-    ]
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    )
 
 
 def _pictures(record: ClipRecord | None) -> dict[str, str]:

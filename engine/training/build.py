@@ -1,7 +1,6 @@
 """From a resolved preset to a trainer that is ready to train."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,9 @@ from engine.config.algorithms import ALGORITHMS, Data
 from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
-from engine.errors import ConfigError, DailiesError, SettingsError
-from engine.files.text_files import text_of
+from engine.errors import DailiesError, SettingsError
 from engine.hardware.device import pick_device
+from engine.labelling.pair_tables import read_pairs
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
@@ -24,7 +23,6 @@ from engine.training.reporting import name_run, reporting_tools
 from engine.training.trainers.base import DiffusionTrainer
 from rewards import as_reward_funcs, mix_reward_func
 from rewards.import_object import import_object
-from rewards.text_files import split_lines
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}
 """Accepted types of a value, by the field's declared type."""
@@ -79,26 +77,6 @@ def _check_types(config_class: Any, settings: Mapping[str, Any]) -> None:
         if not fits or (isinstance(value, float) and not math.isfinite(value)):
             wanted = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
             raise SettingsError(f"{name} = {str(value)[:40]!r} is not valid: it must be of type {wanted}.")
-
-
-def read_pairs(path: Path) -> list[dict[str, Any]]:
-    """Read the pairs of a JSON Lines file, with clip paths relative to it.
-
-    Raise ConfigError for an invalid line.
-    """
-    if not path.is_file():
-        raise ConfigError(f"There is no file of pairs {path}.")
-    rows = []
-    for number, line in enumerate(split_lines(text_of(path)), start=1):
-        try:
-            row = json.loads(line)
-            sides = {side: str(path.parent / row[side]) for side in ("chosen", "rejected")}
-            rows.append({**row, "prompt": str(row["prompt"]), **sides})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{path}, line {number} is no pair ({error!r}): it needs prompt, chosen and rejected, as JSON."
-            ) from error
-    return rows
 
 
 def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:

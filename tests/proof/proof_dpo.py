@@ -17,7 +17,7 @@ from proving_recipe import finished, short_form, tell_rest, trained
 
 from engine.config.prompts import read_prompts
 from engine.families.lora import activate_adapter
-from engine.labelling.preference_formats import write_pairs
+from engine.labelling.pair_tables import PairLine, write_pairs
 from engine.mini.labeller import SimulatedLabeller
 from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 from engine.video.writer import write_lossless
@@ -48,7 +48,7 @@ def label(clips: Sequence[Clip], takes: int, proof: Proof, seed: int) -> Path:
             choice = labeller.choose(left, right, f"{names[one]} {names[other]}")
             if choice in ("left", "right"):
                 better, worse = (one, other) if choice == "left" else (other, one)
-                rows.append({"prompt": clips[one].prompt, "chosen": names[better], "rejected": names[worse]})
+                rows.append(PairLine(prompt=clips[one].prompt, chosen=names[better], rejected=names[worse]))
                 wrong += (left - right) * (1 if choice == "left" else -1) < 0
     proof.say("pairs", clips=len(clips), pairs=len(rows), wrong=round(wrong / len(rows), 3))
     return write_pairs(folder, rows)

@@ -23,8 +23,10 @@ from engine.estimation.model_forecast import (
 )
 from engine.families.exchange.exporting import FORMATS
 from engine.families.registry import FAMILIES, family_spec
+from engine.labelling.pair_tables import PairLine
 from engine.model_spec import FamilySpec
 from rewards import REWARDS, reward_spec
+from tools.docs.configuration_page import table
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = CARDS[2]
@@ -211,6 +213,11 @@ def algorithms() -> str:
     return markdown(("file", "what it is", "papers"), rows)
 
 
+def pairs() -> str:
+    """Return one row per field of a row of `pairs.jsonl`."""
+    return table(PairLine)
+
+
 TABLES = {
     "doubles": doubles,
     "rewards": rewards,
@@ -222,6 +229,7 @@ TABLES = {
     "curricula": curricula,
     "algorithms": algorithms,
     "mixes": mixes,
+    "pairs": pairs,
 }
 
 

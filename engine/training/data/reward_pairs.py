@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
 from engine.generation.validation import check_pictures
-from engine.labelling.preference_formats import write_pairs
+from engine.labelling.pair_tables import PairLine, write_pairs
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
@@ -81,13 +81,9 @@ def make_pairs(
     return len(rows)
 
 
-def _written(
-    folder: Path, number: int, asked: PromptRow, clips: Sequence[Clip], choice: Choice
-) -> dict[str, str | float]:
-    row: dict[str, str | float] = {"prompt": asked.prompt, "margin": round(choice.margin, 6), "source": "reward"}
-    row |= {name: picture for name in PICTURES if (picture := getattr(asked, name)) is not None}
+def _written(folder: Path, number: int, asked: PromptRow, clips: Sequence[Clip], choice: Choice) -> PairLine:
+    fields = {name: getattr(asked, name) for name in PICTURES}
     for side, place in (("chosen", choice.best), ("rejected", choice.worst)):
-        name = f"{number:04d}-{side}.mkv"
-        write_lossless(folder / name, clips[place].frames, clips[place].fps)
-        row[side] = name
-    return row
+        fields[side] = f"{number:04d}-{side}.mkv"
+        write_lossless(folder / fields[side], clips[place].frames, clips[place].fps)
+    return PairLine(**fields, prompt=asked.prompt, margin=round(choice.margin, 6), source="reward")

@@ -218,7 +218,7 @@ def preset_of(campaign_id: str, **changes):
 
 
 def test_a_run_on_a_campaign_keeps_its_pairs_and_where_they_come_from(labelled, store):
-    from engine.training.build import read_pairs
+    from engine.labelling.pair_tables import read_pairs
 
     campaigns, campaign = labelled
     run = create_run(store, preset_of(campaign.id))

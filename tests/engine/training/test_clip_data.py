@@ -16,11 +16,12 @@ from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, TrainingError
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
+from engine.labelling.pair_tables import read_pairs
 from engine.labelling.run_dataset import create_run
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord
-from engine.training.build import build_trainer, read_pairs
+from engine.training.build import build_trainer
 from engine.training.clip_settings import VideoKTOConfig, VideoSFTConfig
 from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
 from engine.training.evaluation.preflight import preflight

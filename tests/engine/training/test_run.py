@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -124,13 +125,24 @@ def test_settings_are_checked_when_a_run_is_built(preset: str, space: Workspace)
 
 
 def test_pairs_are_read_with_their_place(tmp_path: Path) -> None:
-    from engine.training.build import read_pairs
+    from engine.labelling.pair_tables import read_pairs
 
     file = tmp_path / "pairs.jsonl"
     file.write_text(json.dumps({"prompt": "a", "chosen": "b.mkv", "rejected": "c.mkv", "score": 0.5}) + "\n{}\n")
     with pytest.raises(ConfigError, match="line 2"):
         read_pairs(file)
-    file.write_text(file.read_text().splitlines()[0])
+    good = file.read_text().splitlines()[0]
+    for change, sentence in (
+        ({"margin": 7}, "line 2 is no pair: its margin is '7', but must be a number from 0 to 1"),
+        ({"votes": -1}, "line 2 is no pair: its votes is '-1', but must be valid: input should be greater than"),
+        ({"chosen": 3}, "line 2 is no pair: its chosen is '3', but must be valid: input should be a valid string"),
+        ({"source": "web"}, "its source is 'web', but must be valid: input should be 'human', 'judge', 'reward'"),
+        ({"prompt": ""}, "its prompt is '', but must be valid: string should have at least 1 character"),
+    ):
+        file.write_text(f"{good}\n{json.dumps({**json.loads(good), **change})}\n")
+        with pytest.raises(ConfigError, match=re.escape(sentence)):
+            read_pairs(file)
+    file.write_text(good)
     assert read_pairs(file)[0]["chosen"] == str(tmp_path / "b.mkv")
     with pytest.raises(ConfigError, match="no file of pairs"):
         read_pairs(tmp_path / "none.jsonl")

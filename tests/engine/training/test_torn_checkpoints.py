@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from engine.config.presets import load_train_preset
 from engine.families.lora import WEIGHTS_FILE
 from engine.files.manifests import MANIFEST
-from engine.labelling.preference_formats import write_pairs
+from engine.labelling.pair_tables import PairLine, write_pairs
 from engine.runs.checkpoint_series import CheckpointSeries
 from engine.runs.run import Run
 from engine.training.main import Recorder, train
@@ -111,7 +111,7 @@ def _pairs(folder: Path) -> Path:
         clip = np.random.default_rng(number).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
         write_lossless(folder / f"{number}.mkv", clip, 8.0)
     for chosen, rejected in ((0, 1), (2, 3)):
-        rows.append({"prompt": f"pair {chosen}", "chosen": f"{chosen}.mkv", "rejected": f"{rejected}.mkv"})
+        rows.append(PairLine(prompt=f"pair {chosen}", chosen=f"{chosen}.mkv", rejected=f"{rejected}.mkv"))
     return write_pairs(folder, rows)
 
 
