@@ -91,7 +91,7 @@ def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
 
 
 def get_adapter(workspace: Workspace, name: str) -> Adapter:
-    """Return the adapter of this name, of any model. Raises ConfigError with a suggestion for an unknown name."""
+    """Return the adapter of this name, of any model. Raises ConfigError for an unknown name."""
     found = {adapter.name: adapter for adapter in list_adapters(workspace)}
     if name not in found:
         raise ConfigError(f"Unknown adapter '{name[:80]}'. {did_you_mean(name, found)}")
