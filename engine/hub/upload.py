@@ -16,9 +16,10 @@ README = "README.md"
 def push_folder(folder: Path, repository: str, kind: RepositoryKind, *, private: bool) -> str:
     """Upload a folder to a repository `owner/name`, and return the page's address.
 
-    The repository is created when it is missing. One commit adds or replaces files; other files of the repository stay, and so does its card. Files that the hub has
-    already are not sent again. The access token is that of HF_TOKEN alone, so that nothing is published with a token
-    that was stored for downloads. Raises HubAccessError without a token or with one that the hub refuses, HubError.
+    The repository is created when it is missing. One commit adds or replaces files; other files of the repository stay,
+    and so does its card. Files that the hub has already are not sent again. The access token is that of HF_TOKEN alone,
+    so that nothing is published with a token that was stored for downloads. Raises HubAccessError without a token or
+    with one that the hub refuses, HubError.
     """
     from huggingface_hub import HfApi
 
