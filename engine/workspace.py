@@ -4,6 +4,7 @@ dailies.db              the database (unless DAILIES_DATABASE_URL names another)
 clips/<2>/<id>/         one folder per clip: frames.mkv clip.mp4 poster.jpg request.json
 adapters/<name>/        LoRA weights of a model, see engine.runs.adapters
 runs/<id>/              the output of a training job, see engine.runs.run
+trash/<batch>/<run>/     deleted runs, see engine.runs.purge
 curricula/<id>/         the state of a curriculum, see engine.runs.curriculum_state
 uploads/                videos from a browser, until their job has imported them
 pictures/<sha256>.png   keyframes, generated or given
@@ -84,6 +85,10 @@ class Workspace:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def trash(self) -> Path:
+        return self.root / "trash"
 
     @property
     def curricula(self) -> Path:

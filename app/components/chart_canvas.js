@@ -42,9 +42,23 @@ function ticks(low, high, count, least = 0) {
   return found.map((at) => [at, label(at, step)]);
 }
 
+// The lines with the logarithms of their values; values that are not above 0 are left out.
+const logarithms = (lines) =>
+  lines.flatMap((line) => {
+    const kept = [...line.y.keys()].filter((index) => line.y[index] > 0);
+    if (!kept.length) return [];
+    return [{ ...line, x: kept.map((index) => line.x[index]), y: kept.map((index) => Math.log10(line.y[index])) }];
+  });
+
+// A value of a chart's lines, which are logarithms on a logarithmic axis.
+export const valueOf = (chart, y) => (chart.log ? 10 ** y : y);
+
 // Paint `chart` = {name, title, figure, canvas}; `scene` = {state, lines, colourOf, dashOf}.
 export function paintChart(chart, scene) {
-  const { state, lines, colourOf, dashOf } = scene;
+  const { state, colourOf, dashOf } = scene,
+    scaled = state.log ? logarithms(scene.lines) : [];
+  chart.log = scaled.length > 0;
+  const lines = chart.log ? scaled : scene.lines;
   const { canvas } = chart,
     width = canvas.clientWidth,
     height = canvas.clientHeight;
@@ -61,7 +75,7 @@ export function paintChart(chart, scene) {
   const px = (x) => LEFT + ((x - box.left) / (box.right - box.left)) * (width - LEFT - RIGHT);
   const py = (y) => TOP + (1 - (y - box.low) / (box.high - box.low)) * (height - TOP - BOTTOM);
   Object.assign(chart, { box, px, py });
-  grid(pen, chart, state.axis, width, height);
+  grid(pen, chart, state.axis, scene.axes[state.axis], width, height);
   for (const line of lines) {
     pen.strokeStyle = colourOf(line.run);
     pen.lineWidth = line.run === state.looked ? 2 : 1.3;
@@ -77,7 +91,7 @@ export function paintChart(chart, scene) {
   marks(pen, chart, state, height);
   if (state.hover !== null) cursor(pen, chart, scene, height);
   const last = lines.find((line) => line.run === state.looked) ?? lines[0],
-    now = short(last.y[last.y.length - 1]);
+    now = short(valueOf(chart, last.y[last.y.length - 1]));
   chart.figure.querySelector(".now").textContent = now;
   canvas.setAttribute("aria-label", chart.title + ": " + now);
 }
@@ -89,7 +103,8 @@ function dot(pen, x, y, colour) {
   pen.fill();
 }
 
-function grid(pen, { canvas, box, px, py }, axis, width, height) {
+function grid(pen, chart, axis, title, width, height) {
+  const { canvas, box, px, py } = chart;
   const style = getComputedStyle(canvas),
     ink = style.getPropertyValue("--body-text-color-subdued"),
     faint = style.getPropertyValue("--border-color-primary");
@@ -104,17 +119,19 @@ function grid(pen, { canvas, box, px, py }, axis, width, height) {
     pen.moveTo(LEFT, py(y));
     pen.lineTo(width - RIGHT, py(y));
     pen.stroke();
-    pen.fillText(text, LEFT - 5, py(y));
+    pen.fillText(chart.log ? short(10 ** y) : text, LEFT - 5, py(y));
   }
   pen.textBaseline = "alphabetic";
   pen.textAlign = "center";
-  const unit = axis === "time" ? " min" : "";
+  const room = pen.measureText(title).width + 16;
   for (const [x, text] of ticks(box.left, box.right, 4, axis === "time" ? 0 : 1)) {
-    if (px(x) < width - RIGHT - 14) pen.fillText(text + unit, Math.max(LEFT + 6, px(x)), height - 4);
+    if (px(x) < width - RIGHT - room) pen.fillText(text, Math.max(LEFT + 6, px(x)), height - 4);
   }
+  pen.textAlign = "right";
+  pen.fillText(title, width - RIGHT, height - 4);
 }
 
-export const placeOf = (alarm, axis) => (axis === "time" ? alarm.time : alarm.step);
+export const placeOf = (alarm, axis) => alarm[axis];
 
 function marks(pen, { box, px, lines }, state, height) {
   for (const { run } of lines) {

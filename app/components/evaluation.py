@@ -21,7 +21,7 @@ class SampleBrowser(Component):
     """Slider over a run's checkpoints, for the samples of the same prompts and seeds.
 
     `value` comes from `app.views.training.samples.slider`.
-    Events: show_sample {run, set, prompt}, sample_now {run}, use_adapter {run}.
+    Events: show_sample {run, set, prompt, with}, sample_now {run}, use_adapter {run}.
     """
 
     custom_events = ("show_sample", "sample_now", "use_adapter")

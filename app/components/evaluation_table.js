@@ -7,7 +7,7 @@ export default function mount({ element, trigger, props, watch }) {
   const $ = (selector) => element.querySelector(selector);
 
   function show(value) {
-    const { note = "", can_measure = false, columns = [], rows = [] } = value ?? {};
+    const { note = "", can_measure = false, columns = [], rows = [], compared } = value ?? {};
     $(".note").textContent = note;
     $(".measure").hidden = !can_measure;
     $(".save").hidden = !rows.length;
@@ -22,6 +22,14 @@ export default function mount({ element, trigger, props, watch }) {
         return line;
       }),
     );
+    showCompared(compared);
+  }
+
+  function showCompared({ columns = [], rows = [] } = {}) {
+    $(".compared").hidden = !rows.length;
+    const head = make("tr", {}, ...columns.map((column) => make("th", { scope: "col" }, column)));
+    const lines = rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
+    $(".compared table").replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines));
   }
 
   $(".measure").addEventListener("click", () => trigger("measure", { run: props.value.run }));

@@ -6,7 +6,8 @@ import { listen, make, visible } from "../scripts/dom.js";
 import { canvasPng, plotFiles } from "../scripts/plot_files.js";
 import { readJson, storage } from "../scripts/storage.js";
 import { takeWantedRun } from "../scripts/wanted_run.js";
-import { LEFT, paintChart, placeOf, RIGHT } from "./chart_canvas.js";
+import { LEFT, paintChart, placeOf, RIGHT, valueOf } from "./chart_canvas.js";
+import { curveBar } from "./curve_bar.js";
 import { nearest, short, smoothed, withPart } from "./curve_data.js";
 import { runTable } from "./run_table.js";
 
@@ -28,6 +29,11 @@ export default function mount({ element, trigger, props, server }) {
     looked: new URL(location.href).searchParams.get("run"),
     axis: "step",
     smoothing: 0,
+    log: false,
+    metric: "",
+    view: "curves",
+    grouping: "",
+    deleted: [],
     groups: [],
     alarms: {},
     sets: null,
@@ -42,8 +48,8 @@ export default function mount({ element, trigger, props, server }) {
     generation = 0;
 
   function keep() {
-    const { chosen, axis, smoothing, order, search } = state;
-    storage.set(KEPT, JSON.stringify({ chosen, axis, smoothing, order, search }));
+    const { chosen, axis, smoothing, log, metric, view, order, search, grouping } = state;
+    storage.set(KEPT, JSON.stringify({ chosen, axis, smoothing, log, metric, view, order, search, grouping }));
   }
 
   // ---- Asking
@@ -94,12 +100,14 @@ export default function mount({ element, trigger, props, server }) {
     state.digest = news.digest;
     state.facts = news.facts ?? state.facts;
     state.alarms = news.alarms;
+    state.deleted = news.deleted;
     for (const run of state.series.keys()) if (!news.chosen.includes(run)) state.series.delete(run);
     for (const [run, part] of Object.entries(news.series)) state.series.set(run, withPart(state.series.get(run), part));
     const grouped = JSON.stringify(news.groups);
     if (grouped !== state.grouped) {
       state.grouped = grouped;
       layOut(news.groups);
+      bar.filter();
     }
     table.paint();
     paintAlarms();
@@ -118,16 +126,19 @@ export default function mount({ element, trigger, props, server }) {
     return true;
   }
 
+  // The ticked runs whose samples and evaluation are beside those of the run that is looked at.
+  const others = () => state.chosen.filter((run) => run !== state.looked);
+
   function look(run, sets) {
     if (run !== state.looked) {
       state.looked = run;
       state.sets = sets;
       table.paint();
       setAddress({ run });
-      if (run) trigger("look_at", { id: run });
+      if (run) trigger("look_at", { id: run, with: others() });
     } else if (sets !== state.sets) {
       state.sets = sets;
-      if (run) trigger("sets_changed", { id: run });
+      if (run) trigger("sets_changed", { id: run, with: others() });
     }
   }
 
@@ -135,7 +146,9 @@ export default function mount({ element, trigger, props, server }) {
   const say = (sentence) => {
     $(".said").textContent = sentence;
   };
-  const table = runTable({ element, words, state, server, keep, colourOf: (run) => colourOf(run), say });
+  const table = runTable({ element, words, state, server, keep, colourOf: (run) => colourOf(run), say, again });
+
+  const nameOf = (run) => state.facts[run]?.name || run;
 
   // ---- Layout
   const colourOf = (run) => colours[Math.max(0, state.chosen.indexOf(run)) % colours.length];
@@ -170,7 +183,16 @@ export default function mount({ element, trigger, props, server }) {
       () => pictureOf({ name, title, canvas }),
       () => numbersOf(name),
     );
-    caption.append(make("span", { className: "title" }, title), files, make("span", { className: "now" }));
+    const larger = make(
+      "button",
+      { type: "button", className: "larger", title: words.larger, ariaLabel: words.larger },
+      "⤢",
+    );
+    larger.addEventListener("click", () => {
+      figure.classList.toggle("is-large");
+      paint(charts.get(name));
+    });
+    caption.append(make("span", { className: "title" }, title), files, larger, make("span", { className: "now" }));
     canvas.setAttribute("role", "img");
     const tip = make("div", { className: "tip", hidden: true });
     figure.append(caption, canvas, tip);
@@ -197,8 +219,8 @@ export default function mount({ element, trigger, props, server }) {
   // ---- Painting lists
   function paintAlarms() {
     const all = Object.entries(state.alarms).flatMap(([run, found]) => found.map((alarm) => ({ run, ...alarm })));
-    $(".alarms").hidden = all.length === 0;
-    $(".alarms summary").textContent = words.alarms + " (" + all.length + ")";
+    $('[data-view="alarms"] .number').textContent = all.length ? ` (${all.length})` : "";
+    $(".alarms p").hidden = all.length > 0;
     $(".alarms ul").replaceChildren(
       ...all.map(({ run, step, sentence }) =>
         make("li", {}, words.alarm.replace("{step}", step).replace("{run}", run).replace("{sentence}", sentence)),
@@ -241,7 +263,7 @@ export default function mount({ element, trigger, props, server }) {
       const means = smoothed(y, state.smoothing);
       return x.map((at, index) => [run, at, y[index], means[index]]);
     });
-    return [["run", state.axis === "time" ? "minutes" : "step", name, "smoothed"], ...rows];
+    return [["run", state.axis === "time" ? "minutes" : state.axis, name, "smoothed"], ...rows];
   }
 
   function pictureOf({ name, title, canvas }) {
@@ -251,7 +273,8 @@ export default function mount({ element, trigger, props, server }) {
   }
 
   const paint = (chart) =>
-    chart.canvas.clientWidth && paintChart(chart, { state, lines: linesOf(chart.name), colourOf, dashOf });
+    chart.canvas.clientWidth &&
+    paintChart(chart, { state, lines: linesOf(chart.name), colourOf, dashOf, axes: words.axes });
 
   function paintAll() {
     charts.forEach((chart) => chart.inView && paint(chart));
@@ -272,12 +295,12 @@ export default function mount({ element, trigger, props, server }) {
   }
 
   function showTip(chart) {
-    const place =
-      state.axis === "time" ? short(state.hover) + " min" : words.at_step.replace("{step}", Math.round(state.hover));
+    const at = state.axis === "time" ? short(state.hover) : Math.round(state.hover),
+      place = `${words.axes[state.axis]} ${at}`;
     const rows = chart.lines.slice(0, 8).map(({ run, x, y }) => {
       const swatch = make("i");
       swatch.style.background = colourOf(run);
-      return make("div", {}, swatch, short(y[nearest(x, state.hover)]) + "  " + run);
+      return make("div", {}, swatch, short(valueOf(chart, y[nearest(x, state.hover)])) + "  " + nameOf(run));
     });
     const reach = (chart.box.right - chart.box.left) / 40;
     const near = chart.lines.flatMap(({ run }) =>
@@ -298,19 +321,24 @@ export default function mount({ element, trigger, props, server }) {
     const run = event.target.closest(".run")?.dataset.id;
     if (!run) return;
     state.chosen = event.target.checked ? [...state.chosen, run] : state.chosen.filter((one) => one !== run);
-    again();
+    compareAgain();
   });
+  function compareAgain() {
+    if (state.looked) trigger("look_at", { id: state.looked, with: others() });
+    again();
+  }
   element.addEventListener("click", (event) => {
     const bulk = event.target.closest("[data-do]"),
-      axis = event.target.closest("[data-axis]"),
+      view = event.target.closest("[data-view]"),
       pick = event.target.closest(".pick");
     if (bulk) {
       state.chosen = bulk.dataset.do === "all" ? table.listed().map((run) => run.id) : [];
-      again();
+      compareAgain();
     }
-    if (axis && axis.dataset.axis !== state.axis) {
-      setAxis(axis.dataset.axis);
-      again();
+    if (view && view.localName === "button") {
+      state.view = view.dataset.view;
+      keep();
+      paintView();
     }
     if (pick) {
       look(pick.closest(".run").dataset.id, null);
@@ -320,25 +348,24 @@ export default function mount({ element, trigger, props, server }) {
     }
   });
 
-  function setAxis(axis) {
-    state.axis = axis;
-    state.series.clear();
-    paintBar();
-  }
-
-  function paintBar() {
-    for (const button of element.querySelectorAll("[data-axis]"))
-      button.setAttribute("aria-pressed", button.dataset.axis === state.axis);
-    $(".smoothing input").value = state.smoothing;
-    $(".smoothing output").textContent = Number(state.smoothing).toFixed(2);
-  }
-
-  $(".smoothing input").addEventListener("input", (event) => {
-    state.smoothing = Number(event.target.value);
-    keep();
-    paintBar();
-    paintAll();
+  const bar = curveBar({
+    element,
+    state,
+    keep,
+    setAxis(axis) {
+      state.axis = axis;
+      state.series.clear();
+      again();
+    },
+    repaint: paintAll,
   });
+
+  function paintView() {
+    $(".monitor").dataset.view = state.view;
+    for (const button of element.querySelectorAll("button[data-view]"))
+      button.setAttribute("aria-pressed", String(button.dataset.view === state.view));
+    requestAnimationFrame(paintAll);
+  }
 
   function watchWanted() {
     // another tab sends its run here, maybe before this one was ever shown
@@ -356,7 +383,8 @@ export default function mount({ element, trigger, props, server }) {
     attributeFilter: ["class"],
   });
   element.curves = { state, charts };
-  paintBar();
+  bar.paint();
+  paintView();
   watchWanted();
   schedule(0);
 }

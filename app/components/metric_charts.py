@@ -15,6 +15,8 @@ from app.plots.scores import SERIES
 from app.text import monitor as text
 from app.views.training.metric_charts import CurveFeed
 from app.views.training.run_table import differences
+from engine.jobs.handlers import run_actions
+from engine.runs.purge import deleted_runs, restore_runs
 from engine.runs.run import Run
 from engine.runs.run_notes import write_notes
 
@@ -22,17 +24,19 @@ COMPARED = 12  # runs at once
 
 
 class Description(TypedDict):
-    """Name and tags of a run."""
+    """Name, tags and notes of a run."""
 
     id: str
     name: str
     tags: list[str]
+    text: str
 
 
 class MetricCharts(Component):
     """Table of runs and their metric curves.
 
-    Events: look_at {id}, a run was chosen; sets_changed {id}, that run has new samples.
+    Events: look_at {id, with}, a run was chosen; sets_changed {id, with}, that run has new samples. `with` are the
+    other runs to compare it with.
     """
 
     custom_events = ("look_at", "sets_changed")
@@ -48,15 +52,24 @@ class MetricCharts(Component):
             return {"rows": differences([Run.find(context.workspace, run) for run in runs[:COMPARED]])}
 
         def describe(notes: Description) -> dict[str, Any]:
-            write_notes(Run.find(context.workspace, notes["id"]), notes["name"], notes["tags"])
+            write_notes(Run.find(context.workspace, notes["id"]), notes["name"], notes["tags"], notes["text"])
             return {}
+
+        def delete_runs(runs: list[str]) -> dict[str, Any]:
+            run_actions.delete(context.queue, runs)
+            return {"deleted": deleted_runs(context.workspace)}
+
+        def restore_deleted(_: Any = None) -> dict[str, Any]:
+            restored = restore_runs(context.workspace)
+            return {"restored": restored, "deleted": deleted_runs(context.workspace)}
 
         super().__init__(
             "metric_charts",
             words=text.CURVES_WORDS,
             elem_id=name,
             server_functions=[
-                *(with_problem(function) for function in (news, points, compare_settings, once(describe)))
+                *(with_problem(function) for function in (news, points, compare_settings)),
+                *(with_problem(once(function)) for function in (describe, delete_runs, restore_deleted)),
             ],
             render=render,
             colours=list(SERIES),

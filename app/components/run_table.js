@@ -1,4 +1,4 @@
-// The Monitor's table of runs: search, order, name and tags, and the settings in which the ticked runs differ. Used by
+// The Monitor's table of runs: search, order, groups, name, tags and notes, deletion with undo, and the settings in which the ticked runs differ. Used by
 // metric_charts.js. `state` has {runs, facts, chosen, looked, order, search}; `keep` stores what the user chose.
 import { make, rows } from "../scripts/dom.js";
 
@@ -8,7 +8,7 @@ const NUMBERS = {
   where: (fact, run) => parseInt(run.where) || 0,
 };
 
-export function runTable({ element, words, state, server, keep, colourOf, say }) {
+export function runTable({ element, words, state, server, keep, colourOf, say, again }) {
   const $ = (selector) => element.querySelector(selector);
   const columns = Object.keys(words.columns);
   let editing = null; // the run whose name and tags are changed
@@ -38,10 +38,25 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
     return found.sort((one, other) => compare(value(one), value(other)));
   }
 
+  // The runs with a row before those of each group that says what they have in common.
+  function grouped(runs) {
+    if (!state.grouping) return runs;
+    const groups = Map.groupBy(runs, (run) => textOf(run, state.grouping) || words.without);
+    return [...groups].flatMap(([title, members]) => [
+      { id: `group ${title}`, title: `${title} (${members.length})` },
+      ...members,
+    ]);
+  }
+
   // ---- Painting
   function paint() {
     const shown = listed();
-    rows($(".runs"), $("template"), shown, (row, run) => {
+    rows($(".runs"), $("template"), grouped(shown), (row, run) => {
+      const head = row.querySelector(".group-title");
+      head.hidden = !run.title;
+      head.textContent = run.title ?? "";
+      for (const cell of row.querySelectorAll("td")) cell.hidden = !!run.title;
+      if (run.title) return;
       const drawn = (state.chosen ?? []).includes(run.id),
         fact = factOf(run);
       row.classList.toggle("is-looked", run.id === state.looked);
@@ -62,10 +77,11 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
         if (column === "changed") cell.title = fact.changed.join("\n");
       }
       const tags = row.querySelector(".tags"),
-        told = fact.tags.join("\n");
+        told = [...fact.tags, fact.text ?? ""].join("\n");
       if (tags.dataset.told !== told) {
         tags.dataset.told = told;
-        tags.replaceChildren(...fact.tags.map((tag) => make("span", { className: "tag" }, tag)));
+        const note = make("span", { className: "note", title: fact.text ?? "" }, fact.text ?? "");
+        tags.replaceChildren(...fact.tags.map((tag) => make("span", { className: "tag" }, tag)), note);
       }
     });
     $(".no-match").hidden = shown.length > 0 || state.runs.length === 0;
@@ -75,6 +91,10 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
       head.setAttribute("aria-sort", way);
     }
     $('[data-table="compare"]').disabled = (state.chosen ?? []).length < 2;
+    $('[data-table="delete"]').disabled = (state.chosen ?? []).length === 0;
+    const gone = state.deleted ?? [];
+    $(".deleted").hidden = gone.length === 0;
+    $(".deleted span").textContent = words.deleted.replace("{runs}", gone.join(", "));
   }
 
   // A first press on numbers puts the largest first; a third one takes the order away.
@@ -86,15 +106,30 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
     paint();
   }
 
-  // ---- Name and tags
+  // ---- Deletion: the runs go to the workspace's trash
+  async function remove(name, argument) {
+    try {
+      const said = await server[name](argument);
+      if (said?.problem) return say(said.problem);
+      state.deleted = said.deleted;
+      if (said.restored) state.chosen = said.restored;
+      else state.chosen = (state.chosen ?? []).filter((run) => !said.deleted.includes(run));
+      again();
+    } catch {
+      say(words.unreachable);
+    }
+  }
+
+  // ---- Name, tags and notes
   function edit(run) {
     editing = run;
     const form = $(".describing"),
-      fact = state.facts[run] ?? { name: "", tags: [] };
+      fact = state.facts[run] ?? { name: "", tags: [], text: "" };
     form.hidden = false;
     form.querySelector(".of").textContent = run;
     form.elements.name.value = fact.name;
     form.elements.tags.value = fact.tags.join(", ");
+    form.elements.text.value = fact.text ?? "";
     form.elements.name.focus();
   }
 
@@ -106,9 +141,10 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
   }
 
   async function save() {
-    const { name, tags } = $(".describing").elements;
+    const { name, tags, text } = $(".describing").elements;
     try {
-      const said = await server.describe({ id: editing, name: name.value, tags: tags.value.split(",") });
+      const told = { id: editing, name: name.value, tags: tags.value.split(","), text: text.value };
+      const said = await server.describe(told);
       if (said?.problem) return say(said.problem);
     } catch {
       return say(words.unreachable);
@@ -116,6 +152,7 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
     state.facts[editing] = {
       ...state.facts[editing],
       name: name.value.trim(),
+      text: text.value.trim(),
       tags: [...new Set(tags.value.split(",").map((tag) => tag.trim()))].filter(Boolean),
     };
     say("");
@@ -154,6 +191,12 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
     keep();
     paint();
   });
+  $(".grouping").value = state.grouping ?? "";
+  $(".grouping").addEventListener("change", ({ target }) => {
+    state.grouping = target.value;
+    keep();
+    paint();
+  });
   $(".describing").addEventListener("submit", (event) => {
     event.preventDefault();
     save();
@@ -164,6 +207,8 @@ export function runTable({ element, words, state, server, keep, colourOf, say })
       does = target.closest("[data-table]")?.dataset.table;
     if (head) sort(head.closest("th").dataset.column);
     if (does === "compare") compare();
+    if (does === "delete") remove("delete_runs", [...state.chosen]);
+    if (does === "restore") remove("restore_deleted", "");
     if (does === "close") $(".differences").hidden = true;
     if (does === "stop") stop();
     if (target.closest(".edit")) edit(target.closest(".run").dataset.id);

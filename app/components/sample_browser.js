@@ -1,5 +1,5 @@
 // Which checkpoint's samples are shown. `props.value` = {run, sets: [{name, label}], prompts: [text], set, prompt,
-// note, can_ask, can_use, files: [{label, url, file}]}. Events: "show_sample" {run, set, prompt} (names and positions),
+// note, can_ask, can_use, files: [{label, url, file}]}. Events: "show_sample" {run, set, prompt, with} (names and positions),
 // "sample_now" {run}, "use_adapter" {run}.
 import { fill } from "../scripts/dom.js";
 
@@ -11,7 +11,12 @@ export default function mount({ element, trigger, props, watch }) {
   // The position is kept where the server reads it before the event is sent: a new set that arrives meanwhile keeps it.
   function tell() {
     value = props.value = { ...value, set: at(), prompt: Number($("select").value) };
-    trigger("show_sample", { run: value.run, set: value.sets[value.set]?.name ?? null, prompt: value.prompt });
+    trigger("show_sample", {
+      run: value.run,
+      set: value.sets[value.set]?.name ?? null,
+      prompt: value.prompt,
+      with: value.with,
+    });
   }
 
   function show(given) {

@@ -4,7 +4,7 @@
 import { copy } from "../scripts/clipboard.js";
 import { make } from "../scripts/dom.js";
 import { readJson, storage } from "../scripts/storage.js";
-import { fillSelect, findSettings, settingGroups, settingRow } from "./train_settings.js";
+import { fillSelect, findSettings, markMistakes, settingGroups, settingRow } from "./train_settings.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -23,9 +23,10 @@ export default function mount({ element, trigger, props, server, watch }) {
   const busy = new Set(); // the hands whose work is not done yet
 
   const named = (name) => $(`[name="${name}"]`);
-  const say = (sentence) => {
+  const say = (sentence, missing = "") => {
     $(".problem").hidden = !sentence;
-    $(".problem").textContent = sentence;
+    $(".problem span").textContent = sentence;
+    $(".problem a").hidden = missing !== "models";
   };
   const note = (sentence) => {
     $(".note").hidden = !sentence;
@@ -75,13 +76,15 @@ export default function mount({ element, trigger, props, server, watch }) {
     );
     if (form.curricula.length) named("recipe").append(group);
     named("recipe").value = shown();
-    $(".about").textContent = [
+    $(".does").textContent = about.does;
+    $(".about p").textContent = [
       about.source && `${words.source}: ${about.source}.`,
       about.notes && `${words.measured}: ${about.notes}`,
     ]
       .filter(Boolean)
       .join("\n")
       .replaceAll("..", ".");
+    $(".about").hidden = !about.source && !about.notes;
     $(".recipe").classList.toggle("of-curriculum", !!form.stages);
     $(".stages").hidden = !form.stages;
     if (form.stages) showStages();
@@ -202,7 +205,8 @@ export default function mount({ element, trigger, props, server, watch }) {
     asking = setTimeout(async () => {
       const found = await reach("outlook", choices());
       if (mine !== asked || !element.isConnected) return;
-      say(found.problem ?? found.blocked ?? "");
+      say(found.problem ?? found.blocked ?? "", found.missing);
+      markMistakes(element, found.fields ?? {});
       ready = !found.problem && !found.blocked;
       paintHands();
       if (!found.problem) showOutlook(found);
@@ -210,7 +214,12 @@ export default function mount({ element, trigger, props, server, watch }) {
     }, after);
   }
 
-  function showOutlook({ memory, time, command }) {
+  function showOutlook({ memory, time, command, facts }) {
+    for (const place of element.querySelectorAll("[data-fact]")) {
+      const fact = facts[place.dataset.fact];
+      place.textContent = fact?.line ?? "";
+      place.dataset.ok = String(fact?.ok ?? true);
+    }
     $(".memory").dataset.verdict = memory.verdict;
     $(".memory span").textContent = memory.sentence;
     $(".gauge div").style.width = (memory.share ?? 0) * 100 + "%";

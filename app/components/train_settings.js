@@ -7,8 +7,17 @@ export function settingRow(template, setting, words) {
   const row = stamp(template);
   const input = control(setting, words);
   row.dataset.name = setting.name;
-  row.title = [setting.help, sourceOf(setting, words)].filter(Boolean).join("\n\n");
+  row.title = sourceOf(setting, words);
+  row.querySelector(".label").textContent = setting.label;
   row.querySelector(".name").append(...breakable(setting.name), ...unitOf(setting));
+  const help = row.querySelector(".help"),
+    mistake = row.querySelector(".mistake");
+  help.textContent = [setting.help, setting.range && words.range.replace("{range}", setting.range)]
+    .filter(Boolean)
+    .join(" ");
+  help.id = `help-${setting.name}`;
+  mistake.id = `mistake-${setting.name}`;
+  input.setAttribute("aria-describedby", `${help.id} ${mistake.id}`);
   input.dataset.setting = setting.name;
   input.value = setting.value;
   row.querySelector(".slot").replaceWith(input);
@@ -57,8 +66,20 @@ export function settingGroups(rows, titles) {
 export function findSettings(element, word) {
   for (const group of element.querySelectorAll(".group")) {
     const rows = [...group.querySelectorAll(".setting")];
-    for (const row of rows) row.hidden = !(row.dataset.name + row.title).toLowerCase().includes(word);
+    for (const row of rows) row.hidden = !(row.dataset.name + row.textContent).toLowerCase().includes(word);
     group.hidden = rows.every((row) => row.hidden);
+  }
+}
+
+// Mark the fields with a mistake: `mistakes` has a sentence by name.
+export function markMistakes(element, mistakes) {
+  for (const row of element.querySelectorAll(".setting")) {
+    const sentence = mistakes[row.dataset.name] ?? "",
+      place = row.querySelector(".mistake");
+    place.textContent = sentence;
+    place.hidden = !sentence;
+    row.querySelector("[data-setting]").setAttribute("aria-invalid", String(!!sentence));
+    if (sentence) row.closest("details")?.setAttribute("open", "");
   }
 }
 

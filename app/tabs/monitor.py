@@ -1,5 +1,6 @@
 """The Monitor tab: metric curves of runs, curricula, checkpoint samples and evaluations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,7 +20,7 @@ from app.views.training import curriculum_progress, evaluation, samples
 from app.views.training.metric_charts import CurveFeed
 from engine.jobs.maintenance_configs import samples_job
 from engine.jobs.spec import JobSpec
-from engine.runs.run import Run
+from engine.runs.run import Run, list_runs
 from engine.runs.samples import RunSamples
 
 KINDS = ("train", "curriculum", "evaluate", "samples")
@@ -47,7 +48,7 @@ class MonitorTab:
                     self.bars = gr.Plot(
                         show_label=False, container=False, visible=False, elem_id="monitor-bars", elem_classes="plot"
                     )
-        with gr.Column(elem_classes="desk-panel"):
+        with gr.Column(elem_classes=["desk-panel", "run-evaluation"]):
             gr.HTML(f"<h3>{text.FINDINGS}</h3>")
             self.findings = EvaluationTable("monitor-findings")
         self._wire(tab)
@@ -75,25 +76,27 @@ class MonitorTab:
 
     # ---- Samples
     def look(self, event: gr.EventData) -> list[Any]:
-        """Show the newest samples of another run."""
-        return self._at(Run.find(self.context.workspace, event.id))
+        """Show the newest samples of another run, beside those of the ticked runs."""
+        return self._at(Run.find(self.context.workspace, event.id), others=getattr(event, "with"))
 
     def follow(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Handle new sets of samples: move on if the newest one was shown, else keep the position."""
         sets, at = slider["sets"], slider["set"]
         stays = slider["run"] == event.id and at < len(sets) - 1
-        return self._at(
-            Run.find(self.context.workspace, event.id), sets[at]["name"] if stays else None, slider["prompt"]
-        )
+        run, name = Run.find(self.context.workspace, event.id), sets[at]["name"] if stays else None
+        return self._at(run, name, slider["prompt"], getattr(event, "with"))
 
     def move(self, event: gr.EventData) -> list[Any]:
-        return self._at(Run.find(self.context.workspace, event.run), event.set, event.prompt)
+        run = Run.find(self.context.workspace, event.run)
+        return self._at(run, event.set, event.prompt, getattr(event, "with"))
 
-    def _at(self, run: Run, name: str | None = None, prompt: int = 0) -> list[Any]:
-        value = samples.slider(run, name, prompt)
+    def _at(self, run: Run, name: str | None = None, prompt: int = 0, others: Sequence[str] = ()) -> list[Any]:
+        there = {one.id for one in list_runs(self.context.workspace)}
+        value = samples.slider(run, name, prompt, [other for other in others if other in there])
         player, bars = samples.shown(run, value)
         plot = gr.update(value=bars, visible=bars is not None)
-        return [{**value, "files": samples.files(player)}, player, plot, evaluation.table(run)]
+        table = evaluation.table(run, value["with"])
+        return [{**value, "files": samples.files(player)}, player, plot, table]
 
     def sample_now(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Request samples from the training process, or queue a job if the run is not training."""
@@ -111,4 +114,5 @@ class MonitorTab:
 
     def measured(self, slider: dict[str, Any]) -> dict[str, Any]:
         """Refresh the evaluation of the shown run after a job has ended."""
-        return evaluation.table(Run.find(self.context.workspace, slider["run"]) if slider.get("run") else None)
+        run = Run.find(self.context.workspace, slider["run"]) if slider.get("run") else None
+        return evaluation.table(run, slider.get("with", ()))

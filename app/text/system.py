@@ -39,6 +39,7 @@ VERSION_COLUMNS = ("Package", "Version")
 PARTS = {
     "clips": "Clips",
     "runs": "Runs: checkpoints, samples, metrics",
+    "trash": "Deleted runs",
     "adapters": "Adapters",
     "uploads": "Uploads waiting for their job",
     "pictures": "Images and keyframes",
@@ -57,7 +58,7 @@ PARTS = {
     "campaigns": "Labelling campaigns",
 }
 CLEANABLE = {
-    "deleted": "Deleted clips (permanent: they can no longer be restored)",
+    "deleted": "Deleted clips and runs (permanent: they can no longer be restored)",
     "prompts": "Prompt embeddings (computed again when needed)",
     "cache": "Caches (metrics are read again, kernels are tuned again)",
     "half_written": "Temporary files of processes that have ended",

@@ -29,6 +29,7 @@ FORM_WORDS = {
     "reset": "Reset to {value} (preset)",
     "default": "Default: {value} ({source})",
     "recipes": "Preset: {value}",
+    "range": "Range: {range}.",
     "empty": "model default",
     "none": "none",
     "memory": "Memory",
@@ -47,6 +48,9 @@ FORM_WORDS = {
     "queue": "Queue this run",
     "source": "Source",
     "measured": "Measured",
+    "details": "Source and measurements",
+    "data": "Data",
+    "open_models": "Open Models",
     "unreachable": "The server is not responding. Retrying; nothing is lost.",
     "not_opened": "The server is not responding, so the preset was not changed: choose again.",
     "checked_before": "Checked before the last change.",
@@ -122,6 +126,55 @@ HELD = "Waiting: the queue is paused"
 NO_LENGTH = "Unknown: max_steps is not set."
 
 
+DOES = {
+    "dpo": "Trains on pairs of clips: the model learns to prefer what people chose (direct preference optimisation).",
+    "kto": "Trains on clips that were found good or bad, without pairs (Kahneman-Tversky optimisation).",
+    "sft": "Trains on videos with captions, as the model was trained first (supervised fine-tuning).",
+    "grpo": "Generates clips in groups and reinforces the better ones (group relative policy optimisation).",
+    "nft": "Generates clips; trains towards those with high rewards, away from those with low ones (DiffusionNFT).",
+    "awm": "Generates clips and weights the matching loss of each by its advantage (advantage weighted matching).",
+    "distill": "Trains a student that needs few denoising steps, on the clips of the full model (distillation).",
+}
+CURRICULUM_DOES = "Trains several recipes one after another; each starts when the gate of the one before it is passed."
+
+
+def mistakes(count: int) -> str:
+    return f"{count} {'setting is' if count == 1 else 'settings are'} invalid: see the marked fields."
+
+
+def not_a_divisor(group: int, clips: int) -> str:
+    return f"num_generations = {group} does not divide the {clips} clips of a rollout: change it, or the batch."
+
+
+def no_data(path: str) -> str:
+    return f"There is no folder or file {path}: choose a campaign, or enter another one."
+
+
+def prompts(count: int) -> str:
+    return f"{count:,} prompt{'' if count == 1 else 's'}"
+
+
+def few_prompts(count: int, needed: int) -> str:
+    return f"A rollout takes {needed:,} prompts, but there are {count:,}: choose more prompts, or a smaller batch."
+
+
+def rollout(count: int, clips: int, group: int, updates: int) -> str:
+    """Data of a run that generates its own clips."""
+    each = f"{clips:,} clips per update in groups of {group:,}"
+    return f"{prompts(count)}; {each}; an epoch has {_updates(updates)}"
+
+
+def pairs(count: int, judged: int, votes: int, batch: int, updates: int) -> str:
+    """Data of a run on a campaign's votes."""
+    source = f"{count:,} preferred pair{'' if count == 1 else 's'} of {judged:,} voted on ({votes:,} votes)"
+    size = f"{batch:,} per update; an epoch has {_updates(updates)}"
+    return f"{source}; {size}{'. A batch is larger than the data.' if batch > count else ''}"
+
+
+def _updates(count: int) -> str:
+    return f"{count:,} update{'' if count == 1 else 's'}"
+
+
 def kind(key: str) -> str:
     return KINDS.get(key, key.replace("_", " ").capitalize())
 
@@ -172,6 +225,10 @@ def filed_curriculum(name: str, position: int | None) -> str:
 
 def stage(recipe: str, frames: object, updates: object) -> str:
     return ", ".join([recipe, *([f"{frames} frames"] if frames else []), *([f"{updates} updates"] if updates else [])])
+
+
+def blocked_stage(name: str, reason: str) -> str:
+    return f"Stage '{name}' cannot run here. {reason}"
 
 
 def most_of(name: str, sentence: str) -> str:

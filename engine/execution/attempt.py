@@ -112,6 +112,12 @@ def last_line(folder: Path) -> str:
     return lines[-1] if lines else "it wrote no output."
 
 
+def last_exit_code(folder: Path) -> int | None:
+    """Return the exit code of the last attempt; None without one, or while its code is unknown."""
+    facts = kept_process(folder)
+    return Attempt(folder=folder, id=str(facts["id"])).exit_code() if facts and "id" in facts else None
+
+
 def keep_process(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write the facts that identify the folder's process; they replace those of an earlier process."""
     _write(folder / "process.json", facts)

@@ -134,14 +134,8 @@ def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
     check_plan(request, spec)
     if request.mode in ANY_LENGTH:
         return _check_window(request, preset)
-    num_frames = request.num_frames
-    if not spec.allows_frames(num_frames):
-        nearest = spec.nearest_frames(min(num_frames, preset.max_frames))
-        rule = f"{spec.frame_stride}k+{spec.frame_offset}"
-        raise ConfigError(
-            f"{preset.title} generates clips of {rule} frames, but got num_frames = {num_frames}: the nearest is "
-            f"{nearest}."
-        )
+    if problem := shape_problems(preset, {"num_frames": request.num_frames}):
+        raise ConfigError(problem["num_frames"])
     longest = longest_piece(request, spec)
     if longest > preset.max_frames:
         remedy = "add a keyframe in between" if requires_end_frames(spec) else "use mode 'windows'"
@@ -163,11 +157,25 @@ def _check_window(request: GenerationRequest, preset: ModelPreset) -> None:
 
 
 def _check_size(request: GenerationRequest, preset: ModelPreset) -> None:
-    multiple = preset.size_multiple or family_spec(preset.family).size_multiple
-    for name in ("width", "height"):
-        got = getattr(request, name)
-        if got % multiple:
+    for problem in shape_problems(preset, {"width": request.width, "height": request.height}).values():
+        raise ConfigError(problem)
+
+
+def shape_problems(preset: ModelPreset, shape: Mapping[str, int]) -> dict[str, str]:
+    """Return a sentence for each of num_frames, width and height in `shape` that the model cannot generate."""
+    spec, problems = family_spec(preset.family), {}
+    multiple = preset.size_multiple or spec.size_multiple
+    for name, got in shape.items():
+        if name == "num_frames" and not spec.allows_frames(got):
+            nearest = spec.nearest_frames(min(got, preset.max_frames))
+            rule = f"{spec.frame_stride}k+{spec.frame_offset}"
+            problems[name] = (
+                f"{preset.title} generates clips of {rule} frames, but got num_frames = {got}: "
+                f"the nearest is {nearest}."
+            )
+        elif name != "num_frames" and got % multiple:
             nearest = max(multiple, round(got / multiple) * multiple)
-            raise ConfigError(
+            problems[name] = (
                 f"{preset.title} needs a {name} that is a multiple of {multiple} px, but got {got}: try {nearest}."
             )
+    return problems

@@ -102,7 +102,7 @@ def size_of(paths: list[Path]) -> tuple[int, int]:
 def _paths(store: Library, key: str) -> list[Path]:
     workspace = store.workspace
     if key == "deleted":
-        return [workspace.clip_folder(clip_id) for clip_id in store.deleted_ids()]
+        return [*(workspace.clip_folder(clip_id) for clip_id in store.deleted_ids()), workspace.trash]
     if key == "rejected":
         return _rejected(workspace)
     if key == "checkpoints":

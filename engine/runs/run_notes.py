@@ -1,4 +1,4 @@
-"""Name and tags that people give to a run, in `notes.json` of its folder."""
+"""Name, tags and notes that people give to a run, in `notes.json` of its folder."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ MOST_TAGS = 12
 
 
 class RunNotes(BaseModel):
-    """Name of at most 80 characters ("": the run's id) and up to `MOST_TAGS` tags of at most 40."""
+    """Name of at most 80 characters ("": the run's id), up to `MOST_TAGS` tags of at most 40, and a text of 2000."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,6 +20,7 @@ class RunNotes(BaseModel):
     tags: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)], ...] = Field(
         default=(), max_length=MOST_TAGS
     )
+    text: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)] = ""
 
 
 def read_notes(run: Run) -> RunNotes:
@@ -30,19 +31,19 @@ def read_notes(run: Run) -> RunNotes:
         return RunNotes()
 
 
-def write_notes(run: Run, name: str, tags: list[str]) -> RunNotes:
-    """Store a run's name and tags, each tag once.
+def write_notes(run: Run, name: str, tags: list[str], text: str = "") -> RunNotes:
+    """Store a run's name, tags (each once) and notes.
 
     Raises ConfigError if one is too long or there are too many.
     """
     try:
-        notes = RunNotes(name=name, tags=tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())))
+        notes = RunNotes(name=name, tags=tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip())), text=text)
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
-        value = name if field == "name" else ", ".join(tags)
+        value = {"name": name, "text": text}.get(str(field), ", ".join(tags))
         raise ConfigError(
-            f"A run has a name of at most 80 characters and at most {MOST_TAGS} tags of at most 40, but got "
-            f"{field} = {value[:100]!r}: shorten it."
+            f"A run has a name of at most 80 characters, notes of at most 2000, and at most {MOST_TAGS} tags of at most "
+            f"40, but got {field} = {value[:100]!r}: shorten it."
         ) from error
     write_text_atomic(run.notes_file, notes.model_dump_json())
     return notes

@@ -96,9 +96,12 @@ def opened(page: Page, bench: Any, runs: list[Run]) -> Page:
     return page
 
 
+def view(page: Page, name: str) -> None:
+    page.locator(f'#monitor-curves button[data-view="{name}"]').click()
+
+
 def see_the_loss(page: Page) -> None:
-    """Only what is seen is painted, and the samples have come above it."""
-    page.locator("#monitor-samples .files a").last.wait_for()
+    """Only what is seen is painted."""
     page.locator('#monitor-curves [data-metric="loss"]').scroll_into_view_if_needed()
 
 
@@ -164,7 +167,7 @@ def test_a_picture_of_several_curves_says_which_is_which(page: Page, bench: Any,
 
 
 def test_samples_can_be_taken_away(page: Page, bench: Any, runs: list[Run]) -> None:
-    opened(page, bench, runs)
+    view(opened(page, bench, runs), "samples")
     links = page.locator("#monitor-samples .files a")
     expect(links).to_have_text(["Download Base", "Download Step 4"])
     with page.expect_download() as download:
@@ -186,7 +189,10 @@ def test_a_reload_looks_at_the_same_run(page: Page, bench: Any, runs: list[Run],
 def test_one_place_is_pointed_at_in_all_charts_and_alarms_are_marked(page: Page, bench: Any, runs: list[Run]) -> None:
     runs[1].append_alarm(Alarm(step=3, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2))
     opened(page, bench, runs)
-    expect(page.locator("#monitor-curves .alarms summary")).to_have_text("Alarms (1)")
+    expect(page.locator('#monitor-curves button[data-view="alarms"]')).to_have_text("Alarms (1)")
+    view(page, "alarms")
+    expect(page.locator("#monitor-curves .alarms li")).to_contain_text("Motion fell by half.")
+    view(page, "curves")
     canvas = page.locator('#monitor-curves [data-metric="loss"] canvas')
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -206,7 +212,7 @@ def test_one_place_is_pointed_at_in_all_charts_and_alarms_are_marked(page: Page,
 def test_the_slider_moves_the_clips_beside_the_base(
     page: Page, bench: Any, runs: list[Run], greys: Callable[[Page, str], list[int]]
 ) -> None:
-    opened(page, bench, runs)
+    view(opened(page, bench, runs), "samples")
     captions, slider = page.locator("#monitor-player .caption"), page.locator("#monitor-samples .at input")
     expect(captions).to_have_count(2)
     expect(captions.nth(0)).to_contain_text("Base")
@@ -223,8 +229,25 @@ def test_the_slider_moves_the_clips_beside_the_base(
     assert greys(page, "#monitor-player video") == pytest.approx([110, 118], abs=6)
 
 
+def test_ticked_runs_are_compared_by_samples_of_the_same_prompt_and_seed_and_by_evaluations(
+    page: Page, bench: Any, runs: list[Run]
+) -> None:
+    sample(runs[0], 3)
+    for run in runs:
+        measured(run)
+    view(opened(page, bench, runs), "samples")
+    captions = page.locator("#monitor-player .caption")
+    expect(captions).to_have_count(3)
+    expect(captions.nth(2)).to_contain_text(runs[0].id)
+    expect(captions.nth(2)).to_contain_text("Step 3")
+    view(page, "evaluation")
+    table = page.locator("#monitor-findings .compared")
+    expect(table.locator("thead th")).to_have_text(["Measure", runs[1].id, runs[0].id])
+    expect(table.locator("tbody tr").first).to_contain_text("0.560 (+0.060)")
+
+
 def test_new_samples_come_by_themselves(page: Page, bench: Any, runs: list[Run]) -> None:
-    opened(page, bench, runs)
+    view(opened(page, bench, runs), "samples")
     expect(page.locator("#monitor-samples output")).to_have_text("Step 4")
     sample(runs[1], 5)
     expect(page.locator("#monitor-samples output")).to_have_text("Step 5")
@@ -237,7 +260,7 @@ def test_new_samples_come_by_themselves(page: Page, bench: Any, runs: list[Run])
 
 def test_sample_now_reaches_the_process_that_trains(page: Page, bench: Any, runs: list[Run]) -> None:
     with trained(runs[1]):
-        opened(page, bench, runs)
+        view(opened(page, bench, runs), "samples")
         page.locator("#monitor-samples .now").click()
         expect(page.locator("#monitor-samples .note")).to_have_text(monitor.SAMPLES_WORDS["asked"])
         assert RunSamples(runs[1]).take_request()
@@ -300,7 +323,7 @@ def measured(run: Run) -> None:
 
 def test_what_a_run_changed_is_measured_and_shown(page: Page, bench: Any, runs: list[Run]) -> None:
     measured(runs[1])
-    opened(page, bench, runs)
+    view(opened(page, bench, runs), "evaluation")
     sheet = page.locator("#monitor-findings")
     expect(sheet.locator(".note")).to_have_text(monitor.evaluation(5, 12, 2, 17))
     expect(sheet.locator("tbody tr")).to_have_count(3)
@@ -327,7 +350,7 @@ def test_a_run_that_was_not_measured_is_measured_by_a_job(page: Page, bench: Any
     (runs[1].adapter / WEIGHTS_FILE).write_bytes(b"torn")
     queue = JobQueue(Library(bench.workspace))
     queue.pause()
-    opened(page, bench, runs)
+    view(opened(page, bench, runs), "evaluation")
     sheet = page.locator("#monitor-findings")
     expect(sheet.locator(".note")).to_have_text(monitor.FINDINGS_EMPTY)
     sheet.locator(".measure").click()

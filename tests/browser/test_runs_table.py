@@ -1,5 +1,7 @@
-"""The Monitor's table of runs: facts, search, order, name and tags, and the settings in which runs differ."""
+"""The Monitor's table of runs: facts, search, order, groups, notes, deletion, and settings in which runs differ."""
 
+import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.text import monitor
 from engine.config.presets import load_train_preset
+from engine.files.locks import try_lock
 from engine.runs.run import Run
 from engine.runs.run_notes import read_notes
 
@@ -98,10 +101,13 @@ def test_a_run_gets_a_name_and_tags(page: Page, bench: Any, runs: list[Run]) -> 
     form = page.locator("#monitor-curves .describing")
     form.locator('[name="name"]').fill("  the careful one ")
     form.locator('[name="tags"]').fill("night, night, slow")
+    form.locator('[name="text"]').fill("Lower rate, same seed")
     form.locator('[type="submit"]').click()
     expect(row.locator(".name")).to_have_text("the careful one")
     expect(row.locator(".id")).to_have_text(runs[0].id)
     expect(row.locator(".tag")).to_have_text(["night", "slow"])
+    expect(row.locator(".note")).to_have_text("Lower rate, same seed")
+    assert read_notes(runs[0]).text == "Lower rate, same seed"
     expect(form).to_be_hidden()
     assert (read_notes(runs[0]).name, read_notes(runs[0]).tags) == ("the careful one", ("night", "slow"))
     page.locator("#monitor-curves .search").fill("slow")
@@ -128,3 +134,58 @@ def test_only_what_differs_is_compared(page: Page, bench: Any, runs: list[Run]) 
     expect(rows.locator("td")).to_have_text(["0.01", "0.002"])
     page.locator('#monitor-curves [data-table="close"]').click()
     expect(rows).to_be_hidden()
+
+
+def test_runs_are_grouped(page: Page, bench: Any, runs: list[Run]) -> None:
+    table = opened(page, bench)
+    page.locator("#monitor-curves .grouping").select_option("algorithm")
+    expect(table.locator(".group-title:visible")).to_have_text(["nft (3)"])
+    page.locator("#monitor-curves .grouping").select_option("")
+    expect(table.locator(".group-title:visible")).to_have_count(0)
+
+
+def test_a_deleted_run_is_brought_back_with_all_its_files(page: Page, bench: Any, runs: list[Run]) -> None:
+    table = opened(page, bench)
+    before = sorted((path.name, path.read_bytes()) for path in runs[1].folder.iterdir() if path.is_file())
+    page.locator('#monitor-curves [data-do="none"]').click()
+    table.locator(f'[data-id="{runs[1].id}"] input').check()
+    page.locator('#monitor-curves [data-table="delete"]').click()
+    expect(table.locator(".run")).to_have_count(2)
+    assert not runs[1].folder.exists()
+    undo = page.locator("#monitor-curves .deleted")
+    expect(undo).to_contain_text(runs[1].id)
+    undo.locator("button").click()
+    expect(table.locator(".run")).to_have_count(3)
+    expect(undo).to_be_hidden()
+    assert sorted((path.name, path.read_bytes()) for path in runs[1].folder.iterdir() if path.is_file()) == before
+
+
+def test_a_run_that_is_trained_is_not_deleted(page: Page, bench: Any, runs: list[Run]) -> None:
+    table = opened(page, bench)
+    page.locator('#monitor-curves [data-do="none"]').click()
+    lock = try_lock(runs[0].lock)
+    assert lock is not None
+    table.locator(f'[data-id="{runs[0].id}"] input').check()
+    page.locator('#monitor-curves [data-table="delete"]').click()
+    expect(page.locator("#monitor-curves .said")).to_contain_text("is being trained: stop it first")
+    os.close(lock)
+    assert runs[0].resolved.is_file()
+
+
+def test_curves_are_searched_and_drawn_over_clips_on_a_log_axis(page: Page, bench: Any, runs: list[Run]) -> None:
+    opened(page, bench)
+    page.locator('#monitor-curves [data-do="all"]').click()
+    chart = page.locator('#monitor-curves [data-metric="reward"]')
+    expect(chart).to_be_visible()
+    page.locator("#monitor-curves .find-metric").fill("no such metric")
+    expect(chart).to_be_hidden()
+    page.locator("#monitor-curves .find-metric").fill("total rew")
+    expect(chart).to_be_visible()
+    page.locator('#monitor-curves [data-axis="clips"]').click()
+    page.locator("#monitor-curves .log").click()
+    curves = "document.querySelector('#monitor-curves [id^=html]').curves"
+    page.wait_for_function(f"{curves}.charts.get('reward').log && {curves}.charts.get('reward').lines[0].x[0] === 64")
+    low = page.evaluate(f"{curves}.charts.get('reward').lines.map(line => line.y[0]).sort()[0]")
+    assert min(abs(low - math.log10(reward / 3)) for reward in REWARDS) < 1e-6
+    page.locator("#monitor-curves .log").click()
+    page.locator('#monitor-curves [data-axis="step"]').click()

@@ -190,6 +190,7 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     job = train.locator("#queue .jobs .job").filter(has_text="Curriculum")
     expect(job).to_contain_text("mini_lengths-")
     train.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
+    train.locator('#monitor-curves button[data-view="curriculum"]').click()
     expect(train.locator("#monitor-stages .stage")).to_have_count(3)
     train.get_by_role("tab", name=training.TRAIN, exact=True).click()
     train.locator("#queue .badge").click()
@@ -201,13 +202,55 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     expect(setting(train, "max_steps")).to_be_visible()
 
 
-def test_nonsense_is_refused_in_one_sentence_and_cannot_be_queued(train: Page) -> None:
+def row(page: Page, name: str) -> Locator:
+    return page.locator(f'#train-form .setting[data-name="{name}"]')
+
+
+def test_nonsense_is_marked_at_its_field_and_cannot_be_queued(train: Page) -> None:
     setting(train, "max_steps").fill("<b>many</b>")
-    problem = train.locator("#train-form .problem")
-    expect(problem).to_have_text("max_steps must be a whole number, but got '<b>many</b>'.")
+    setting(train, "lora_rank").fill("-1")
+    expect(row(train, "max_steps").locator(".mistake")).to_have_text(
+        "max_steps must be a whole number, but got '<b>many</b>'."
+    )
+    expect(row(train, "lora_rank").locator(".mistake")).to_contain_text("it must be")
+    expect(setting(train, "lora_rank")).to_have_attribute("aria-invalid", "true")
+    expect(train.locator("#train-form .problem")).to_contain_text("2 settings are invalid")
     expect(do(train, "queue")).to_be_disabled()
+    setting(train, "lora_rank").fill("2")
     setting(train, "max_steps").fill("2")
-    expect(problem).to_be_hidden()
+    setting(train, "num_generations").fill("3")
+    expect(row(train, "num_generations").locator(".mistake")).to_contain_text("does not divide the 2 clips")
+    setting(train, "num_generations").fill("2")
+    expect(train.locator("#train-form .problem")).to_be_hidden()
+    expect(train.locator("#train-form .setting [aria-invalid=true]")).to_have_count(0)
+    expect(do(train, "queue")).to_be_enabled()
+
+
+def test_each_setting_has_label_help_and_range_and_the_card_describes_model_and_data(train: Page) -> None:
+    rank = row(train, "lora_rank")
+    expect(rank.locator(".label")).to_have_text("LoRA rank")
+    expect(rank.locator(".help")).to_contain_text("Range:")
+    assert train.locator("#train-form .setting .help:text-is('')").count() == 0
+    expect(train.locator("#train-form .does")).to_have_text(training.DOES["nft"])
+    expect(train.locator("#train-form [data-fact=model]")).to_contain_text("installed")
+    expect(train.locator("#train-form [data-fact=data]")).to_contain_text("2 clips per update in groups of 2")
+    expect(do(train, "queue")).to_be_in_viewport()
+
+
+def test_what_cannot_run_here_is_blocked_with_the_reason(train: Page) -> None:
+    recipe = train.locator('#train-form select[name="recipe"]')
+    recipe.select_option("curriculum:seed_full")
+    problem = train.locator("#train-form .problem")
+    expect(problem).to_contain_text("cannot run here")
+    expect(do(train, "queue")).to_be_disabled()
+    expect(problem.locator("a")).to_be_visible()
+    problem.locator("a").click()
+    expect(train.locator("#system-models .listing")).to_be_visible()
+    train.get_by_role("tab", name=training.TRAIN, exact=True).click()
+    recipe.select_option("mini_dpo")
+    expect(problem).to_contain_text("There is no folder or file data/mini-pairs")
+    expect(problem.locator("a")).to_be_hidden()
+    recipe.select_option("short")
     expect(do(train, "queue")).to_be_enabled()
 
 
@@ -216,11 +259,13 @@ def watch_in_the_monitor(page: Page, run_id: str) -> None:
     page.get_by_role("tab", name=monitor.MONITOR, exact=True).click()
     row = page.locator(f'#monitor-curves [data-id="{run_id}"]')
     row.locator("input").check()
+    page.locator('#monitor-curves button[data-view="curves"]').click()
     page.locator("#monitor-curves [data-metric=loss]").scroll_into_view_if_needed()  # only what is seen is painted
     page.wait_for_function(f"{LAST_STEP} >= 2")
     at = page.evaluate(LAST_STEP)
     page.wait_for_function(f"{LAST_STEP} > {at}")
     row.locator(".pick").click()
+    page.locator('#monitor-curves button[data-view="samples"]').click()
     slider, shown = page.locator("#monitor-samples .at input"), page.locator("#monitor-samples output")
     expect(slider).to_have_attribute("max", re.compile(r"^[1-9]"))
     captions = page.locator("#monitor-player .caption")

@@ -18,6 +18,7 @@ from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
 from engine.training import clip_settings, trainer_settings, video_arguments
 from rewards.import_object import import_object
+from tools.docs.setting_texts import HELP, LABELS, OF_CLASS
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "clip": ("num_frames", "width", "height", "fps", "num_steps", "guidance"),
@@ -127,6 +128,7 @@ def _setting(config_class: Any, field: Any, hint: Any, group: str) -> FormSettin
         default = default[0]  # one loss is a list of one
     return FormSetting(
         name=field.name,
+        label=LABELS[field.name],
         group=group,
         kind=kind,
         choices=choices,
@@ -146,7 +148,9 @@ def _unit(config_class: Any, name: str) -> str:
 
 
 def _help(config_class: Any, field: Any) -> str:
-    """Return the field's help, or that of the library's field whose default ours replaces."""
+    """Return our help for the field, or that of the class that defines it."""
+    if own := OF_CLASS.get((config_class.__name__, field.name)) or HELP.get(field.name):
+        return own
     for cls in config_class.__mro__:
         definition = cls.__dict__.get("__dataclass_fields__", {}).get(field.name)
         if definition is not None and definition.metadata.get("help"):

@@ -4,16 +4,19 @@ The settings belong to the stages of the preset; the form does not change them.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
 from app.forms.generation_form import preset_choices
 from app.middleware.idempotency import request_key
 from app.text import training
-from app.views.training.train_form import CURRICULUM, LEARNED_FROM, curricula, device_gib, memory_of
-from engine.config.curriculum_preset import Stage
-from engine.config.presets import load_curriculum
-from engine.errors import DailiesError
+from app.views.training import recipe_facts
+from app.views.training.train_form import ABOUT, CURRICULUM, LEARNED_FROM, curricula, device_gib, memory_of
+from engine.config.curriculum_preset import CurriculumPreset, Stage
+from engine.config.model_availability import why_unavailable
+from engine.config.presets import load_curriculum, load_preset
+from engine.errors import ConfigError, DailiesError
 from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.jobs.handlers.curriculum import recipe_of
 from engine.jobs.spec import CurriculumConfig, JobSpec
@@ -29,7 +32,7 @@ def open_form(name: str) -> dict[str, Any]:
     return {
         "recipes": [{"key": key, "title": title} for title, key in preset_choices("train")],
         "curricula": curricula(),
-        "about": {"title": preset.title, "source": preset.source, "notes": preset.notes},
+        "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": training.CURRICULUM_DOES},
         "stages": [_stage(stage) for stage in preset.stages],
         "choices": {NAME: preset.key, "recipe": "", "run": "", "settings": {}},
     }
@@ -53,12 +56,33 @@ def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
         name, largest = max(known_estimates, key=lambda pair: pair[1].memory.peak * pair[1].factor)
         memory = memory_of(largest)
         memory |= {"sentence": training.most_of(name, memory["sentence"])}
+    missing, blocked = _blocked(preset)
     return {
         "command": f"dailies curriculum {preset.key} --queue",
         "changed": [],
         "memory": memory,
         "time": _time([estimate for _, estimate in estimates]),
+        "facts": {"model": _model_fact(preset)},
+        "blocked": blocked,
+        "missing": missing,
     }
+
+
+def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
+    """Return what the first stage lacks that cannot run, "models" or "data", and the reason; "" if all can."""
+    for stage in preset.stages:
+        recipe = recipe_of(stage)
+        if reason := why_unavailable(load_preset("models", recipe.model)):
+            return "models", training.blocked_stage(stage.name, reason)
+        if recipe.pairs and not Path(recipe.pairs).exists():
+            return "data", training.blocked_stage(stage.name, training.no_data(recipe.pairs))
+    return "", ""
+
+
+def _model_fact(preset: CurriculumPreset) -> recipe_facts.Fact:
+    """Return the models of all stages in one line; `ok` if all are installed."""
+    facts = [recipe_facts.model_fact(recipe_of(stage)) for stage in preset.stages]
+    return {"ok": all(fact["ok"] for fact in facts), "line": ", ".join(dict.fromkeys(fact["line"] for fact in facts))}
 
 
 def _time(estimates: list[RunEstimate | None]) -> str:
@@ -67,8 +91,11 @@ def _time(estimates: list[RunEstimate | None]) -> str:
 
 
 def queue(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Create a curriculum and queue its job."""
-    curriculum = Curriculum.create(context.workspace, load_curriculum(choices[NAME]), request_key("curriculum"))
+    """Create a curriculum and queue its job. Raises ConfigError if a stage cannot run on this machine."""
+    preset = load_curriculum(choices[NAME])
+    if blocked := _blocked(preset)[1]:
+        raise ConfigError(blocked)
+    curriculum = Curriculum.create(context.workspace, preset, request_key("curriculum"))
     try:
         job = context.file(
             JobSpec(kind=NAME, config=CurriculumConfig(curriculum=curriculum.id).model_dump(mode="json"))

@@ -1,5 +1,6 @@
 """Evaluation of a run as a table: measures before and after training, and the change's significance."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.text import monitor as text
@@ -7,6 +8,7 @@ from app.views.scores import reward_titles, spec_of
 from engine.errors import ConfigError, StoreError
 from engine.runs.results import Evaluation, Interval, Measure
 from engine.runs.run import Run
+from engine.runs.run_notes import read_notes
 from rewards import is_reward
 
 SIDES = ("before", "after", "change")
@@ -20,8 +22,8 @@ LINE_HEADS = [
 ORDER = ("judge", "trained", "held_out", "monitor")
 
 
-def table(run: Run | None) -> dict[str, Any]:
-    """Return the value of an `EvaluationTable`."""
+def table(run: Run | None, others: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the value of an `EvaluationTable`, compared with the evaluations of other runs (their ids)."""
     if run is None:
         return {}
     base: dict[str, Any] = {"run": run.id, "can_measure": _has_adapter(run), "columns": [], "rows": [], "lines": []}
@@ -37,8 +39,33 @@ def table(run: Run | None) -> dict[str, Any]:
         "note": description(evaluation),
         "columns": text.FINDINGS_COLUMNS,
         "rows": [{"cells": cells(measure), "verdict": measure.verdict} for measure in measures],
+        "compared": compared([run, *(Run.find(run.workspace, other) for other in others)]),
         "lines": [[*LINE_HEADS, "verdict"], *(line(measure) for measure in measures)],
     }
+
+
+def compared(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return a table of each run's mean after training and its change, by measure; empty below two evaluations."""
+    found = [(run, evaluation) for run in runs if (evaluation := _readable(run)) is not None]
+    if len(found) < 2:
+        return {"columns": [], "rows": []}
+    names = dict.fromkeys(measure.name for _, evaluation in found for measure in evaluation.measures)
+    by_name = [{measure.name: measure for measure in evaluation.measures} for _, evaluation in found]
+    return {
+        "columns": [text.FINDINGS_COLUMNS[0], *(read_notes(run).name or run.id for run, _ in found)],
+        "rows": [[title_of(name), *(_reached(measures.get(name)) for measures in by_name)] for name in names],
+    }
+
+
+def _readable(run: Run) -> Evaluation | None:
+    try:
+        return run.evaluation()
+    except StoreError:
+        return None
+
+
+def _reached(measure: Measure | None) -> str:
+    return f"{measure.after.mean:.3f} ({measure.change.mean:+.3f})" if measure else "–"
 
 
 def title_of(measure: str) -> str:

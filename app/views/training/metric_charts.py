@@ -15,10 +15,13 @@ import numpy as np
 from app.context import AppContext
 from app.text import monitor as text
 from app.views.scores import reward_titles
+from app.views.training.recipe_facts import per_update, values_of
 from app.views.training.run_table import RunTable, digest
+from engine.errors import DailiesError
 from engine.jobs.handlers.run_actions import last_fallback
 from engine.jobs.spec import Status
 from engine.runs.metrics import CHUNK_BYTES, MOMENT, MetricStore, downsample
+from engine.runs.purge import deleted_runs
 from engine.runs.run import Run, list_runs
 from engine.runs.samples import RunSamples
 
@@ -64,7 +67,7 @@ class CurveFeed:
             run_ids = request.get("runs")
             chosen = self._first(runs, jobs) if run_ids is None else [name for name in run_ids if name in runs]
             left = self._read(runs, chosen)
-            series = {name: self._series(name, request, len(chosen)) for name in chosen}
+            series = {name: self._series(runs[name], request, len(chosen)) for name in chosen}
             looked = request.get("looked") if request.get("looked") in runs else next(iter(runs), None)
             facts = self._table.facts(runs.values())
             known = digest(facts)
@@ -79,13 +82,14 @@ class CurveFeed:
                 "series": {name: points for name, points in series.items() if points},
                 "alarms": {name: self._alarms_of(runs[name]) for name in chosen},
                 "left": left,
+                "deleted": deleted_runs(self._context.workspace),
                 "empty": None if runs else empty(),
             }
 
     def points(self, request: Mapping[str, Any]) -> dict[str, list[list[float]]]:
         """Return all points, not downsampled, of the metric `name` of each run, as [positions, values].
 
-        `axis` is "time" (minutes since the first step) or "step". Runs without this metric are omitted.
+        `axis` is "time" (minutes since the first step), "clips" or "step". Runs without this metric are omitted.
         """
         name = str(request.get("name"))
         series: dict[str, list[list[float]]] = {}
@@ -97,8 +101,7 @@ class CurveFeed:
                 columns = self._columns[run]
                 if name in columns.columns:
                     steps, values = columns.columns[name].points()
-                    moments = _moments(columns) if request.get("axis") == "time" else None
-                    places = steps if moments is None else np.interp(steps, *moments)
+                    places = _places(runs[run], columns, request.get("axis"), steps)
                     series[run] = [places.tolist(), values.tolist()]
         return series
 
@@ -132,20 +135,19 @@ class CurveFeed:
             left += unread
         return left
 
-    def _series(self, run: str, request: Mapping[str, Any], runs: int) -> dict[str, Any] | None:
+    def _series(self, run: Run, request: Mapping[str, Any], runs: int) -> dict[str, Any] | None:
         """Return the points of a run that the browser does not have, None if it has all."""
-        columns = self._columns[run]
-        epoch, step = (request.get("have") or {}).get(run, (None, -1.0))
+        columns = self._columns[run.id]
+        epoch, step = (request.get("have") or {}).get(run.id, (None, -1.0))
         is_same_epoch = epoch == columns.epoch
         after = float(step) if is_same_epoch else -1.0
         max_points = int(np.clip(POINTS_A_CHART // max(1, runs), LEAST_POINTS, MOST_POINTS))
-        moments = _moments(columns) if request.get("axis") == "time" else None
         data = {}
         for name, column in columns.columns.items():
             if _hidden(name) or column.last_step <= after:
                 continue
             steps, values = downsample(*column.points(after), max_points)
-            data[name] = [_packed(steps if moments is None else np.interp(steps, *moments)), _packed(values)]
+            data[name] = [_packed(_places(run, columns, request.get("axis"), steps)), _packed(values)]
         if not data and is_same_epoch:
             return None
         return {"epoch": columns.epoch, "step": columns.last_step, "whole": not is_same_epoch, "data": data}
@@ -168,8 +170,14 @@ class CurveFeed:
         if cached is None or cached[0] != size:
             alarms = [alarm.model_dump(include={"step", "name", "sentence", "action"}) for alarm in run.alarms()]
             moments = _moments(self._columns[run.id])
+            clips = clips_per_update(run)
             timed = [
-                {**alarm, "time": float(np.interp(alarm["step"], *moments)) if moments else 0.0} for alarm in alarms
+                {
+                    **alarm,
+                    "time": float(np.interp(alarm["step"], *moments)) if moments else 0.0,
+                    "clips": alarm["step"] * clips,
+                }
+                for alarm in alarms
             ]
             self._alarms[run.id] = (size, timed)
         return self._alarms[run.id][1]
@@ -221,6 +229,22 @@ def _moments(columns: MetricStore) -> tuple[np.ndarray, np.ndarray] | None:
     steps, at = column.points()
     passed_s = np.maximum(np.diff(at, prepend=at[0]), 0.0)
     return steps, np.cumsum(passed_s) / 60
+
+
+def clips_per_update(run: Run) -> int:
+    """Return the clips, or pairs, that one process trains on in an update; 1 if the run's preset is damaged."""
+    try:
+        return per_update(values_of(run.preset()))
+    except DailiesError:
+        return 1
+
+
+def _places(run: Run, columns: MetricStore, axis: Any, steps: np.ndarray) -> np.ndarray:
+    """Return the positions of steps on an axis: minutes, clips, or the steps themselves."""
+    moments = _moments(columns) if axis == "time" else None
+    if moments is not None:
+        return np.interp(steps, *moments)
+    return steps * clips_per_update(run) if axis == "clips" else steps
 
 
 def _packed(numbers: np.ndarray) -> str:

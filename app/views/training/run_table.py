@@ -63,7 +63,8 @@ def flat_settings(preset: TrainPreset) -> dict[str, str]:
 
 def _facts(run: Run) -> dict[str, Any]:
     notes = read_notes(run)
-    facts: dict[str, Any] = {"name": notes.name, "tags": list(notes.tags), "algorithm": "", "model": "", "changed": []}
+    facts: dict[str, Any] = {"name": notes.name, "tags": list(notes.tags), "text": notes.text}
+    facts |= {"algorithm": "", "model": "", "changed": []}
     try:
         preset = run.preset()
     except DailiesError:

@@ -37,7 +37,7 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
         "fraction": done,
         "problem": state.problem or outside or state.note,
         "job": state.job.id if state.job and active else "",
-        "can_resume": state.can_resume,
+        "can_resume": state.can_resume and not state.is_refused,
         "can_extend": state.can_extend,
         "can_clone": state.preset is not None,
         "can_use": state.run.id in usable,

@@ -19,6 +19,7 @@ from app.forms.generation_form import model_groups, preset_choices
 from app.middleware.idempotency import request_key
 from app.text import jobs, training
 from app.views.jobs import line
+from app.views.training import recipe_facts
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.model_availability import check_available, why_unavailable
 from engine.config.presets import change_preset, load_preset, save_train_preset
@@ -38,6 +39,7 @@ from engine.runs.run import Run, list_runs
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"
 CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
+ABOUT = ("title", "source", "notes")
 CURRICULUM = "curriculum:"  # prefix of a curriculum's key in the list of presets
 LEARNED_FROM = 20  # newest runs that durations are estimated from
 GIB = 2**30
@@ -73,7 +75,7 @@ def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str,
     return {
         "recipes": _options(recipes),
         "curricula": curricula(),
-        "about": {name: getattr(preset, name) for name in ("title", "source", "notes", "algorithm")},
+        "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": training.DOES[preset.algorithm]},
         "offered": _offered(context, preset),
         "settings": [_setting(setting, preset) for setting in settings_of(preset.algorithm)],
         "choices": {**chosen, "recipe": recipe, "run": run, "adapter": "", "settings": {}},
@@ -129,7 +131,8 @@ def _setting(setting: FormSetting, base: TrainPreset) -> dict[str, Any]:
     """Return a row of the form: `value` of the base as text, `own` if the base sets it explicitly."""
     own = setting.name in base.settings
     value = base.settings[setting.name] if own else setting.default
-    return {**setting.model_dump(mode="json"), "own": own, "value": shown(value), "default": shown(setting.default)}
+    texts = {"range": setting.range.words if setting.range else "", "value": shown(value)}
+    return {**setting.model_dump(mode="json"), **texts, "own": own, "default": shown(setting.default)}
 
 
 def shown(value: Any) -> str:
@@ -156,18 +159,31 @@ def read_changes(context: AppContext, choices: Choices) -> tuple[TrainPreset, di
         changes["pairs"] = str(opened_path(context, changes["pairs"]))
     if changes.get("prompts") and changes["prompts"] not in prompt_sets():
         changes["prompts"] = str(opened_path(context, changes["prompts"]))
+    settings, mistakes = read_settings(base, choices)
+    if mistakes:
+        raise ConfigError(next(iter(mistakes.values())))
+    return base, {**changes, **({"settings": settings} if settings else {})}
+
+
+def read_settings(base: TrainPreset, choices: Choices) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the changed settings, and one sentence for each that cannot be read or is out of range."""
     known_settings = {setting.name: setting for setting in settings_of(base.algorithm)}
-    settings = {}
+    settings: dict[str, Any] = {}
+    mistakes: dict[str, str] = {}
     for name, typed in choices.get("settings", {}).items():
         if name not in known_settings:
             raise ConfigError(f"There is no setting '{name[:40]}' for {base.algorithm}.")
         before = base.settings.get(name, known_settings[name].default)
         if shown(before) == str(typed).strip():
             continue
-        value = known_settings[name].read(typed)
+        try:
+            value = known_settings[name].read(typed)
+        except ConfigError as error:
+            mistakes[name] = str(error)
+            continue
         if value != before:
             settings[name] = value
-    return base, {**changes, **({"settings": settings} if settings else {})}
+    return settings, mistakes
 
 
 def read(context: AppContext, choices: Choices) -> TrainPreset:
@@ -207,19 +223,29 @@ def _is_json(text: str) -> bool:
 def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Return command, changes, memory and time of the choices. Raises ConfigError for an invalid one.
 
-    `blocked` is one sentence why such a run cannot start on this machine, "" if it can.
+    `fields` has a sentence for each invalid setting; then there is nothing else. `blocked` is one sentence why such a
+    run cannot start on this machine, "" if it can. `facts` are the model and the data, each {ok, line}.
     """
+    invalid = read_settings(_base(context, choices["recipe"], choices["run"]), choices)[1]
+    if invalid:
+        return {"fields": invalid, "problem": training.mistakes(len(invalid))}
     base, changes = read_changes(context, choices)
     preset = change_preset(base, changes)
+    if unfit := recipe_facts.mistakes(preset):
+        return {"fields": unfit, "problem": training.mistakes(len(unfit))}
     estimate = forecast(
         preset, device_gib() * (resources_of(choices).gpus or 1), list_runs(context.workspace)[:LEARNED_FROM]
     )
+    blocked = why_unavailable(load_preset("models", preset.model))
+    data = recipe_facts.data_fact(context, preset)
     return {
         "command": command(choices, changes),
         "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
         "memory": memory_of(estimate),
         "time": _time(estimate),
-        "blocked": why_unavailable(load_preset("models", preset.model)),
+        "facts": {"model": recipe_facts.model_fact(preset), "data": data},
+        "blocked": blocked or ("" if data["ok"] else data["line"]),
+        "missing": "models" if blocked else "",
     }
 
 
@@ -266,7 +292,9 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Create a run of the chosen preset and queue it."""
     preset = read(context, choices)
     check_available(load_preset("models", preset.model))
-    outlook(context, choices)
+    found = outlook(context, choices)
+    if found.get("fields") or found["blocked"]:
+        raise ConfigError(next(iter(found.get("fields", {}).values()), found.get("blocked", "")))
     start = find_adapter(context.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
     resources = resources_of(choices)
     run = create_run(context.store, preset, start, request_key("run"))

@@ -12,12 +12,15 @@ from typing import Any, Literal
 from engine.config.presets import change_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, JobError
+from engine.execution.attempt import last_exit_code
 from engine.execution.resources import Resources, read_resources
 from engine.files.locks import locked
-from engine.jobs.handlers.train import is_published
+from engine.jobs.handlers.train import REFUSED, is_published
 from engine.jobs.job_rows import filing_order
-from engine.jobs.queue import JobQueue
+from engine.jobs.queue import EVERY, JobQueue
 from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
+from engine.runs.curriculum_state import list_curricula
+from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
 
 State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "lost", "finished"]
@@ -54,6 +57,11 @@ class RunState:
     @property
     def can_resume(self) -> bool:
         return self.preset is not None and self.state in RESUMABLE
+
+    @property
+    def is_refused(self) -> bool:
+        """True when its settings are invalid: it would fail again, so a new run needs other ones."""
+        return self.state == "failed" and last_exit_code(self.run.folder) == REFUSED
 
     @property
     def can_extend(self) -> bool:
@@ -126,6 +134,33 @@ def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: Trai
         undo.pop_all()
     shutil.rmtree(aside, ignore_errors=True)
     return job
+
+
+def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
+    """Move runs to the trash, all or none; `engine.runs.purge.restore_runs` brings them back.
+
+    Raises JobError for a run that a job or an unfinished curriculum uses, ConfigError for one that is trained.
+    """
+    workspace = queue.store.workspace
+    with locked(workspace.runs / FILING_LOCK):
+        runs = [Run.find(workspace, run_id) for run_id in run_ids]
+        for run in runs:
+            user = _user_of(queue, run)
+            if user:
+                raise JobError(f"The run {run.id} is used by {user}: cancel that first. No run was deleted.")
+        move_to_trash(runs)
+
+
+def _user_of(queue: JobQueue, run: Run) -> str:
+    """Return the job or curriculum that is not finished and names the run; "" for none."""
+    for job in queue.list(("queued", "running", "stopping"), limit=EVERY):
+        if job.config.get("run") == run.id:
+            return f"the job {job.id} ({job.kind})"
+    for curriculum in list_curricula(queue.store.workspace):
+        under_way = curriculum.state().under_way
+        if under_way is not None and under_way.run == run.id:
+            return f"the curriculum {curriculum.id}"
+    return ""
 
 
 def clone_preset(run: Run, changes: Mapping[str, Any]) -> TrainPreset:

@@ -227,6 +227,7 @@ class Walker:
             page.get_by_role("option", name=CAMPAIGN).click()
         if place == "monitor":
             page.locator("#monitor-curves .pick", has_text="mini_nft").click()
+            page.locator('#monitor-curves button[data-view="samples"]').click()
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: A
     at(page, monitor.MONITOR)
     expect(page.locator("#monitor-samples .run")).to_have_text(name)
     expect(page.locator(f'#monitor-curves [data-id="{name}"] input')).to_be_checked()
+    page.locator('#monitor-curves button[data-view="samples"]').click()
     page.locator("#monitor-samples .use").click()
     at(page, general.GENERATE)
     expect(page.locator("#adapter input")).to_have_value(name)
@@ -162,7 +163,7 @@ MAIN = {
     general.SCORE: ["#which", "#score-weights input", "#score-table a", "#score-table [data-do=label]"],
     general.LIBRARY: ["#search", "#library-grid .thumb", "#library-grid .pick input"],
     training.TRAIN: ["#train-form [data-do=queue]", "#train-form [data-do=check]", "#train-board [data-do=use]"],
-    monitor.MONITOR: ["#monitor-curves .pick", "#monitor-samples .use", "#monitor-curves .smoothing input"],
+    monitor.MONITOR: ["#monitor-curves .pick", "#monitor-samples .use"],
 }
 
 
@@ -172,6 +173,7 @@ def test_main_actions_are_reached_by_tab_and_seen(page: Page, furnished: Any, ta
     go(page, tab)
     if tab == monitor.MONITOR:
         page.locator("#monitor-curves .pick", has_text="mini_nft").click()
+        page.locator('#monitor-curves button[data-view="samples"]').click()
     for action in MAIN[tab]:
         expect(page.locator(action).filter(visible=True).first).to_be_visible()
     page.get_by_role("tab", name=tab, exact=True).focus()
