@@ -42,8 +42,8 @@ def write_notes(run: Run, name: str, tags: list[str], text: str = "") -> RunNote
         field = error.errors()[0]["loc"][0]
         value = {"name": name, "text": text}.get(str(field), ", ".join(tags))
         raise ConfigError(
-            f"A run has a name of at most 80 characters, notes of at most 2000, and at most {MOST_TAGS} tags of at most "
-            f"40, but got {field} = {value[:100]!r}: shorten it."
+            "A run has a name of at most 80 characters, notes of at most 2000, and "
+            f"at most {MOST_TAGS} tags of at most 40, but got {field} = {value[:100]!r}: shorten it."
         ) from error
     write_text_atomic(run.notes_file, notes.model_dump_json())
     return notes

@@ -1,4 +1,7 @@
-"""Labels of all trainer settings, and help for those of libraries, whose own help is long or about text models."""
+"""Labels of the trainer settings, and help for those of libraries.
+
+The help of the libraries is long, or about text models.
+"""
 
 from collections.abc import Mapping
 

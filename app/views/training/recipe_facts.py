@@ -1,4 +1,4 @@
-"""Facts about a recipe on this machine: what it needs, its data, and settings that do not fit each other."""
+"""A recipe on this machine: its model, its data, and settings that do not fit each other."""
 
 from collections.abc import Mapping
 from math import ceil

@@ -30,6 +30,7 @@ from app.views.training import samples
 from engine.families.lora import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.jobs.maintenance_configs import model_job
+from engine.runs.purge import move_to_trash
 from engine.runs.run import Run
 from tests.app.middleware.page_scene import Scene, event
 from tests.snapshots import snapshot
@@ -165,7 +166,9 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "ModelList.remove": lambda s: ["hunyuanvideo"],
     "ModelList.save_token": lambda s: [TOKEN],
     "ModelList.forget_token": lambda s: [None],
-    "MetricCharts.describe": lambda s: [{"id": s.run().id, "name": "one", "tags": ["a"]}],
+    "MetricCharts.describe": lambda s: [{"id": s.run().id, "name": "one", "tags": ["a"], "text": ""}],
+    "MetricCharts.delete_runs": lambda s: [[s.run().id]],
+    "MetricCharts.restore_deleted": lambda s: [move_to_trash([s.run()])],
     "MonitorTab.sample_now": lambda s: [samples.slider(run := finished(s)), event(run=run.id)],
     "MonitorTab.measure": lambda s: [event(run=finished(s).id)],
     "TrainForm.queue": lambda s: [s.choices()],
