@@ -25,8 +25,19 @@ export default function mount({ element, trigger, props, server }) {
     const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
     if (open === here) return;
     here = open;
-    setAddress(open === "library" ? { tab: open } : { tab: open, clip: null });
+    setAddress(open === "library" ? { tab: open } : { tab: open, clip: null }, true);
   }
+
+  // Back and Forward: the address is there already, so the switch of the tab writes none.
+  addEventListener("popstate", () => {
+    const { searchParams } = new URL(location.href),
+      wanted = searchParams.get("clip") ? "library" : (searchParams.get("tab") ?? OPENS);
+    if (wanted !== here) {
+      here = wanted;
+      trigger("arrive_at", { tab: wanted });
+    }
+    if (searchParams.get("clip")) trigger("arrive", { id: searchParams.get("clip") });
+  });
   new MutationObserver(
     (changes) => changes.some(({ target }) => target.id.endsWith("-tab-button")) && follow(),
   ).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-selected"] });

@@ -4,7 +4,7 @@
 import { copy } from "../scripts/clipboard.js";
 import { make } from "../scripts/dom.js";
 import { readJson, storage } from "../scripts/storage.js";
-import { fillSelect, findSettings, markMistakes, settingGroups, settingRow } from "./train_settings.js";
+import { fillSelect, findSettings, markMistakes, settingGroups, settingRow, showFacts } from "./train_settings.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -215,11 +215,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   }
 
   function showOutlook({ memory, time, command, facts }) {
-    for (const place of element.querySelectorAll("[data-fact]")) {
-      const fact = facts[place.dataset.fact];
-      place.textContent = fact?.line ?? "";
-      place.dataset.ok = String(fact?.ok ?? true);
-    }
+    showFacts(element, facts);
     $(".memory").dataset.verdict = memory.verdict;
     $(".memory span").textContent = memory.sentence;
     $(".gauge div").style.width = (memory.share ?? 0) * 100 + "%";

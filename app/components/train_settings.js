@@ -83,6 +83,15 @@ export function markMistakes(element, mistakes) {
   }
 }
 
+// Write what is known of the model and the data, {ok, line}, into the card.
+export function showFacts(element, facts) {
+  for (const place of element.querySelectorAll("[data-fact]")) {
+    const fact = facts[place.dataset.fact];
+    place.textContent = fact?.line ?? "";
+    place.dataset.ok = String(fact?.ok ?? true);
+  }
+}
+
 // Fill a list with {key, title, group}; those of one group are under its title.
 export function fillSelect(select, choices, value) {
   const entry = ({ key, title }) => make("option", { value: key, textContent: title });

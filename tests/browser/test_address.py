@@ -39,6 +39,20 @@ def test_a_reload_comes_back_to_the_tab(page: Page, archive: Any, watched: Any) 
     expect(page).to_have_url(f"{archive.address}?__theme=dark&tab=generate")
 
 
+def test_back_and_forward_go_through_the_tabs(page: Page, archive: Any) -> None:
+    page.goto(archive.address)
+    go(page, training.TRAIN)
+    go(page, system.SYSTEM)
+    expect(page).to_have_url(re.compile("tab=system"))
+    page.go_back()
+    at(page, training.TRAIN)
+    page.go_back()
+    at(page, general.GENERATE)
+    page.go_forward()
+    at(page, training.TRAIN)
+    expect(page).to_have_url(re.compile("tab=train"))
+
+
 def test_a_tab_has_an_address_and_nonsense_is_where_the_page_begins(page: Page, archive: Any, watched: Any) -> None:
     page.goto(f"{archive.address}?tab=system")
     at(page, system.SYSTEM)
