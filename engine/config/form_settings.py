@@ -33,7 +33,7 @@ class FormSetting(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    label: str
+    label: str = ""
     group: str
     kind: Kind
     choices: tuple[str, ...] = ()

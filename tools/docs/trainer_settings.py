@@ -128,7 +128,7 @@ def _setting(config_class: Any, field: Any, hint: Any, group: str) -> FormSettin
         default = default[0]  # one loss is a list of one
     return FormSetting(
         name=field.name,
-        label=LABELS[field.name],
+        label=LABELS.get(field.name, field.name.replace("_", " ").capitalize()),
         group=group,
         kind=kind,
         choices=choices,
