@@ -94,7 +94,9 @@ def _colour_map(frame: np.ndarray) -> np.ndarray:
     ring[width:-width, width:-width] = False
     cv2.setRNGSeed(0)
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
-    _, labels, colours = cv2.kmeans(lab[ring], BORDER_COLOURS, None, until, 1, cv2.KMEANS_PP_CENTERS)
+    border = lab[ring]
+    border = border[np.lexsort(np.rint(border.T))]  # k-means draws by place, so that a mirrored frame would differ
+    _, labels, colours = cv2.kmeans(border, BORDER_COLOURS, None, until, 1, cv2.KMEANS_PP_CENTERS)
     common = colours[np.bincount(labels.ravel(), minlength=BORDER_COLOURS) > 0.1 * ring.sum()]
     distance = np.linalg.norm(lab[:, :, None] - common, axis=-1).min(axis=-1)
     return _relative(distance, LEAST_COLOUR)

@@ -19,6 +19,7 @@ from rewards.matrix.table import describe
 from rewards.suite import RewardSuite
 from rewards.vision.fades import mixture_share
 from rewards.vision.flow import DisFlow
+from rewards.vision.subject import find_subjects
 from tests.rewards.conftest import real_clip, render_clip
 
 TEST_CLIPS = ("test/backpack.mp4", "test/arm_wrestling.mp4", "test/paragliding.mp4")
@@ -151,6 +152,16 @@ def test_a_mirror_changes_no_reward_and_no_gate(name: str) -> None:
     parts = {key: (one.parts[key], other.parts[key]) for key in one.parts}
     changes |= {key: abs(a - b) for key, (a, b) in parts.items() if a is not None and b is not None}
     assert len(changes) > 8 and {key: change for key, change in changes.items() if change > 0.05} == {}
+
+
+@pytest.mark.parametrize("name", ["carphone", "bunny"])
+def test_the_subject_of_a_mirrored_clip_is_the_mirrored_subject(name: str) -> None:
+    clip = read_reference("real")[name]
+    clip = replace(clip, frames=np.ascontiguousarray(clip.frames[:6]))
+    mirrored = replace(clip, frames=np.ascontiguousarray(clip.frames[:, :, ::-1]))
+    one, other = (find_subjects(ClipFeatures(c)).boxes for c in (clip, mirrored))
+    back = np.stack([1 - other[:, 2], other[:, 1], 1 - other[:, 0], other[:, 3]], axis=1)
+    assert np.isfinite(one).any() and np.allclose(one, back, atol=0.02, equal_nan=True)
 
 
 def test_flow_of_a_mirrored_pair_is_the_mirrored_flow() -> None:
