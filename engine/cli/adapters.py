@@ -49,6 +49,9 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
     )
     importing.add_argument("--network-only", action="store_true", help="skip layers of the text encoder")
     importing.add_argument("--trigger", default="", metavar="TEXT", help="text that prompts need for its effect")
+    importing.add_argument(
+        "--steps", type=int, metavar="N", help="for an adapter that distils the model: its steps, without guidance"
+    )
     importing.add_argument("--note", default="", metavar="TEXT", help="note on its origin")
     importing.set_defaults(run=import_adapter)
     exporting = verbs.add_parser("export", parents=[shared], help="export an adapter for another program")
@@ -127,7 +130,9 @@ def import_adapter(options: argparse.Namespace) -> None:
     family: Any = family_class(preset.family)
     check_fit(family, local_source(preset), options.name, parts)
     origin = ", ".join(file.name for file, _ in _files(options))
-    card = AdapterCard(model=preset.key, note=options.note or f"Imported from {origin}.", trigger=options.trigger)
+    few = {"num_steps": options.steps, "guidance": 1.0, "distilled": True} if options.steps else {}
+    note = options.note or f"Imported from {origin}."
+    card = AdapterCard(model=preset.key, note=note, trigger=options.trigger, **few)
     folder = add_adapter(workspace, options.name, card, lambda path: write_parts(path, parts))
     layers = sum(len(lora.ranks) for lora in parts.values())
     sentence = f"'{options.name}' has {layers} layers for {preset.title}: use it with `--adapter {options.name}`."

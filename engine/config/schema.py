@@ -132,7 +132,7 @@ class ModelPreset(BaseModel):
     context_frames: int = Field(0, ge=0, multiple_of=4)
     """Context length in frames for longer clips by FreeNoise (AnimateDiff); 0: no FreeNoise."""
     distilled: bool = False
-    """Distilled for a few steps without guidance: for generation, not for further training."""
+    """Distilled to `num_steps` steps without guidance: trained at these, by the algorithms that leave it so."""
     judge: str | None = Field(None, pattern=r"^[\w.]+:\w+$")
     """Exact judge of whether a clip shows its prompt, as "module:function" of frames and a prompt. It is reported by
     evaluations and never trained on. Only a synthetic world such as mini's has one."""

@@ -98,6 +98,7 @@ RANGES: Mapping[str, Range] = {
     "max_grad_norm": _from(0),
     "lora_rank": _from(0, 4096),
     "lora_alpha": _from(1, 1_000_000),
+    "frozen_scale": _above(0, 10),
     "ema_decay": _SHARE_BELOW,
     "beta": _from(0),
     "error_scale": _above(0),

@@ -8,7 +8,8 @@ internally.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -77,10 +78,17 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
     network.enable_adapters()
 
 
+@contextmanager
+def several_adapters() -> Iterator[None]:
+    """Add a further adapter inside the block, without peft's warning that there are several."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        yield
+
+
 def _add(network: Any, name: str, lora: Lora, folder: Path) -> None:
     """Put the layers on the network."""
-    with warnings.catch_warnings():  # several adapters are intended
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+    with several_adapters():
         network.load_lora_adapter(dict(lora.tensors), prefix=None, adapter_name=_inner(name), metadata=lora.settings())
     restore_adapter(network, _inner(name), lora.tensors)
     network.eval()

@@ -26,8 +26,6 @@ from engine.suggestions import did_you_mean, validation_message
 
 def why_untrainable(preset: ModelPreset) -> str | None:
     """Return a sentence with the reason why runs cannot train the model; None when they can."""
-    if preset.distilled:
-        return f"'{preset.key}' is a distilled model for a few steps: train the model that it was distilled from."
     if preset.offload_blocks:
         return f"'{preset.key}' keeps its blocks on the CPU, which is only for generation: set offload_blocks to false."
     return None

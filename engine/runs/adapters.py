@@ -39,6 +39,8 @@ class AdapterCard(BaseModel):
     num_steps: int | None = None
     """The number of steps that the adapter was trained for, such as a distilled student's; None: the model's."""
     guidance: float | None = None
+    distilled: bool = False
+    """Distilled to `num_steps` steps without guidance: a run that begins with it, or over it, uses these."""
 
     @property
     def recommended(self) -> dict[str, float | int]:
@@ -136,6 +138,16 @@ def write_card(folder: Path, card: AdapterCard) -> None:
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def read_card(folder: Path) -> AdapterCard | None:
+    """Return the card of a folder of weights; None for one without. Raises StoreError when it is damaged."""
+    try:
+        return AdapterCard.model_validate_json((folder / CARD).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise StoreError(f"{folder / CARD} is no adapter's card: {str(error).splitlines()[0]}") from error
+
+
 def has_card(folder: Path) -> bool:
     return (folder / CARD).is_file()
 
@@ -143,9 +155,9 @@ def has_card(folder: Path) -> bool:
 def _read_all(workspace: Workspace) -> Iterator[Adapter]:
     for path in sorted(workspace.adapters.glob(f"*/{CARD}")):
         try:
-            card = AdapterCard.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            log.warning("%s is no adapter's card and is left out: %s", path, str(error).splitlines()[0])
+            card = read_card(path.parent)
+        except StoreError as error:
+            log.warning("%s, and is left out", error)
             continue
-        if has_weights(path.parent):
+        if card is not None and has_weights(path.parent):
             yield Adapter(name=path.parent.name, folder=path.parent, card=card)

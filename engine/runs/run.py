@@ -10,6 +10,7 @@ runs/<id>/
     metrics.jsonl         one line per log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
     checkpoints/          checkpoint-<step>/ of the trainer, see engine.runs.checkpoint_series
     start/                the initial adapter, unless the run began with the base model
+    frozen/               the adapter under the trained one, where settings.frozen_adapter names one
     alarms.jsonl          one line per alarm, see engine.runs.results
     evaluation.json       metrics before and after training, see engine.runs.results
     prompts.jsonl, test_prompts.jsonl   prompts with pictures, see engine.runs.frozen_prompts
@@ -38,7 +39,7 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.execution.attempt import last_line
 from engine.families.exchange.exporting import write_format
-from engine.families.lora_files import WEIGHT_FILES, for_pipeline, has_weights, read_parts
+from engine.families.lora_files import for_pipeline, has_weights, read_parts
 from engine.families.registry import family_spec
 from engine.files.atomic import new_folder, write_text_atomic
 from engine.files.creation_order import newest_first, place_last
@@ -47,6 +48,7 @@ from engine.files.locks import is_held
 from engine.runs.adapters import CARD
 from engine.runs.checkpoint_series import CheckpointSeries, step_of
 from engine.runs.frozen_prompts import freeze_prompts, run_rows
+from engine.runs.initial_adapters import set_adapters
 from engine.runs.results import Alarm, Evaluation
 from engine.workspace import Workspace
 
@@ -88,8 +90,7 @@ class Run:
             with ExitStack() as undo:
                 undo.callback(run.discard)
                 run.folder.mkdir(parents=True, exist_ok=bool(key))
-                if start is not None:
-                    run.set_initial_adapter(start)
+                preset = set_adapters(run, preset, start)
                 freeze_prompts(run.folder, workspace, preset)
                 prepare(run)
                 run.replace_preset(preset)  # the last: without it the folder is no run
@@ -170,6 +171,11 @@ class Run:
         return self.folder / "start"
 
     @property
+    def frozen(self) -> Path:
+        """The folder of the adapter that stays as it is under the trained one; a missing folder means none."""
+        return self.folder / "frozen"
+
+    @property
     def alarms_file(self) -> Path:
         return self.folder / "alarms.jsonl"
 
@@ -204,12 +210,6 @@ class Run:
     def rows(self, source: str) -> list[PromptRow]:
         """Return the prompts of `source`, with the pictures that the run was created with. Raises ConfigError."""
         return run_rows(self.folder, self.workspace, self.preset(), source)
-
-    def set_initial_adapter(self, adapter: Path) -> None:
-        """Copy the weights in the folder `adapter` as the initial adapter."""
-        shutil.copytree(
-            adapter, self.start, ignore=lambda folder, names: set(names) - set(WEIGHT_FILES), dirs_exist_ok=True
-        )
 
     def last_line(self) -> str:
         """Return the last line of the training process's log; after a failure, its reason."""

@@ -15,6 +15,7 @@ from engine.errors import DailiesError, SettingsError
 from engine.hardware.device import pick_device
 from engine.labelling.pair_tables import read_pairs
 from engine.labelling.preference_formats import read_preference_data
+from engine.runs.initial_adapters import few_steps
 from engine.runs.run import Run
 from engine.suggestions import did_you_mean
 from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
@@ -38,9 +39,11 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
     start = run.start if run.start.is_dir() else None
+    args.frozen_adapter = str(run.frozen) if run.frozen.is_dir() else None
     trainer: DiffusionTrainer = trainer_class(
         model=preset.model, args=args, start=start, workspace=run.workspace, **data, **others
     )
+    trainer.is_few_step = few_steps(run, preset) is not None
     name_run(trainer, run)
     return trainer
 

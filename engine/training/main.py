@@ -31,6 +31,7 @@ from engine.files.atomic import replace_folder
 from engine.files.locks import acquire
 from engine.hardware.device import device_facts
 from engine.runs.adapters import AdapterCard, write_card
+from engine.runs.initial_adapters import few_steps
 from engine.runs.model_revisions import record_revisions
 from engine.runs.run import Run
 from engine.training.build import build_trainer
@@ -125,9 +126,20 @@ def _finish(trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
     if not is_first():
         return
     if trainer.args.lora_rank:
-        note = f"{preset.title}, run {run.id}."
-        write_card(aside, AdapterCard(model=preset.model, note=note, **trainer.args.sampled_with()))
+        write_card(aside, card_of(preset, run, trainer.args))
     replace_folder(aside, run.adapter)
+
+
+def card_of(preset: TrainPreset, run: Run, args: Any) -> AdapterCard:
+    """Return the card of the run's adapter."""
+    frozen = preset.settings.get("frozen_adapter")
+    over = f" Use it with the adapter {frozen} at scale {args.frozen_scale:g}." if frozen else ""
+    return AdapterCard(
+        model=preset.model,
+        note=f"{preset.title}, run {run.id}.{over}",
+        distilled=not frozen and (args.makes_few_steps or few_steps(run, preset) is not None),
+        **args.sampled_with(),
+    )
 
 
 def _claim_run(run: Run, preset: TrainPreset) -> None:

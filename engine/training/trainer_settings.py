@@ -365,6 +365,7 @@ class VideoDistillConfig(PlainTrainerArguments, TrainingArguments):
     """
 
     learns_from_start: ClassVar[bool] = True
+    makes_few_steps: ClassVar[bool] = True
 
     student_steps: int = field(default=4, metadata={"help": "Denoising steps of the student: 1, 2, 4 or 8."})
     target: Literal["trajectory", "consistency"] = field(

@@ -5,8 +5,12 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from engine.config.algorithms import algorithm_of, few_step_settings
+from engine.config.presets import load_preset
 from engine.config.schema import REQUEST_FIELDS
 from engine.errors import ConfigError
+from engine.generation.validation import why_untrainable
+from engine.request import GenerationRequest
 from engine.suggestions import did_you_mean
 
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -44,6 +48,14 @@ class VideoArguments:
             "'to_q to_v ffn.net.2=8'; None = the attention layers of the family."
         },
     )
+    frozen_adapter: str | None = field(
+        default=None,
+        metadata={
+            "help": "Adapter of the workspace that stays as it is under the trained one, such as one that makes the "
+            "model need few steps; Generate then needs both. In Python its folder."
+        },
+    )
+    frozen_scale: float = field(default=1.0, metadata={"help": "Scale of the frozen adapter."})
     ema_decay: float = field(
         default=0.0,
         metadata={"help": "Decay of the exported moving average, reached after a warm-up; 0 = no average."},
@@ -62,6 +74,9 @@ class VideoArguments:
     without_effect: ClassVar[Mapping[str, str]] = WITHOUT_EFFECT
     learns_from_start: ClassVar[bool] = False
     """True when the run's initial model is its teacher, with which the result is then compared."""
+
+    makes_few_steps: ClassVar[bool] = False
+    """True when the result is a student of a few steps."""
 
     def sampled_with(self) -> dict[str, Any]:
         """Return the sampling settings for the trained adapter; None: the model's own."""
@@ -83,12 +98,26 @@ class VideoArguments:
             "rank": self.lora_rank,
             "alpha": self.lora_alpha,
             "chosen": self.lora_targets,
+            "frozen_scale": self.frozen_scale,
             "seed": library.seed,
         }
 
     def request_fields(self) -> dict[str, Any]:
         """Return the fields of a `GenerationRequest` that are set here."""
         return {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not None}
+
+    def template(self, model: str | None) -> GenerationRequest:
+        """Return the request shared by all clips of a run on the model (None: of one that is loaded already).
+
+        Raises ConfigError for a model that these settings cannot train.
+        """
+        preset = None if model is None else load_preset("models", model)
+        if preset is not None and (untrainable := why_untrainable(preset)):
+            raise ConfigError(untrainable)
+        if preset is not None and preset.distilled:
+            few_step_settings(algorithm_of(type(self)), vars(self), f"The model '{model}'", preset.num_steps)
+        defaults = {} if preset is None else preset.defaults()
+        return GenerationRequest(**{"prompt": "-", **defaults, **self.request_fields()})
 
     def check_video(self) -> None:
         """Raise ConfigError for a setting that no video trainer supports."""
@@ -99,6 +128,8 @@ class VideoArguments:
                 raise ConfigError(f"{entry.name} = {got!r} would have no effect here, since {why}: leave it out.")
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
+        if self.frozen_adapter is not None and not self.lora_rank:
+            raise ConfigError("frozen_adapter has no effect with lora_rank = 0, the whole network: leave it out.")
         if self.lora_targets is not None and not self.lora_rank:
             raise ConfigError("lora_targets has no effect with lora_rank = 0, the whole network: leave it out.")
         if self.sample_clips < 0 or any(n is not None and n < 1 for n in (self.sample_every, self.sample_steps)):

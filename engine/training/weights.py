@@ -10,16 +10,24 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from engine.errors import ConfigError
+from engine.families.lora import several_adapters
 from engine.suggestions import did_you_mean
 
-ADAPTER = "default"
+ADAPTER, FROZEN = "default", "frozen"
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # those that a LoRA can be added to
 MOST_RANK = 4096
 IN_BLOCK = re.compile(r"^.*(blocks|modules|attentions|resnets|samplers)\.\d+\.")  # what the names in a block begin with
 
 
 def setup_lora(
-    network: Any, targets: tuple[str, ...], *, rank: int, alpha: int | None, seed: int, chosen: str | None = None
+    network: Any,
+    targets: tuple[str, ...],
+    *,
+    rank: int,
+    alpha: int | None,
+    seed: int,
+    chosen: str | None = None,
+    frozen_scale: float = 1.0,
 ) -> bool:
     """Freeze the network and add a LoRA of `rank` to its `targets` (0: train all weights).
 
@@ -27,6 +35,8 @@ def setup_lora(
     alpha / rank is the same for every layer.
 
     Trained weights are float32.
+
+    An adapter `FROZEN` that the network already has stays active, with its scale and without gradients.
 
     A new LoRA has no effect before training: one of its factors starts at zero, the other is drawn with `seed`. A LoRA
     that the network already has is kept. Returns whether it had one. Raises ConfigError when its rank differs, or with
@@ -41,12 +51,7 @@ def setup_lora(
         raise ConfigError("The run begins with a LoRA, which keeps its layers: leave lora_targets out.")
     ranks = dict.fromkeys(targets, rank) if chosen is None else _chosen_ranks(network, chosen, rank)
     network.requires_grad_(rank == 0)
-    if before is not None:
-        network.set_adapters(ADAPTER)
-        network.enable_adapters()
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(f".lora_A.{ADAPTER}." in name or f".lora_B.{ADAPTER}." in name)
-    elif rank:
+    if before is None and rank:
         from peft import LoraConfig
 
         scale = rank if alpha is None else alpha
@@ -60,7 +65,14 @@ def setup_lora(
                 rank_pattern=others,
                 alpha_pattern={name: scale * own / rank for name, own in others.items()},
             )
-            network.add_adapter(config, ADAPTER)
+            with several_adapters():
+                network.add_adapter(config, ADAPTER)
+    if rank:
+        beneath = {FROZEN: frozen_scale} if FROZEN in network.peft_config else {}
+        network.set_adapters([*beneath, ADAPTER], [*beneath.values(), 1.0])
+        network.enable_adapters()
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(f".lora_A.{ADAPTER}." in name or f".lora_B.{ADAPTER}." in name)
     for _, parameter in trainable(network):
         parameter.data = parameter.data.float()
     network.eval()
@@ -130,6 +142,13 @@ class WeightCopy:
         for name, value in self.values.items():
             local(value).lerp_(local(self._parameters[name].detach()), 1 - decay)
 
+    def without_lora(self) -> "WeightCopy":
+        """Take the effect of the trained LoRA out of the copy, and return it."""
+        for name, value in self.values.items():
+            if ".lora_B." in name:
+                local(value).zero_()
+        return self
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Use the copy inside the block, without gradients, which would be the copy's."""
@@ -183,11 +202,10 @@ def simulated_first_update(network: nn.Module, lr: float, *, max_norm: float, ep
 
 
 class ReferencePolicy:
-    """Reference policy: the base model without adapter, or, with `copy`, the model's current weights."""
+    """Reference policy: the base model without adapter, or the weights of a `copy`."""
 
-    def __init__(self, network: Any, *, copy: bool) -> None:
-        self._network = network
-        self._copy = WeightCopy(network) if copy else None
+    def __init__(self, network: Any, copy: WeightCopy | None = None) -> None:
+        self._network, self._copy = network, copy
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -202,3 +220,10 @@ class ReferencePolicy:
                 yield
         finally:
             self._network.enable_adapters()
+
+
+def base_policy(network: Any, lora_rank: int, *, with_frozen: bool) -> ReferencePolicy:
+    """Return the policy of the model without the trained LoRA; a frozen adapter stays."""
+    if with_frozen:  # disabled adapters would take it away too
+        return ReferencePolicy(network, WeightCopy(network).without_lora())
+    return ReferencePolicy(network, None if lora_rank else WeightCopy(network))

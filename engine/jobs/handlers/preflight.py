@@ -17,6 +17,7 @@ from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import JobProgress, PreflightConfig
 from engine.labelling.run_dataset import freeze_pairs, write_frozen_pairs
 from engine.runs.adapters import find_adapter
+from engine.runs.initial_adapters import set_adapters
 from engine.runs.run import Run
 from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
@@ -47,10 +48,9 @@ def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
     run = Run(temp_path(workspace, "preflight"))
     run.folder.mkdir(parents=True)
     try:
-        run.replace_preset(config.preset)
+        start = find_adapter(workspace, config.adapter, config.preset.model).folder if config.adapter else None
+        run.replace_preset(set_adapters(run, config.preset, start))
         write_frozen_pairs(context.store, run, frozen)
-        if config.adapter:
-            run.set_initial_adapter(find_adapter(workspace, config.adapter, config.preset.model).folder)
         yield JobProgress(phase="preflight")
         yield from _wait(run, workspace)
         return {"verdicts": [_plain(row) for row in read_verdicts(run)]}

@@ -9,17 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import TrainerCallback
 
 from engine.config.prompts import PromptRow, spread
 from engine.config.schema import TrainPreset
-from engine.model_spec import Prediction
 from engine.request import GenerationRequest
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.sampling.forward_process import add_noise
-from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.distributed.process_group import broadcast_object
 from engine.training.evaluation.alarms import (
     DIVERSITY,
@@ -35,6 +31,7 @@ from engine.training.evaluation.alarms import (
 from engine.training.evaluation.evaluate import prompt_file_of, requests_for, scored_mix, subject_of
 from engine.training.evaluation.motion import motion_of
 from engine.training.evaluation.sample_sets import preserve_training_state
+from engine.training.rollout.drift import drift_of, inference_batch_size
 from engine.training.rollout.reward_calls import score
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
@@ -44,7 +41,6 @@ from rewards.mix import Mix
 from rewards.suite import RewardSuite
 
 THUMB_PX, THUMB_FRAMES = 16, 4
-DRIFT_LEVELS = (0.25, 0.5, 0.75)
 log = logging.getLogger(__name__)
 
 
@@ -131,7 +127,7 @@ class AlarmCallback(TrainerCallback):
         with trainer.reference.applied() if base else nullcontext(), preserve_training_state(trainer.family.network):
             made = generate_rollouts(trainer.family, requests, trainer.prompts, batch=inference_batch_size(trainer))
         with preserve_training_state(trainer.family.network):
-            drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made)
+            drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made.latents, made.requests)
         columns: dict[str, Column] = {
             MOTION: tuple(motion_of(clip) for clip in made.clips),
             DIVERSITY: tuple(diversity_of(made.clips, self._settings.takes)),
@@ -215,39 +211,6 @@ def _thumbnails(clip: Clip) -> np.ndarray:
     chosen = clip.frames[np.linspace(0, clip.num_frames - 1, THUMB_FRAMES).round().astype(int)]
     small = [cv2.resize(frame, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA) for frame in chosen]
     return np.stack(small).astype(np.float32) / 255
-
-
-def drift_of(trainer: DiffusionTrainer, made: Rollouts) -> Tensor:
-    """Return `[N]`: |prediction - reference's|^2 / |reference's|^2 on the clips, noised to three levels.
-
-    Steps of the policy and of the reference are Gaussians of one std, so their KL is this times a factor of the
-    schedule alone (`engine.algorithms.grpo.step_kl`).
-    """
-    family, clean = trainer.family, made.latents
-    kind: Prediction = family.spec.prediction
-    seeds = [seed_for(request.seed, sample=1) for request in made.requests]
-    noise = unit_noise(clean.shape[1:], [generator_for(seed) for seed in seeds]).to(clean)
-    conditioning = trainer.prompts.of(made.requests)
-    total = torch.zeros(len(clean), device=clean.device)
-    for share in DRIFT_LEVELS:
-        level = torch.full((len(clean),), share).to(clean)
-        noisy = add_noise(kind, clean, noise, level)
-        for start in range(0, len(clean), inference_batch_size(trainer)):
-            rows = slice(start, start + inference_batch_size(trainer))
-            given = (noisy[rows], level[rows], conditioning.rows(rows))
-            now = conditioning.free(family.predict(*given).float())
-            with trainer.reference.applied():
-                before = conditioning.free(family.predict(*given).float())
-            total[rows] += (now - before).square().flatten(1).mean(1) / before.square().flatten(1).mean(1).clamp(
-                min=1e-9
-            )
-    return (total / len(DRIFT_LEVELS)).cpu()
-
-
-def inference_batch_size(trainer: DiffusionTrainer) -> int:
-    """Return the batch size without gradients: `rollout_batch`, else twice the training batch."""
-    args: Any = trainer.args
-    return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
 
 
 def _means(look: Observation) -> dict[str, float]:

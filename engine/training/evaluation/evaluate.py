@@ -1,8 +1,8 @@
 """Evaluation of a run: clips of fixed prompts and seeds before and after training, by all metrics.
 
-"Before" is the base model (for a distilled student: its teacher), "after" is the run's adapter, each with its intended
-sampling settings. Measures are the trained rewards, held-out rewards, the monitoring metrics and, where the world is
-known, the judge. Every change has a bootstrap interval over prompts.
+"Before" is the base model (for a distilled student its teacher, for RL on a student that student), "after" is the run's
+adapter, each with its intended sampling settings. Measures are the trained rewards, held-out rewards, the monitoring
+metrics and, where the world is known, the judge. Every change has a bootstrap interval over prompts.
 """
 
 import time
@@ -17,13 +17,14 @@ from engine.config.presets import load_preset
 from engine.config.prompts import PromptRow, spread
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
-from engine.families.lora import activate_adapter
+from engine.families.lora import activate_adapter, activate_adapters
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import check_plan
 from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
+from engine.runs.initial_adapters import few_steps
 from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run
 from engine.seeds import seed_for
@@ -77,10 +78,14 @@ MONITORED = tuple(dict.fromkeys(monitor.reward for monitor in MONITORS.values())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """Requests of one side, alike but for prompt and seed, and the folder of the adapter that makes them."""
+    """Requests of one side, alike but for prompt and seed, and the folder of the adapter that makes them.
+
+    `frozen` is the folder of an adapter under it, with its scale.
+    """
 
     requests: tuple[GenerationRequest, ...]
     adapter: Path | None
+    frozen: tuple[Path, float] | None = None
 
     def to_dict(self) -> dict[str, float | int | str | None]:
         first = self.requests[0]
@@ -169,13 +174,15 @@ def plan_sides(run: Run, requests_of: Callable[[GenerationRequest], Sequence[Gen
     weights, step = run.adapter_weights()
     args = build_config(import_object(ALGORITHMS[preset.algorithm].settings), preset.settings, run.checkpoints)
     model = load_preset("models", preset.model)
-    requests = tuple(requests_of(GenerationRequest(**{"prompt": "-", **model.defaults(), **args.request_fields()})))
+    requests = tuple(requests_of(args.template(preset.model)))
     for request in {subject_of(request): request for request in requests}.values():
         check_plan(request, family_spec(model.family))
+    frozen = (run.frozen, args.frozen_scale) if run.frozen.is_dir() else None
+    from_start = run.start.is_dir() and (args.learns_from_start or few_steps(run, preset) is not None)
     student = {name: value for name, value in args.sampled_with().items() if value is not None}
     return Sides(
-        before=Side(requests=requests, adapter=run.start if args.learns_from_start and run.start.is_dir() else None),
-        after=Side(requests=tuple(r.model_copy(update=student) for r in requests), adapter=weights),
+        before=Side(requests=requests, adapter=run.start if from_start else None, frozen=frozen),
+        after=Side(requests=tuple(r.model_copy(update=student) for r in requests), adapter=weights, frozen=frozen),
         step=step,
     )
 
@@ -269,9 +276,11 @@ def batches_of(
 
     It generates the batch's clips with the side's adapter.
     """
-    activate_adapter(family.network, None)
-    if side.adapter is not None:
-        activate_adapter(family.network, f"{ADAPTER}_{phase}", side.adapter)
+    adapters = {} if side.adapter is None else {f"{ADAPTER}_{phase}": (side.adapter, 1.0)}
+    if side.frozen is not None:
+        adapters["frozen"] = side.frozen
+    scales = {name: scale for name, (_, scale) in adapters.items()}
+    activate_adapters(family.network, scales, {name: folder for name, (folder, _) in adapters.items()})
     prompts = PromptEmbeddings(family, side.requests[0].fps, load=load)
     for start in range(0, len(side.requests), BATCH):
         yield partial(_clips_of, family, side.requests[start : start + BATCH], prompts)

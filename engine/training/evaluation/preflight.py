@@ -62,7 +62,7 @@ def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     if isinstance(trainer, OnlineTrainer):
         found += _clips(trainer, trainer.data)
         noise = noise_checks(trainer)
-        found += [_checkpoints(trainer), *noise]
+        found += [_checkpoints(trainer), *_few_steps(trainer), *noise]
         if all(verdict.level != "stop" for verdict in noise):
             found += _rollout(trainer)
     trainer.sums.clear()  # the first logged row must cover training only
@@ -210,6 +210,18 @@ def _checkpoints(trainer: OnlineTrainer) -> PreflightCheck:
         f"clips. Set save_steps to a multiple of {updates}."
     )
     return PreflightCheck(name="checkpoints", level="warning", sentence=sentence)
+
+
+def _few_steps(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
+    """Check that something holds the policy near the few-step model that it begins with."""
+    if not trainer.is_few_step:
+        return
+    told = f"Clips are made, scored and evaluated in the {trainer.template.num_steps} steps of the distilled model"
+    if trainer.args.beta or getattr(trainer.args, "moving_beta", 0):
+        yield PreflightCheck(name="student", level="ok", sentence=f"{told}; student/distance tells how far it moves.")
+        return
+    sentence = f"{told}, but nothing holds it near that: set beta above 0, or watch the metric student/distance."
+    yield PreflightCheck(name="student", level="warning", sentence=sentence)
 
 
 def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:

@@ -25,14 +25,13 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from engine.config.presets import load_preset
-from engine.errors import ConfigError, TrainingError
+from engine.errors import TrainingError
 from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.registry import open_model
 from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
-from engine.generation.validation import check_pictures, check_storage, why_untrainable
+from engine.generation.validation import check_pictures, check_storage
 from engine.model_spec import FamilyOptions, ModelFamily
-from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
 from engine.storage.images import load_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
@@ -59,8 +58,17 @@ from engine.training.distributed.sharding import Sharding, check_sharded, hide_f
 from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
 from engine.training.reporting import add_reports, reporting_tools
-from engine.training.video_arguments import VideoArguments
-from engine.training.weights import ADAPTER, ReferencePolicy, WeightCopy, average_decay, local, setup_lora, trainable
+from engine.training.weights import (
+    ADAPTER,
+    FROZEN,
+    ReferencePolicy,
+    WeightCopy,
+    average_decay,
+    base_policy,
+    local,
+    setup_lora,
+    trainable,
+)
 from engine.workspace import Workspace
 
 TRAINED_FILE = "trained.safetensors"
@@ -79,7 +87,8 @@ class DiffusionTrainer(Trainer):
 
     `model` is a loaded family, or the key of a model preset to load; `start` is the folder of an initial adapter.
     `workspace` holds the pictures of the data (None: $DAILIES_WORKSPACE); files are copied into it.
-    `reference` is the model before training, `base` the model without any adapter. Rotation keeps the newest checkpoint
+    `reference` is the model before training, `base` the model without any adapter but a frozen one. `is_few_step` tells
+    that the model is distilled to the steps of `template`. Rotation keeps the newest checkpoint
     up to step `last_good` for a roll-back (-1: none). Raises ConfigError for a model that can only generate, or
     unsupported settings.
     """
@@ -97,26 +106,27 @@ class DiffusionTrainer(Trainer):
         workspace = workspace or Workspace.from_env()
         train_dataset = with_stored_pictures(train_dataset or (), workspace) if train_dataset else train_dataset
         self.sharding = Sharding.from_environment()
-        self.template = _template(model, args)
+        self.template = args.template(model if isinstance(model, str) else None)
         self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model
         check_pictures(numbered(train_dataset or ()), self.template, self.family.spec)
         network: Any = self.family.network
         options = getattr(self.family, "options", FamilyOptions())
         check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks)
-        if start is not None:
-            load_adapter(network, ADAPTER, start)
+        for name, folder in ((FROZEN, args.frozen_adapter), (ADAPTER, start)):
+            if folder is not None:
+                load_adapter(network, name, Path(folder))
         goes_on = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
         set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
-        self.base = ReferencePolicy(network, copy=args.lora_rank == 0)
-        self.reference = ReferencePolicy(network, copy=True) if goes_on else self.base
+        self.base = base_policy(network, args.lora_rank, with_frozen=args.frozen_adapter is not None)
+        self.reference = ReferencePolicy(network, WeightCopy(network)) if goes_on else self.base
         self.copies: dict[str, WeightCopy] = {"average": WeightCopy(network)} if args.ema_decay > 0 else {}
         load = partial(load_picture, workspace)
         self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at = 0, -1
-        self.last_good = -1
+        self.last_good, self.is_few_step = -1, False
         self._written_to: Path | None = None
         reports, args.report_to = reporting_tools(args.report_to), []
         with hide_fsdp_from_accelerate():
@@ -351,17 +361,6 @@ class _Guard(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if "average" in self._trainer.copies:
             self._trainer.copies["average"].blend(average_decay(state.global_step, args.ema_decay))
-
-
-def _template(model: ModelFamily | str, args: VideoArguments) -> GenerationRequest:
-    """Build the request shared by all clips of the run, except for prompt and seed."""
-    defaults: dict[str, Any] = {}
-    if isinstance(model, str):
-        preset = load_preset("models", model)
-        if untrainable := why_untrainable(preset):
-            raise ConfigError(untrainable)
-        defaults = preset.defaults()
-    return GenerationRequest(**{"prompt": "-", **defaults, **args.request_fields()})
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from engine.seeds import generator_for, seed_for
 from engine.training.data.clip_rows import read_captioned
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
+from engine.training.rollout.drift import drift_of
 from engine.training.rollout.part_scoring import PartScoring
 from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
@@ -35,6 +36,8 @@ from rewards.clip import Clip
 
 log = logging.getLogger(__name__)
 
+COMPARED = 4
+"""Number of clips of a generation batch on which the distance to a few-step student is measured."""
 Decoded = Callable[[Sequence[Clip]], None] | None
 
 
@@ -264,6 +267,10 @@ class OnlineTrainer(ClipLossTrainer):
             limit=self.args.advantage_limit,
         )
         self._log_rewards(rewards, found)
+        if self.is_few_step:
+            few = rollouts.requests[:COMPARED]
+            distance = drift_of(self, rollouts.latents[: len(few)], few, self.noise_levels()[:-1])
+            self.log_metric(student__distance=distance)
         size = self.args.per_device_train_batch_size
         together = self.clips_together
         units = torch.randperm(len(rows) // together, generator=torch.Generator().manual_seed(self._seed("order")))

@@ -1,0 +1,48 @@
+"""Distance of the policy's predictions from those of the model before training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.request import GenerationRequest
+from engine.sampling.forward_process import add_noise
+from engine.seeds import generator_for, seed_for, unit_noise
+
+LEVELS = (0.25, 0.5, 0.75)
+
+
+@torch.no_grad()
+def drift_of(
+    trainer: Any, clean: Tensor, requests: Sequence[GenerationRequest], levels: Sequence[float] = LEVELS
+) -> Tensor:
+    """Return `float32[N]`: |prediction - reference's|^2 / |reference's|^2 of each clip.
+
+    It is the mean over the levels that the clips are noised to. `trainer` is a `DiffusionTrainer`, `clean[N,C,t,h,w]` the latents of the requests' clips. Steps of the policy and of
+    the reference are Gaussians of one std, so their KL is this times a factor of the schedule alone
+    (`engine.algorithms.grpo.step_kl`).
+    """
+    family, size = trainer.family, inference_batch_size(trainer)
+    seeds = [seed_for(request.seed, sample=1) for request in requests]
+    noise = unit_noise(clean.shape[1:], [generator_for(seed) for seed in seeds]).to(clean)
+    conditioning = trainer.prompts.of(requests)
+    total = torch.zeros(len(clean), device=clean.device)
+    for share in levels:
+        level = torch.full((len(clean),), share).to(clean)
+        noisy = add_noise(family.spec.prediction, clean, noise, level)
+        for start in range(0, len(clean), size):
+            rows = slice(start, start + size)
+            given = (noisy[rows], level[rows], conditioning.rows(rows))
+            now = conditioning.free(family.predict(*given).float())
+            with trainer.reference.applied():
+                before = conditioning.free(family.predict(*given).float())
+            moved, whole = ((now - before).square().flatten(1).mean(1), before.square().flatten(1).mean(1))
+            total[rows] += moved / whole.clamp(min=1e-9)
+    return (total / len(levels)).cpu()
+
+
+def inference_batch_size(trainer: Any) -> int:
+    """Return the batch size without gradients: `rollout_batch`, else twice the training batch."""
+    args = trainer.args
+    return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
