@@ -19,9 +19,9 @@ def drift_of(
 ) -> Tensor:
     """Return `float32[N]`: |prediction - reference's|^2 / |reference's|^2 of each clip.
 
-    It is the mean over the levels that the clips are noised to. `trainer` is a `DiffusionTrainer`, `clean[N,C,t,h,w]` the latents of the requests' clips. Steps of the policy and of
-    the reference are Gaussians of one std, so their KL is this times a factor of the schedule alone
-    (`engine.algorithms.grpo.step_kl`).
+    It is the mean over the levels that the clips are noised to. `trainer` is a `DiffusionTrainer`, `clean[N,C,t,h,w]`
+    the latents of the requests' clips. Steps of the policy and of the reference are Gaussians of one std, so their KL
+    is this times a factor of the schedule alone (`engine.algorithms.grpo.step_kl`).
     """
     family, size = trainer.family, inference_batch_size(trainer)
     seeds = [seed_for(request.seed, sample=1) for request in requests]

@@ -43,7 +43,7 @@ lora_rank = 2
 max_steps = 2
 sample_clips = 0
 """
-OPEN = {"settings": {"num_steps": None, "beta": 1e-4, "logging_steps": 1, "save_steps": 1, "max_steps": 2}}
+QUICK = {"num_steps": None, "beta": 1e-4, "save_steps": 1, "max_steps": 2, "lr_scheduler_type": "constant"}
 Changes = dict[str, Any]
 
 
@@ -52,8 +52,9 @@ def new_run(preset: str, space: Workspace, tmp_path: Path) -> Callable[..., Run]
     (tmp_path / "presets" / "train" / "tiny_student.toml").write_text(STUDENT)
 
     def make(name: str = preset, start: Path | None = None, **changes: Any) -> Run:
-        settings = {**(OPEN["settings"] if name == preset else {}), **changes.pop("settings", {})}
-        return Run.create(space, load_train_preset(name, {**changes, "settings": settings}), start=start)
+        settings = {**(QUICK if name == preset else {}), **changes.pop("settings", {})}
+        changes = {"alarms": {"every": 0}, **changes, "settings": settings}
+        return Run.create(space, load_train_preset(name, changes), start=start)
 
     return make
 
