@@ -16,6 +16,7 @@ from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.spec import ACTIVE, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
 
+NAMING = ("run", "curriculum", "key", "judge")  # keys of a config whose value is the title of the job
 OVERLAYS = "overlays"
 LOOKED_AT, PROMPTS_SHOWN = 200, 30
 BAD_ENDS = ("failed", "cancelled", "lost")
@@ -112,7 +113,7 @@ def title(job: Job) -> str:
         return f"{general.count(len(requests), 'clip')}: {requests[0]['prompt']}"
     if "request" in job.config:
         return keyframes_of(job.config["request"]["prompt"])
-    if named := job.config.get("run") or job.config.get("curriculum") or job.config.get("key"):
+    if named := next((job.config[name] for name in NAMING if job.config.get(name)), None):
         return str(named)
     if "preset" in job.config:
         return str(job.config["preset"]["title"])

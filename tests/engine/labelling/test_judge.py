@@ -18,9 +18,12 @@ import pytest
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, RewardError
+from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS
-from engine.jobs.spec import JobProgress
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobProgress, JobSpec
+from engine.jobs.worker import IdleTimeouts, Worker
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaign, Campaigns
 from engine.labelling.judge_votes import JudgeVote, judge_votes
@@ -226,6 +229,30 @@ def test_a_killed_job_goes_on_and_judges_no_pair_twice(
     assert len(judge.requests) == 2 * (PAIRS - len(stored))
     votes = judge_votes(store, campaign.id)
     assert len({vote.pair.id for vote in votes}) == len(votes) == PAIRS and all(map(is_right, votes))
+
+
+def test_a_queued_job_is_cancelled_and_the_next_one_judges_the_rest(
+    store: Library, campaign: Campaign, judge: StubServer
+):
+    queue = JobQueue(store)
+
+    def serve() -> str:
+        """Let a worker do what is queued; return the job's state."""
+        Worker(queue, IdleTimeouts(exit_s=0)).run(try_lock(store.workspace.worker_lock))
+        return queue.list()[0].status
+
+    def cancel_late(body: dict[str, Any]) -> tuple[int, Any]:
+        if len(judge.requests) == 9:
+            queue.cancel(queue.list()[0].id)
+        return prefers_red(body)
+
+    judge.behaviour = cancel_late
+    spec = JobSpec(kind="judge", config={"campaign": campaign.id, "judge": "red"})
+    queue.submit(spec)
+    assert serve() == "cancelled" and 4 <= len(judge_votes(store, campaign.id)) < PAIRS
+    judge.behaviour = prefers_red
+    queue.submit(spec)
+    assert serve() == "done" and len(judge_votes(store, campaign.id)) == PAIRS
 
 
 def test_its_votes_train_only_above_the_agreement_and_where_people_have_none(
