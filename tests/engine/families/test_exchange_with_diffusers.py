@@ -34,10 +34,10 @@ RANK, ALPHA = 2, 6
 
 def load_in_diffusers(pipeline: Any, folder: Path) -> None:
     """As docs/adapters.md says; the pipeline of HunyuanVideo-1.5 has no loader, but its network has."""
-    loader = (
-        pipeline.load_lora_weights if hasattr(pipeline, "load_lora_weights") else pipeline.transformer.load_lora_adapter
-    )
-    loader(folder, adapter_name="ours")
+    if hasattr(pipeline, "load_lora_weights"):
+        pipeline.load_lora_weights(folder, adapter_name="ours")
+    else:
+        pipeline.transformer.load_lora_adapter(folder, weight_name=WEIGHTS_FILE, adapter_name="ours")
     if (folder / SECOND_FILE).is_file():
         pipeline.load_lora_weights(folder, weight_name=SECOND_FILE, adapter_name="ours", load_into_transformer_2=True)
 
