@@ -30,7 +30,7 @@ from app.middleware.proxy_headers import ForwardedHeaders
 from app.middleware.security_headers import SafeHeaders
 from app.middleware.stream_limits import StreamLimit
 from app.modules import module_routes, page_head
-from app.tabs.generate import GenerateTab
+from app.tabs.generate import STAGE, GenerateTab
 from app.tabs.label import LabelTab
 from app.tabs.library import LibraryTab
 from app.tabs.monitor import MonitorTab
@@ -97,7 +97,8 @@ def _connect_tabs(
     bind(library.facts.use_settings, use_settings, None, [tabs, *generate.filled])
     bind(generate.facts.show_in_library, show_in_library, None, in_library)
     bind(score.facts.show_in_library, show_in_library, None, in_library)
-    bind(page.load, generate.resume, None, [generate.jobs, *generate.outputs])
+    bind(page.load, generate.resume, None, [generate.jobs, *generate.outputs], line=STAGE)
+    bind(header.arrive_sweep, generate.open_sweep, None, generate.outputs, line=STAGE)
     bind(page.load, generate.resume_keyframes, None, generate.keyframe_outputs)
     form = generate.form
     # The script's answer takes the place of the prompt: what the browser saved of the form.
@@ -105,6 +106,7 @@ def _connect_tabs(
     opened.then(None, None, None, js=begin_js(), api_visibility="private")
     fields = [form.fields[name] for name in ("mode", "model", "num_frames")]
     bind(opened.then, form.show_mode, fields, form.by_mode)
+    bind(opened.then, form.counted, form.inputs, form.count)
     bind(header.arrive, show_in_library, None, in_library)
     bind(header.arrive_at, arrive_at, None, tabs)
 

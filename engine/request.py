@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -66,6 +67,22 @@ class ScaledAdapter(BaseModel):
     scale: float = Field(1.0, ge=-10, le=10)
 
 
+class SweepAxis(BaseModel):
+    """A setting that clips differ in, with its values in order, as typed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    values: tuple[str, ...] = Field(min_length=1)
+
+
+def adapter_fields(scales: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a request for adapters and their scales; a single one at a scale of 1 is `adapter`."""
+    if [scale for _, scale in scales] == [1]:
+        return {"adapter": scales[0][0], "adapters": []}
+    return {"adapter": None, "adapters": [{"name": name, "scale": scale} for name, scale in scales]}
+
+
 class GenerationRequest(BaseModel):
     """All inputs that determine a clip: the same request always gives the same clip.
 
@@ -124,6 +141,10 @@ class GenerationRequest(BaseModel):
     def with_seed(self, seed: int) -> "GenerationRequest":
         """Return the same request with another seed, modulo `SEED_LIMIT`."""
         return self.model_copy(update={"seed": seed % SEED_LIMIT})
+
+    def without_adapters(self) -> "GenerationRequest":
+        """Return the same request for the base model."""
+        return self.model_copy(update={"adapter": None, "adapters": ()})
 
     def with_seeds(self, count: int) -> "list[GenerationRequest]":
         """Return `count` copies of this request with consecutive seeds, beginning with its own."""

@@ -9,6 +9,7 @@ export default function mount({ element, trigger, props, watch }) {
     "again",
     "new_seed",
     "use_settings",
+    "compare_base",
     "star_clip",
     "show_in_library",
     "score_clip",

@@ -1,7 +1,9 @@
 // A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail, starred}],
 // current: id, page, pages, first, last, total, undo: {ids, sentence} | null, empty: {title, hint} | null}.
-// `props.mode` is "library" or "takes". Events: see `tell` below; each carries what it is about.
-import { fill, stamp } from "../scripts/dom.js";
+// `props.mode` is "library" or "takes". With `axes` [{title, values}], of columns and rows, takes are a table by them, in
+// which a clip that does not exist is null; `job` is its address. Events: see `tell` below; each carries what it is about.
+import { setAddress } from "../scripts/address.js";
+import { fill, make, stamp } from "../scripts/dom.js";
 import { composes, pressed } from "../scripts/keyboard.js";
 
 export default function mount({ element, trigger, props, watch }) {
@@ -49,7 +51,7 @@ export default function mount({ element, trigger, props, watch }) {
 
   const thumbOf = (id) => `.card[data-id="${id}"] .thumb`;
   const allStarred = () => [...chosen].every((id) => shownClip(id)?.starred);
-  const shownClip = (id) => props.value.cards.find((candidate) => candidate.id === id);
+  const shownClip = (id) => props.value.cards.find((candidate) => candidate?.id === id);
 
   // ---- Showing
   function makeCard(clip) {
@@ -76,6 +78,24 @@ export default function mount({ element, trigger, props, watch }) {
     return card;
   }
 
+  // Cells row by row below the columns' names, each row after its own.
+  function makeTable([columns, rows], list) {
+    const name = (text, role) => make("div", { className: `axis is-${role}`, textContent: text, title: text });
+    const cell = (clip) => (clip ? makeCard(clip) : make("div", { className: "missing" }));
+    const width = columns.values.length;
+    root.style.setProperty("--columns", width);
+    return [
+      name(`${rows.title} / ${columns.title}`, "corner"),
+      ...columns.values.map((value) => name(value, "column")),
+      ...rows.values.flatMap((value, index) => [
+        name(value, "row"),
+        ...list.slice(index * width, (index + 1) * width).map(cell),
+      ]),
+    ];
+  }
+
+  const all = () => [...cards.querySelectorAll(".card")];
+
   // The same thing on the same clip's new card. A take that was opened by pointer leaves its keys to the player.
   function focused() {
     const at = document.activeElement,
@@ -86,13 +106,18 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   function show(value) {
-    const list = value?.cards ?? [],
+    const axes = value?.axes ?? [],
+      made = value?.cards ?? [],
+      list = made.filter(Boolean),
       free = [null, document.body].includes(document.activeElement);
     const next = (free || element.contains(document.activeElement) ? refocus : null) ?? focused();
     refocus = null;
     current = value?.current ?? current;
     if (props.mode === "takes") for (const id of chosen) if (!list.some((clip) => clip.id === id)) chosen.delete(id);
-    cards.replaceChildren(...list.map(makeCard));
+    root.classList.toggle("is-table", axes.length === 2);
+    root.classList.toggle("is-list", axes.length === 1);
+    cards.replaceChildren(...(axes.length === 2 ? makeTable(axes, made) : list.map(makeCard)));
+    if (props.mode === "takes" && value?.cards) setAddress({ sweep: value.job ?? null });
     $(".empty").hidden = !value?.empty;
     fill($(".empty"), value?.empty ?? {});
     $(".undo-bar").hidden = !value?.undo;
@@ -122,7 +147,7 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   function paint() {
-    for (const card of cards.children) {
+    for (const card of all()) {
       card.classList.toggle("is-chosen", chosen.has(card.dataset.id));
       card.classList.toggle("is-current", card.dataset.id === current);
       card.querySelector("input").checked = chosen.has(card.dataset.id);
@@ -183,16 +208,16 @@ export default function mount({ element, trigger, props, watch }) {
   cards.addEventListener("change", (event) => choose(event.target.closest(".card").dataset.id, event.target.checked));
 
   function columns() {
-    const top = cards.firstElementChild?.offsetTop;
-    return [...cards.children].filter((card) => card.offsetTop === top).length || 1;
+    const top = all()[0]?.offsetTop;
+    return all().filter((card) => card.offsetTop === top).length || 1;
   }
 
   const MOVES = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns(), ArrowDown: () => columns() };
   cards.addEventListener("keydown", (event) => {
     const card = event.target.closest(".card"),
-      place = [...cards.children].indexOf(card);
+      place = all().indexOf(card);
     if (!card || composes(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in MOVES) cards.children[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
+    if (event.key in MOVES) all()[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
     else if (pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb")))
       choose(card.dataset.id, !chosen.has(card.dataset.id));
     else if (event.key === "Delete" && chosen.size && props.mode !== "takes") tell.remove();

@@ -37,6 +37,7 @@ class ClipDetails(Component):
         "again",
         "new_seed",
         "use_settings",
+        "compare_base",
         "star_clip",
         "show_in_library",
         "score_clip",
@@ -75,6 +76,17 @@ class PromptHistory(Component):
         words: dict[str, Any] = {**general.HISTORY_WORDS, "example_prompts": general.EXAMPLE_PROMPTS}
         functions = [with_problem(recent_prompts)]
         super().__init__("prompt_history", words=words, elem_id=name, server_functions=functions, render=render)
+
+
+class AdapterRows(Component):
+    """Rows of an adapter and its strength. `value` comes from `app.forms.adapter_fields.shown`.
+
+    The browser changes its `rows`.
+    """
+
+    def __init__(self, name: str, *, render: bool = True) -> None:
+        nothing: dict[str, Any] = {"names": [], "rows": []}
+        super().__init__("adapter_rows", nothing, words=general.ADAPTER_WORDS, elem_id=name, render=render)
 
 
 class EmptyState(Component):

@@ -1,4 +1,5 @@
-// Events: "arrive" {id}, the page was opened by the permalink of a clip; "arrive_at" {tab}, by the address of a tab.
+// Events: "arrive" {id}, the page was opened by the permalink of a clip; "arrive_at" {tab}, by the address of a tab;
+// "arrive_sweep" {id}, by that of a sweep.
 import { setAddress } from "../scripts/address.js";
 import { fill } from "../scripts/dom.js";
 import mountQueue from "./job_queue.js";
@@ -17,6 +18,7 @@ export default function mount({ element, trigger, props, server }) {
     tab = asked.get("tab");
   if (clip) trigger("arrive", { id: clip });
   // An answer for the tab that is open anyway could come after a press.
+  else if (asked.get("sweep")) trigger("arrive_sweep", { id: asked.get("sweep") });
   else if (tab && tab !== OPENS) trigger("arrive_at", { tab });
 
   // Gradio has an event for a tab that was pressed; only the tabs' buttons show that the page itself switched.

@@ -13,10 +13,11 @@ from app.views import notifications
 class Header(Component):
     """Header with the queue; it polls for notifications if they are enabled.
 
-    Events: arrive {id}, if the page was opened by a clip's permalink; arrive_at {tab}, by a tab's address.
+    Events: arrive {id}, if the page was opened by a clip's permalink; arrive_at {tab}, by a tab's address;
+    arrive_sweep {id}, by a sweep's.
     """
 
-    custom_events = ("arrive", "arrive_at")
+    custom_events = ("arrive", "arrive_at", "arrive_sweep")
 
     def __init__(self, context: AppContext, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:

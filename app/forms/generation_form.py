@@ -3,21 +3,26 @@
 Ranges and defaults come from the model's preset and its family's spec.
 """
 
+import html
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from app.components.clips import PromptHistory
+from app.components.clips import AdapterRows, PromptHistory
 from app.context import AppContext
 from app.forms import mode_fields
+from app.forms.adapter_fields import scales_in
+from app.forms.adapter_fields import shown as shown_adapters
+from app.forms.batch_fields import BATCH_FIELDS, ONE, SWEEP, BatchFields, read_batch
 from app.forms.kept_form import read_kept
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
-from app.text import general, modes
+from app.text import batches, general, modes
 from app.text import models as text_models
+from app.views.sweeps import forecast
 from engine.config.model_availability import model_state, why_unavailable
 from engine.config.presets import load_preset, preset_keys
 from engine.config.schema import ModelPreset
@@ -25,31 +30,36 @@ from engine.errors import ConfigError, DailiesError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import PICTURES
 from engine.generation.prompt_length import truncation_warnings
-from engine.generation.validation import check_request, read_request
-from engine.request import SEED_LIMIT, GenerationRequest
+from engine.generation.validation import check_request
+from engine.request import SEED_LIMIT, GenerationRequest, SweepAxis, adapter_fields
 from engine.runs.adapters import list_adapters
+from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.workspace import Workspace
 
 DRAWN_SEED_LIMIT = 10**9  # keeps random seeds short enough to read aloud
 MAX_TAKES = 16
-SETTINGS = ("model", "adapter", "num_frames", "num_steps", "guidance", "width", "height", "fps")
+CHECKED = 20  # requests of a batch whose prompts are compared with the model's limit
+SETTINGS = ("model", "adapters", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
-FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS, *PICTURES)
+FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS, *PICTURES, *BATCH_FIELDS)
 
 Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOrder:
-    """Requests that differ in their seeds, and the mix that scores their clips (None: not scored)."""
+    """Requests, the mix that scores their clips (None: not scored), and the axes of a list or a sweep."""
 
     requests: tuple[GenerationRequest, ...]
     mix: str | None
+    axes: tuple[SweepAxis, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings on parts of the prompt that the model ignores."""
-        return truncation_warnings(self.requests[0])
+        return tuple(
+            dict.fromkeys(note for request in self.requests[:CHECKED] for note in truncation_warnings(request))
+        )
 
 
 def draw_seed() -> int:
@@ -69,7 +79,7 @@ def read_seed(typed: str) -> int:
     return int(cleaned)
 
 
-def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> GenerationOrder:
+def read_order(fields: Mapping[str, Any], adapters: Collection[str] = ()) -> GenerationOrder:
     """Read a filled form, by field name; `adapters` are those of its model.
 
     Raises ConfigError in one sentence for the first invalid field.
@@ -78,10 +88,13 @@ def read_order(fields: Mapping[str, Any], adapters: Sequence[str] = ()) -> Gener
     if takes is None or not 1 <= takes <= MAX_TAKES:
         raise ConfigError(f"The number of variations must be from 1 to {MAX_TAKES}, but got {takes}.")
     request_fields = {name: fields[name] for name in ASKED if fields[name] is not None}
+    request_fields |= adapter_fields(scales_in(fields["adapters"]))
     given = {**read_mode(fields), **read_pictures(fields)}
-    first = read_request({**request_fields, **given, "seed": read_seed(fields["seed"])})
-    check_request(first, adapters)
-    return GenerationOrder(requests=tuple(first.with_seeds(int(takes))), mix=fields["mix"])
+    request_fields |= {**given, "seed": read_seed(fields["seed"])}
+    requests, axes = read_batch(fields, request_fields, int(takes))
+    for request in {request.with_seed(0): request for request in requests}.values():
+        check_request(request, adapters)
+    return GenerationOrder(requests=tuple(requests), mix=fields["mix"], axes=axes)
 
 
 def preset_choices(kind: str) -> Choices:
@@ -168,27 +181,19 @@ def settings_of(
 ) -> list[Any]:
     """Return updates for the components of `SETTINGS`: ranges, adapters and defaults of a model in a mode.
 
-    `values` override the defaults. Their adapter is shown even if it no longer exists, so that the form reports it.
+    `values` override the defaults; their "adapters" are names and strengths.
     """
     preset: ModelPreset = load_preset("models", model)
     ranges = Ranges.of(preset)
-    shown = {"adapter": "", **preset.defaults(), **(values or {})}
-    shown["adapter"] = shown["adapter"] or ""
-    names = sorted({*adapters, shown["adapter"]} - {""})
+    shown = {**preset.defaults(), **(values or {})}
     more: dict[str, dict[str, Any]] = {
         "model": {"info": why_unavailable(preset) or preset.recommended},
         "num_frames": ranges.frames(mode),
-        "adapter": adapter_choices(names),
     }
     more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
-    return [gr.update(value=shown[name], **more.get(name, {})) for name in SETTINGS]
-
-
-def adapter_choices(names: Sequence[str]) -> dict[str, Any]:
-    """Return the properties of the adapter dropdown; without adapters it is disabled and has a hint."""
-    choices = [(general.NO_ADAPTER, ""), *((name, name) for name in names)]
-    hint = general.SOME_ADAPTERS if names else general.NO_ADAPTERS
-    return {"choices": choices, "info": hint, "interactive": bool(names)}
+    updates = {name: gr.update(value=shown[name], **more.get(name, {})) for name in SETTINGS if name != "adapters"}
+    updates["adapters"] = shown_adapters(adapters, shown.get("adapters", ()))
+    return [updates[name] for name in SETTINGS]
 
 
 class RequestForm:
@@ -200,6 +205,8 @@ class RequestForm:
         model = default_choice(models, GenerationRequest.model_fields["model"].default)
         self.fields: dict[str, Any] = {}
         self.model = model
+        self.batch = BatchFields()
+        self.batch.build_choice()
         self._what(models, model)
         self.pictures = PictureFields(self.workspace)
         self.fields |= self.pictures.fields
@@ -208,7 +215,9 @@ class RequestForm:
         self.fields |= self.modes.fields
         with gr.Accordion(general.MORE, open=False, elem_classes="more"):
             self._how(mix_choices(), model or "")
+        self.fields |= self.batch.fields
         with gr.Column(elem_classes="form-foot"):
+            self.count = gr.HTML("", visible=False, elem_id="batch-count", padding=False)
             self.submit = gr.Button(
                 general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
             )
@@ -233,12 +242,13 @@ class RequestForm:
 
         They are what the browser `saved`, else a model's defaults and a random seed.
         """
-        values = read_kept(saved, {**self.kept, "adapter": self.fields["seed"]})  # any name of an adapter is shown
+        values = read_kept(saved, self.kept)
         model = values.get("model", self.model)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in values.items()}
         if model:
             names = adapter_names(self.workspace, model)
             asked = {name: values[name] for name in SETTINGS if values.get(name) is not None}
+            asked["adapters"] = scales_in(values.get("adapters"))
             updates |= zip(SETTINGS, settings_of(model, names, asked, values.get("mode")), strict=True)
         if not (values.get("keep_seed") and values.get("seed")):
             updates["seed"] = gr.update(value=str(draw_seed()))
@@ -248,14 +258,18 @@ class RequestForm:
         """Return updates for `settings` after a model was chosen."""
         return settings_of(model, adapter_names(self.workspace, model), mode=mode)
 
-    def offer(self, model: str | None, adapter: str | None) -> list[Any]:
-        """Return updates for the fields of the model and the adapter: what there is to choose now."""
+    def offer(self, model: str | None, adapters: Any) -> list[Any]:
+        """Return updates for the fields of the model and the adapters: what there is to choose now."""
         if not model:
-            return [gr.update(choices=model_choices()), gr.skip()]
+            return [gr.update(choices=model_choices()), adapters]
         why = why_unavailable(preset := load_preset("models", model))
-        names = {*adapter_names(self.workspace, model), adapter or ""} - {""}
         shown = gr.update(choices=model_choices(), info=why or preset.recommended)
-        return [shown, gr.update(**adapter_choices(sorted(names)))]
+        return [shown, shown_adapters(adapter_names(self.workspace, model), scales_in(adapters))]
+
+    @property
+    def by_batch(self) -> list[Any]:
+        """Outputs of `shown_for`."""
+        return [self.prompt_group, self.batch.listed, self.batch.swept, self.fields["takes"]]
 
     @property
     def by_mode(self) -> list[Any]:
@@ -271,38 +285,59 @@ class RequestForm:
         return [gr.update(**frames), first, *self.modes.visible(mode)]
 
     def fill(self, request: GenerationRequest) -> list[Any]:
-        """Return updates for `inputs` that show a request, with its seed locked.
-
-        Raises ConfigError for several adapters, which the form does not have.
-        """
-        if request.adapters:
-            raise ConfigError(general.no_form_for(request.adapter_label))
+        """Return updates for `inputs` that show a request, with its seed locked."""
         values = request.model_dump(include={*ASKED, *PICTURES})
         names = adapter_names(self.workspace, request.model)
         asked = {name: value for name, value in values.items() if name not in PICTURES}
+        asked["adapters"] = list(request.scales.items())
         settings = settings_of(request.model, names, asked, request.mode)
         seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
-        how = [*seed_to_mix, *shown_mode(request), *shown_pictures(values)]
+        batch = [ONE, *(gr.skip() for _ in BATCH_FIELDS[1:])]
+        how = [*seed_to_mix, *shown_mode(request), *shown_pictures(values), *batch]
         return [values["prompt"], values["negative_prompt"], *settings, *how]
 
     def order(self, fields: Mapping[str, Any]) -> GenerationOrder:
         """Read the filled form. Raises ConfigError in one sentence."""
-        return read_order(fields, adapter_names(self.workspace, fields["model"] or ""))
+        model = fields["model"] or ""
+        if fields["batch"] == SWEEP and "checkpoint" in (fields["columns"], fields["rows"]):
+            names = {checkpoint.name for checkpoint in list_checkpoints(self.workspace, model)}
+            order = read_order(fields, {*names, *adapter_names(self.workspace, model)})
+            publish_named(self.workspace, model, {name for request in order.requests for name in request.scales})
+            return order
+        return read_order(fields, adapter_names(self.workspace, model))
+
+    def counted(self, *values: Any) -> dict[str, Any]:
+        """Return an update for `count`: the clips of a list or a sweep and their time, or its mistake."""
+        fields = named_values(values)
+        if fields["batch"] in (ONE, ""):
+            return gr.update(visible=False)
+        try:
+            order = self.order(fields)
+            shape = batches.shape([(axis.name, len(axis.values)) for axis in order.axes])
+            line = batches.forecast(len(order.requests), shape, forecast(self.context, order.requests))
+            problem = ""
+        except DailiesError as error:
+            line, problem = str(error), " is-problem"
+        return gr.update(value=f'<p class="hint-left{problem}" role="status">{html.escape(line)}</p>', visible=True)
 
     def _what(self, models: Choices, model: str | None) -> None:
-        self.fields["prompt"] = gr.Textbox(
-            label=general.PROMPT, placeholder=general.PROMPT_HINT, lines=3, max_lines=8, elem_id="prompt"
-        )
-        PromptHistory("prompt-history", self.context)
+        with gr.Column(elem_classes="mode-settings") as self.prompt_group:
+            self.fields["prompt"] = gr.Textbox(
+                label=general.PROMPT, placeholder=general.PROMPT_HINT, lines=3, max_lines=8, elem_id="prompt"
+            )
+            PromptHistory("prompt-history", self.context)
+        self.batch.build()
         self.fields["model"] = gr.Dropdown(models, value=model, label=general.MODEL, elem_id="model")
         gr.HTML(f'<p class="hint-left">{text_models.LINK}</p>', elem_classes="models-link", padding=False)
-        self.fields["adapter"] = gr.Dropdown(value="", label=general.ADAPTER, elem_id="adapter", **adapter_choices([]))
+        self.fields["adapters"] = AdapterRows("adapters")
 
     def _how_many(self) -> None:
-        self.fields["num_frames"] = gr.Slider(1, 129, step=8, buttons=[], label=general.FRAMES, elem_id="frames")
-        with gr.Row(elem_classes="tight"):
+        with gr.Row(elem_classes=["tight", "pair"]):
+            self.fields["num_frames"] = gr.Slider(
+                1, 129, step=8, buttons=[], label=general.FRAMES, elem_id="frames", min_width=120
+            )
             self.fields["takes"] = gr.Slider(
-                1, MAX_TAKES, value=1, step=1, buttons=[], label=general.TAKES, elem_id="takes"
+                1, MAX_TAKES, value=1, step=1, buttons=[], label=general.TAKES, elem_id="takes", min_width=120
             )
         with gr.Row(elem_classes="tight seed"):
             self.fields["seed"] = gr.Textbox(label=general.SEED, max_lines=1, elem_id="seed", min_width=120)
@@ -326,4 +361,4 @@ class RequestForm:
 def named_values(values: Sequence[Any]) -> dict[str, Any]:
     """Return the values of `RequestForm.inputs` by name."""
     named = dict(zip(FIELDS, values, strict=True))
-    return {**named, "mix": named["mix"] or None, "adapter": named["adapter"] or None}
+    return {**named, "mix": named["mix"] or None}

@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.clips import AdapterRows
+from app.forms.adapter_fields import are_rows
 from app.modules import address
 
 MODULE = "scripts/kept_form"
@@ -64,4 +66,5 @@ CHECKS: tuple[tuple[tuple[type, ...], Callable[[Any, Any], bool]], ...] = (
     ((gr.Checkbox,), lambda _, value: isinstance(value, bool)),
     ((gr.Slider, gr.Number), _is_number),
     ((gr.Textbox,), lambda _, value: isinstance(value, str)),
+    ((AdapterRows,), lambda _, value: are_rows(value)),
 )

@@ -3,7 +3,8 @@
 The shown clips are those of the newest finished job in the database, so they survive a reload.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -14,14 +15,15 @@ from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms import picture_fields
+from app.forms.batch_fields import BATCH_FIELDS, read_file, shown_for
 from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
 from app.forms.kept_form import keep_js
 from app.middleware.idempotency import once
 from app.text import general
-from app.views import clip_panel, keyframes
+from app.views import clip_panel, keyframes, sweeps
 from app.views.jobs import LOOKED_AT, clip_ids, of_one_prompt, watched_jobs
 from engine.errors import StoreError
-from engine.jobs.spec import JobSpec
+from engine.jobs.spec import Job, JobSpec
 from engine.request import GenerationRequest
 from engine.runs.adapters import find_adapter, newest_of_runs
 from engine.runs.run import Run
@@ -30,7 +32,9 @@ from engine.storage.library import ClipRecord
 
 KIND, KEYFRAMES = "generate", "keyframes"
 KINDS = (KIND, KEYFRAMES)
-ACTIONS = ("again", "new_seed", "use_settings", "star_clip", "show_in_library")
+STAGE = "generate-stage"  # the line of the events that show the clips of a job
+PREFETCHED = 16  # other clips of a strip whose files the browser loads ahead
+ACTIONS = ("again", "new_seed", "use_settings", "compare_base", "star_clip", "show_in_library")
 
 
 class GenerateTab:
@@ -44,6 +48,17 @@ class GenerateTab:
             with gr.Column(scale=1, elem_classes="stage-column"):
                 self._stage()
         self._wire(tab)
+
+    def _wire_batch(self) -> None:
+        """Show the fields of the chosen kind, and what a list or a sweep will make."""
+        form, batch = self.form, self.form.batch
+        bind(batch.fields["batch"].change, shown_for, batch.fields["batch"], form.by_batch)
+        loaded = bind(batch.file.upload, read_file, batch.file, batch.fields["prompts"])
+        # Not `change`: it fires while the form is still being filled, with values that its sliders refuse.
+        names = (*BATCH_FIELDS, "model", "takes", "num_steps", "num_frames", "prompt")
+        typed = [getattr(form.fields[name], "input") for name in names]  # noqa: B009 (Gradio makes it)
+        for event in (partial(gr.on, typed), loaded.then):
+            bind(event, form.counted, form.inputs, form.count, trigger_mode="always_last")
 
     def _stage(self) -> None:
         self.jobs = JobWatch("generate-jobs", KINDS)
@@ -78,8 +93,8 @@ class GenerateTab:
         bind(
             tab.select,
             self.on_tab_selected,
-            [form.fields["model"], form.fields["adapter"]],
-            [form.fields["model"], form.fields["adapter"], self.jobs],
+            [form.fields["model"], form.fields["adapters"]],
+            [form.fields["model"], form.fields["adapters"], self.jobs],
         )
         bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
         bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
@@ -88,6 +103,7 @@ class GenerateTab:
         bind(form.reset.click, form.defaults, [model, mode], form.settings)
         bind(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
         self._wire_pictures(model)
+        self._wire_batch()
         bind(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
         bind(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
         bind(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
@@ -107,11 +123,13 @@ class GenerateTab:
         )
         changes = [getattr(field, "change") for field in form.kept.values()]  # noqa: B009 (Gradio makes it)
         gr.on(changes, None, list(form.kept.values()), None, js=keep_js([*form.kept]), api_visibility="private")
-        bind(self.jobs.job_ended, self.show_job, None, self.outputs)
+        for ended in (self.jobs.job_ended, self.jobs.job_failed):
+            bind(ended, self.show_job, self.takes, self.outputs, line=STAGE)
         bind(self.takes.open_clip, self.show_take, self.takes, self.outputs)
         bind(self.takes.compare, self.compare, self.takes, self.outputs)
         bind(self.facts.again, once(self.again), form.inputs, self.jobs)
         bind(self.facts.new_seed, once(self.new_seed), form.fields["mix"], self.jobs)
+        bind(self.facts.compare_base, once(self.compare_base), form.fields["mix"], self.jobs)
         bind(self.facts.use_settings, self.use_settings, None, self.filled)
         bind(self.facts.star_clip, once(self.star), self.takes, self.outputs)
         bind(self.takes.star_clip, once(self.star), self.takes, self.outputs)
@@ -126,9 +144,9 @@ class GenerateTab:
             bind(remove.click, lambda: "", None, field)
             bind(field.change, picture_fields.preview, field, shown)
 
-    def on_tab_selected(self, model: str | None, adapter: str | None) -> list[Any]:
+    def on_tab_selected(self, model: str | None, adapters: Any) -> list[Any]:
         """Refresh the models, adapters and jobs when the tab is opened."""
-        return [*self.form.offer(model, adapter), watched_jobs(self.context, KINDS)]
+        return [*self.form.offer(model, adapters), watched_jobs(self.context, KINDS)]
 
     # ---- Queueing jobs
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
@@ -151,7 +169,7 @@ class GenerateTab:
             self.context.workspace, run_id, model
         )
         names = adapter_names(self.context.workspace, model)
-        return settings_of(model, names, {"adapter": newest.name, **newest.card.recommended})
+        return settings_of(model, names, {"adapters": [(newest.name, 1)], **newest.card.recommended})
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
         """Queue the form's current request with the seed of the shown clip."""
@@ -166,8 +184,14 @@ class GenerateTab:
         self._file(GenerationOrder(requests=(request.with_seed(draw_seed()),), mix=mix or None))
         return watched_jobs(self.context, KINDS)
 
+    def compare_base(self, mix: str, event: gr.EventData) -> dict[str, Any]:
+        """Queue the shown clip's request without its adapters; both are compared when it is done."""
+        request = request_of(self.context.store.clip(event.id))
+        self._file(GenerationOrder(requests=(request.without_adapters(), request), mix=mix or None))
+        return watched_jobs(self.context, KINDS)
+
     def _file(self, order: GenerationOrder) -> None:
-        self.context.file(JobSpec.generate(order.requests, order.mix))
+        self.context.file(JobSpec.generate(order.requests, order.mix, order.axes))
         if order.notes:
             show_warning(general.unread(order.notes))
 
@@ -217,25 +241,35 @@ class GenerateTab:
     def resume(self) -> list[Any]:
         """Return the initial state: active jobs, and the clips of the last finished job."""
         ended = self.context.queue.list("done", KIND, limit=LOOKED_AT)
-        done = next((job for job in ended if of_one_prompt(job)), None)
-        return [watched_jobs(self.context, KINDS), *self._show(clip_ids(done) if done else [])]
+        done = next((job for job in ended if job.config.get("axes") or of_one_prompt(job)), None)
+        return [watched_jobs(self.context, KINDS), *(self._of_job(done) if done else self._show({}, []))]
 
-    def show_job(self, event: gr.EventData) -> list[Any]:
-        """Show the clips of the jobs that just ended."""
+    def open_sweep(self, event: gr.EventData) -> list[Any]:
+        """Show the grid of a sweep or a list by the id of its job."""
+        return self._of_job(self.context.queue.get(event.id))
+
+    def show_job(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """Show the clips of the jobs that just ended; those of an unfinished sweep too."""
         ended = [self.context.queue.get(job_id) for job_id in event.ids]
-        made = [clip_id for job in ended for clip_id in clip_ids(job)]
-        return self._show(made) if made else self.resume()[1:]
+        ended = [job for job in ended if job.kind == KIND and (clip_ids(job) or job.config.get("axes"))]
+        if not ended:
+            return self._show(shown, ids_of(shown), shown["current"]) if shown["cards"] else self.resume()[1:]
+        if len(ended) == 1:
+            return self._of_job(ended[0])
+        return self._show({}, [clip_id for job in ended for clip_id in clip_ids(job)])
+
+    def _of_job(self, job: Job) -> list[Any]:
+        if axes := job.config.get("axes"):
+            return self._show({"axes": sweeps.titled(axes), "job": job.id}, sweeps.requested_ids(job))
+        ids = clip_ids(job)
+        return self._show({}, ids, compared=ids if sweeps.is_comparison(job) else ())
 
     def show_take(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        return self._show([card["id"] for card in shown["cards"]], event.id)
+        return self._show(shown, ids_of(shown), event.id)
 
     def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Show a few clips synchronised."""
-        records = clip_panel.best_first(
-            clip_panel.in_order(self.context.store, [card["id"] for card in shown["cards"]])
-        )
-        chosen = [record for record in records if record.id in event.ids]
-        return self._outputs(clip_panel.several(self.context.store, chosen), clip_panel.takes(records, None))
+        return self._show(shown, ids_of(shown), compared=event.ids)
 
     def use_settings(self, event: gr.EventData) -> list[Any]:
         return self.fill(self.context.store.clip(event.id))
@@ -248,18 +282,28 @@ class GenerateTab:
     def star(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Star or unstar clips; the shown clip stays."""
         self.context.store.star(event.ids, event.starred)
-        ids = [card["id"] for card in shown["cards"]] or event.ids
-        return self._show(ids, shown["current"] or event.ids[0])
+        return self._show(shown, ids_of(shown) or event.ids, shown["current"] or event.ids[0])
 
-    def _show(self, ids: Sequence[str], current: str | None = None) -> list[Any]:
-        records = clip_panel.best_first(clip_panel.in_order(self.context.store, ids))
+    def _show(
+        self, batch: dict[str, Any], ids: Sequence[str], current: str | None = None, compared: Sequence[str] = ()
+    ) -> list[Any]:
+        """Show the clip `current`, or the best one, or those `compared`, above all of `ids`.
+
+        A `batch` with "axes" and "job" shows all as the grid of a list or a sweep.
+        """
+        found = clip_panel.in_order(self.context.store, ids)
+        records = clip_panel.best_first(found)
         if not records:
             return self._outputs(clip_panel.NOTHING, clip_panel.takes([], None))
+        chosen = [record for record in records if record.id in compared]
         shown = next((record for record in records if record.id == current), records[0])
+        takes = clip_panel.takes(records, None if chosen else shown.id)
+        if axes := batch.get("axes"):
+            takes |= {"axes": axes, "job": batch["job"], "ids": [*ids], "cards": sweeps.cards(axes, ids, found)}
+        if chosen:
+            return self._outputs(clip_panel.several(self.context.store, chosen), takes)
         rest = [record for record in records if record is not shown]
-        return self._outputs(
-            clip_panel.one(self.context.store, shown, ACTIONS, rest), clip_panel.takes(records, shown.id)
-        )
+        return self._outputs(clip_panel.one(self.context.store, shown, ACTIONS, rest[:PREFETCHED]), takes)
 
     def _empty_state(self, there: bool) -> str:
         """Return the value of the `EmptyState`."""
@@ -271,6 +315,11 @@ class GenerateTab:
         there = bool(view.player["clips"])
         plots = [gr.update(value=plot, visible=plot is not None) for plot in (view.bars, view.timeline)]
         return [self._empty_state(there), gr.update(visible=there), view.player, view.facts, *plots, takes]
+
+
+def ids_of(shown: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the clips of a strip or a grid, in its order."""
+    return shown.get("ids") or [card["id"] for card in shown["cards"]]
 
 
 def request_of(record: ClipRecord) -> GenerationRequest:

@@ -29,7 +29,18 @@ MODEL_GROUPS = ("Installed", "Not installed")
 ADAPTER = "Adapter"
 NO_ADAPTER = "None (base model)"
 NO_ADAPTERS = "No adapter has been trained for this model yet."
-SOME_ADAPTERS = "LoRA adapters from your training runs."
+ADAPTER_WORDS = {
+    "adapters": "LoRA adapters",
+    "adapter": ADAPTER,
+    "strength": "Strength",
+    "add": "+ Add adapter",
+    "remove": "Remove adapter",
+    "base": NO_ADAPTER,
+    "none": NO_ADAPTERS,
+    "gone": "There is no adapter '{name}' for this model: choose another one.",
+    "twice": "The adapter '{name}' is listed twice: add the strengths in one row.",
+    "range": "A strength is a number from -10 to 10, such as 0.8.",
+}
 MIX = "Reward mix"
 NO_MIX = "None (do not score)"
 FRAMES = "Frames"
@@ -187,6 +198,7 @@ ACTIONS = {
     "again": "Generate with this seed",
     "new_seed": "Regenerate (new seed)",
     "use_settings": "Load settings",
+    "compare_base": "Compare with base",
     "show_in_library": "Show in Library",
     "score_clip": "Score",
     "star_clip": "Star",
@@ -199,6 +211,7 @@ ACTION_HINTS = {
     "again": "Generate with the form's current settings and this clip's seed",
     "new_seed": "Generate with this clip's settings and a new random seed",
     "use_settings": "Copy this clip's settings into the Generate form",
+    "compare_base": "Generate this clip without its adapters, and show both side by side",
     "star_clip": "The Library can show starred clips only",
     "show_in_library": "Open this clip in the Library",
 }
@@ -296,13 +309,6 @@ def overlay(name: str) -> str:
 def not_installed(title: str) -> str:
     """List entry of a model whose weights are not on this machine."""
     return f"{title} (not installed)"
-
-
-def no_form_for(adapters: str | None) -> str:
-    return (
-        f"This clip has the adapters {adapters}: the form takes one at a scale of 1. Use `dailies generate` with "
-        "--adapter and --adapter-scale."
-    )
 
 
 def unusable(title: str) -> str:

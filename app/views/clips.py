@@ -45,7 +45,7 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
         "level": record.total,
         "tag": joined([general.IMPORTED if record.source == "imported" else "", unranked(record)]),
         "starred": record.starred,
-        "detail": joined([general.seed(record.seed) if name else f"{record.num_frames} frames", record.adapter or ""]),
+        "detail": joined([made_by(record), general.seed(record.seed) if name else f"{record.num_frames} frames"]),
     }
 
 
@@ -75,11 +75,11 @@ def made_by(record: ClipRecord) -> str:
 
 
 def captions(records: Sequence[ClipRecord]) -> list[str]:
-    """Return captions that distinguish the clips of a player: seed, model and adapter.
+    """Return captions that distinguish the clips of a player: model, adapters and seed.
 
     For several clips, add the total and every setting in which they differ. The details of a single clip have the rest.
     """
-    basics = [[general.seed(record.seed), made_by(record)] for record in records]
+    basics = [[made_by(record), general.seed(record.seed)] for record in records]
     if len(records) < 2:
         return [joined(parts) for parts in basics]
     settings = [_settings(record) for record in records]
@@ -143,6 +143,8 @@ def facts(record: ClipRecord, actions: Sequence[str], remarks: Sequence[str] = (
 
 
 def _can(record: ClipRecord, action: str) -> bool:
+    if action == "compare_base":
+        return record.adapter is not None
     return record.request is not None or action not in NEED_A_REQUEST
 
 

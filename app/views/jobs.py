@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
-from app.text import general, training
+from app.text import batches, general, training
 from app.text import jobs as text_jobs
 from app.text.modes import keyframes_of
 from app.views.clips import moment
@@ -110,7 +110,9 @@ def used_prompts(context: AppContext) -> list[str]:
 def title(job: Job) -> str:
     requests = job.config.get("requests")
     if requests:
-        return f"{general.count(len(requests), 'clip')}: {requests[0]['prompt']}"
+        axes = [(axis["name"], len(axis["values"])) for axis in job.config.get("axes", ())]
+        shape = f" ({batches.shape(axes)})" if axes else ""
+        return f"{general.count(len(requests), 'clip')}{shape}: {requests[0]['prompt']}"
     if "request" in job.config:
         return keyframes_of(job.config["request"]["prompt"])
     if named := next((job.config[name] for name in NAMING if job.config.get(name)), None):

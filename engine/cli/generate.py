@@ -23,14 +23,16 @@ from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import preset_keys
 from engine.config.prompts import read_rows
 from engine.errors import ConfigError, StoreError
+from engine.generation.sweeps import AXES, PROMPT, read_axis, sweep_requests
 from engine.generation.validation import check_request, read_request
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import REQUEST_LIMIT, JobSpec
 from engine.jobs.worker_control import ensure_worker
-from engine.request import GenerationRequest
+from engine.request import GenerationRequest, SweepAxis, adapter_fields
 from engine.runs.adapters import list_adapters
+from engine.runs.checkpoints import publish_named
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
@@ -54,6 +56,13 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
         "--prompts",
         metavar="FILE",
         help="make clips of every row of a file instead: prompt, image, last_image, negative; see docs/prompts.md",
+    )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        type=sweep_axis,
+        metavar="AXIS=VALUES",
+        help=f"a clip for each value, such as guidance=1,3,5; repeat it for a grid; axes: {', '.join(AXES)}",
     )
     parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", help="negative prompt")
     parser.add_argument("--model", default="mini", metavar="KEY", help="see `dailies models ls` (default: mini)")
@@ -102,14 +111,6 @@ def build_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=demo, model="mini")
 
 
-def adapter_fields(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of a request for the adapters. Raises ConfigError for a scale without an adapter."""
-    scales = scales_of(options, "adapter")
-    if list(scales.values()) == [1.0]:
-        return {"adapter": next(iter(scales))}
-    return {"adapters": [{"name": name, "scale": scale} for name, scale in scales.items()]}
-
-
 def add_mix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix",
@@ -130,7 +131,7 @@ def generate(options: argparse.Namespace) -> None:
     """Make, score and show the clips of a prompt, or of every row of a file."""
     requests = read_requests(options)
     offer_model(requests[0].model)
-    execute(JobSpec.generate(requests, chosen_mix(options)), options)
+    execute(JobSpec.generate(requests, chosen_mix(options), options.sweep or ()), options)
 
 
 def score(options: argparse.Namespace) -> None:
@@ -151,7 +152,7 @@ def score(options: argparse.Namespace) -> None:
 def demo(options: argparse.Namespace) -> None:
     """Run `generate` with the defaults of every option."""
     unset = [name for name in REQUESTED if name not in ("prompt", "model")]
-    for name in ("prompts", "adapter", "adapter_scale", *unset, *MODE_OPTIONS):
+    for name in ("prompts", "sweep", "adapter", "adapter_scale", *unset, *MODE_OPTIONS):
         setattr(options, name, None)
     options.takes, options.queue = 1, False
     generate(options)
@@ -161,7 +162,10 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
     """Return `--takes` requests of each prompt. Raises ConfigError for the first invalid option."""
     if options.takes < 1:
         raise ConfigError(f"--takes is the number of clips to make, at least 1, but got {options.takes}.")
-    if (options.prompt is None) == (options.prompts is None):
+    if options.sweep and (options.prompts is not None or options.takes > 1):
+        raise ConfigError("--sweep excludes --prompts and --takes: sweep the prompt or the seed.")
+    swept = any(axis.name == PROMPT for axis in options.sweep or ())
+    if (options.prompt is not None) + (options.prompts is not None) + swept != 1:
         raise ConfigError("Give either a prompt or --prompts FILE.")
     values = {name: getattr(options, name) for name in REQUESTED if getattr(options, name) is not None}
     seed = secrets.randbelow(DRAWN_SEED_LIMIT) if options.seed is None else options.seed
@@ -170,7 +174,11 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
     defaults = dict[str, Any]()
     for name in reversed(options.adapter or []):
         defaults |= recommended.get(name, {})
-    fields = {**defaults, **values, **adapter_fields(options), **mode_fields(options, workspace), "seed": seed}
+    adapters = adapter_fields(list(scales_of(options, "adapter").items()))
+    fields = {**defaults, **values, **adapters, **mode_fields(options, workspace), "seed": seed}
+    if options.sweep:
+        requests = sweep_requests(fields, options.sweep)
+        return [_checked(request, workspace) for request in requests]
     if options.prompts is None:
         return _takes(fields, workspace, options.takes)
     requests = []
@@ -190,9 +198,22 @@ def _takes(fields: dict[str, Any], workspace: Workspace, count: int) -> list[Gen
 
     Raises ConfigError for fields that the model does not support.
     """
-    first = read_request(fields)
-    check_request(first, adapters=[adapter.name for adapter in list_adapters(workspace, first.model)])
-    return first.with_seeds(count)
+    return _checked(read_request(fields), workspace).with_seeds(count)
+
+
+def _checked(request: GenerationRequest, workspace: Workspace) -> GenerationRequest:
+    publish_named(workspace, request.model, request.scales)
+    check_request(request, adapters=[adapter.name for adapter in list_adapters(workspace, request.model)])
+    return request
+
+
+def sweep_axis(text: str) -> SweepAxis:
+    """Read `--sweep AXIS=VALUES`. Raises ArgumentTypeError."""
+    name, _, values = text.partition("=")
+    try:
+        return read_axis(name.strip(), values)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def chosen_mix(options: argparse.Namespace) -> str | None:

@@ -1,5 +1,6 @@
 """Job specs, the configs of all kinds, and the job as it is stored in the database."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,7 @@ from engine.errors import ConfigError
 from engine.execution.process_runner import Handle
 from engine.execution.resources import Resources
 from engine.process_identity import ProcessIdentity
-from engine.request import PROMPT_LIMIT, GenerationRequest
+from engine.request import PROMPT_LIMIT, GenerationRequest, SweepAxis
 
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -40,9 +41,15 @@ class JobSpec(BaseModel):
     priority: Priority | None = None
 
     @classmethod
-    def generate(cls, requests: Sequence[GenerationRequest], mix: str | None = None) -> Self:
-        """Return the spec to generate clips, and to score them by `mix` unless it is None."""
-        return cls(kind="generate", config=GenerateConfig(requests=tuple(requests), mix=mix).model_dump(mode="json"))
+    def generate(
+        cls, requests: Sequence[GenerationRequest], mix: str | None = None, axes: Sequence[SweepAxis] = ()
+    ) -> Self:
+        """Return the spec to generate clips, and to score them by `mix` unless it is None.
+
+        `axes` are the settings that the requests differ in, for a sweep.
+        """
+        config = GenerateConfig(requests=tuple(requests), mix=mix, axes=tuple(axes))
+        return cls(kind="generate", config=config.model_dump(mode="json"))
 
     @classmethod
     def score(cls, clip_ids: Sequence[str], mix: str) -> Self:
@@ -89,12 +96,23 @@ class JobSpec(BaseModel):
 
 
 class GenerateConfig(BaseModel):
-    """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score)."""
+    """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score).
+
+    The requests of a sweep are listed row by row: `axes` are those of its columns and, with two, of its rows.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: tuple[GenerationRequest, ...] = Field(min_length=1, max_length=REQUEST_LIMIT)
     mix: str | None = None
+    axes: tuple[SweepAxis, ...] = Field((), max_length=2)
+
+    @model_validator(mode="after")
+    def _fills_grid(self) -> Self:
+        cells = math.prod(len(axis.values) for axis in self.axes)
+        if self.axes and cells != len(self.requests):
+            raise ValueError(f"the axes have {cells} cells, but there are {len(self.requests)} requests")
+        return self
 
 
 class KeyframesConfig(BaseModel):

@@ -11,7 +11,6 @@ from app.forms.generation_form import (
     FIELDS,
     MAX_TAKES,
     Ranges,
-    adapter_choices,
     draw_seed,
     mix_choices,
     model_choices,
@@ -24,7 +23,6 @@ from app.forms.generation_form import (
 )
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.forms.picture_fields import offered, preview, shown_pictures
-from app.text import general
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.package_data import PRESETS
@@ -36,7 +34,7 @@ def typed(**changes: Any) -> dict[str, Any]:
         "prompt": "a red circle moving left",
         "negative_prompt": "",
         "model": "mini",
-        "adapter": None,
+        "adapters": {"rows": []},
         "num_frames": 33,
         "num_steps": 20,
         "guidance": 3.0,
@@ -49,7 +47,12 @@ def typed(**changes: Any) -> dict[str, Any]:
         "mix": "mini",
     }
     how = dict(zip(MODE_FIELDS, shown_mode(GenerationRequest(prompt="any")), strict=True))
-    return {**form, **how, "image": "", "last_image": "", **changes}
+    batch = {"batch": "one", "prompts": "", "columns": "guidance", "column_values": "", "rows": "", "row_values": ""}
+    return {**form, **how, "image": "", "last_image": "", **batch, **changes}
+
+
+def rows(*scales: tuple[str, Any]) -> dict[str, Any]:
+    return {"rows": [{"name": name, "scale": scale} for name, scale in scales]}
 
 
 def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
@@ -113,8 +116,7 @@ def test_a_plan_that_cannot_be_followed_is_said_in_a_sentence() -> None:
 
 def test_the_fields_of_the_form_are_the_components_in_order() -> None:
     assert named_values([typed()[name] for name in FIELDS]) == typed()
-    empty = named_values([typed(mix="", adapter="")[name] for name in FIELDS])
-    assert (empty["mix"], empty["adapter"]) == (None, None)
+    assert named_values([typed(mix="")[name] for name in FIELDS])["mix"] is None
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,19 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
         ({"seed": "-1"}, "whole number from 0 to 9223372036854775807, but got '-1'"),
         ({"takes": 99}, "must be from 1 to 16"),
         ({"takes": None}, "but got None"),
-        ({"adapter": "run-1"}, "Unknown adapter 'run-1' for model 'mini'.*Did you mean 'run-2'"),
+        ({"adapters": rows(("run-1", 1))}, "Unknown adapter 'run-1' for model 'mini'.*Did you mean 'run-2'"),
+        ({"adapters": rows(("run-2", 1), ("run-2", 2))}, "an adapter is named twice"),
+        ({"adapters": rows(("run-2", 11))}, "scale"),
+        ({"adapters": rows(("run-2", None))}, "scale"),
+        ({"batch": "list", "prompts": "\n \n"}, "Enter a prompt in each line"),
+        ({"batch": "list", "prompts": "a star\n{prompt"}, "Prompts, line 2: a line that begins with {"),
+        ({"batch": "list", "prompts": '{"prompt": "x", "image": "/etc/passwd"}'}, "line 1: pictures cannot be loaded"),
+        ({"batch": "list", "prompts": "\n".join(f"p{n}" for n in range(100)), "takes": 11}, "1,100 clips are more"),
+        ({"batch": "sweep"}, "The sweep has no value of guidance"),
+        ({"batch": "sweep", "column_values": "1, x"}, "must be numbers, but got 'x'"),
+        ({"batch": "sweep", "column_values": "1, 1"}, "the guidance 1 twice"),
+        ({"batch": "sweep", "columns": "strength", "column_values": "1"}, "needs an adapter"),
+        ({"batch": "sweep", "column_values": "1", "rows": "guidance", "row_values": "2"}, "two different axes"),
     ],
 )
 def test_what_will_not_do_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
@@ -169,17 +183,46 @@ def test_sliders_offer_only_what_the_family_can_do() -> None:
 
 
 def test_settings_are_the_models_defaults_or_what_is_given() -> None:
-    values = [update["value"] for update in settings_of("mini", [])]
-    assert values == ["mini", "", 33, 20, 3.0, 64, 64, 8.0]
+    values = [update["value"] for update in settings_of("mini", []) if "value" in update]
+    assert values == ["mini", 33, 20, 3.0, 64, 64, 8.0]
     assert settings_of("mini", [], {"num_frames": 65})[2]["value"] == 65
 
 
-def test_adapters_are_offered_or_it_is_said_that_there_are_none() -> None:
-    none, some = settings_of("mini", [])[1], settings_of("mini", ["run-2"], {"adapter": "gone"})[1]
-    assert (none["interactive"], none["info"]) == (False, general.NO_ADAPTERS)
-    assert some["interactive"] and [key for _, key in some["choices"]] == ["", "gone", "run-2"]
-    assert some["value"] == "gone", "the form says what made the clip; filing it says that the adapter is gone"
-    assert adapter_choices(["a"])["choices"][0] == (general.NO_ADAPTER, "")
+def test_adapters_are_offered_and_those_of_a_clip_are_shown_even_if_they_are_gone() -> None:
+    none, some = settings_of("mini", [])[1], settings_of("mini", ["run-2"], {"adapters": [("gone", 0.5)]})[1]
+    assert none == {"names": [], "rows": []}
+    assert some == {"names": ["run-2"], "rows": [{"name": "gone", "scale": 0.5}]}
+
+
+def test_adapters_become_the_requests_own() -> None:
+    names = ["run-2", "film"]
+    one = read_order(typed(adapters=rows(("run-2", 1))), names).requests[0]
+    assert (one.adapter, one.adapters, one.scales) == ("run-2", (), {"run-2": 1.0})
+    two = read_order(typed(adapters=rows(("run-2", 0.8), ("film", -1))), names).requests[0]
+    assert two.adapter is None and two.adapter_label == "run-2 0.8 + film -1"
+    assert two.without_adapters() == read_order(typed()).requests[0]
+
+
+def test_a_list_of_prompts_is_one_order_with_an_axis() -> None:
+    lines = 'a star\n\n{"prompt": "a ball", "negative": "blurry"}\na star'
+    order = read_order(typed(batch="list", prompts=lines, takes=2))
+    assert [(request.prompt, request.negative_prompt, request.seed) for request in order.requests] == [
+        *(("a star", "", 7), ("a star", "", 8)),
+        *(("a ball", "blurry", 7), ("a ball", "blurry", 8)),
+    ]
+    assert [axis.name for axis in order.axes] == ["seed", "prompt"]
+    assert [axis.name for axis in read_order(typed(batch="list", prompts=lines)).axes] == ["prompt"]
+
+
+def test_a_sweep_lists_its_requests_row_by_row() -> None:
+    sweep = {"batch": "sweep", "column_values": "1, 3.5", "rows": "checkpoint", "row_values": "base, run@8"}
+    order = read_order(typed(**sweep, adapters=rows(("run-2", 0.5))), ["run-2", "run@8"])
+    assert [(request.guidance, request.adapter_label) for request in order.requests] == [
+        *((1.0, None), (3.5, None)),
+        *((1.0, "run@8 0.5"), (3.5, "run@8 0.5")),
+    ]
+    strength = read_order(typed(batch="sweep", columns="strength", column_values="0,1", adapters=rows(("a", 1))), ["a"])
+    assert [request.scales for request in strength.requests] == [{"a": 0.0}, {"a": 1.0}]
 
 
 def test_an_order_says_what_the_model_will_not_read() -> None:

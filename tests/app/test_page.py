@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.context import AppContext
+from app.forms.adapter_fields import shown
 from app.forms.generation_form import FIELDS, draw_seed, model_choices
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.page import HERE, build_page, build_server
@@ -139,32 +140,31 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"weights")
     write_card(folder, AdapterCard(model="mini"))
-    offered = dict(zip(FIELDS, tabs[0].form.start(), strict=True))["adapter"]
-    assert [key for _, key in offered["choices"]] == ["", "run-2"]
-    tabs[0].submit(*typed(adapter="run-2"))
+    offered = dict(zip(FIELDS, tabs[0].form.start(), strict=True))["adapters"]
+    assert offered["names"] == ["run-2"]
+    tabs[0].submit(*typed(adapters=shown(["run-2"], [("run-2", 1)])))
     assert context.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
     with pytest.raises(ConfigError, match="Unknown adapter 'run-3'"):
-        tabs[0].submit(*typed(adapter="run-3"))
+        tabs[0].submit(*typed(adapters=shown([], [("run-3", 1)])))
 
 
 def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:
-    models, offered, strip = tabs[0].on_tab_selected("mini", "")
-    assert not offered["interactive"] and strip["active"] == []
+    models, offered, strip = tabs[0].on_tab_selected("mini", shown([]))
+    assert offered == shown([]) and strip["active"] == []
     assert models["choices"] == model_choices() and "value" not in models
     folder = context.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"0")
     write_card(folder, AdapterCard(model="mini"))
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
-    _, offered, strip = tabs[0].on_tab_selected("mini", "gone")
-    assert [key for _, key in offered["choices"]] == ["", "gone", "run-2"] and offered["interactive"]
-    assert "value" not in offered, "what is chosen stays"
+    _, offered, strip = tabs[0].on_tab_selected("mini", shown([], [("gone", 0.5)]))
+    assert offered == shown(["run-2"], [("gone", 0.5)]), "what is chosen stays"
     assert strip["active"] == [job.id]
 
 
 def test_a_starred_take_stays_in_sight(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     ids = [make_clip(seed=seed).id for seed in (1, 2)]
-    outputs = tabs[0].star(tabs[0]._show(ids, ids[1])[-1], event(ids=[ids[1]], starred=True))
+    outputs = tabs[0].star(tabs[0]._show({}, ids, ids[1])[-1], event(ids=[ids[1]], starred=True))
     assert shown_ids(outputs) == ids[1:] and [card["starred"] for card in outputs[-1]["cards"]] == [False, True]
     alone = tabs[0].star({"cards": [], "current": ids[1]}, event(ids=[ids[1]], starred=False))
     assert shown_ids(alone) == ids[1:] and not context.store.clip(ids[1]).starred

@@ -265,7 +265,7 @@ def test_captions_name_the_adapter_and_what_differs() -> None:
     plain, adapted = clips.captions([base, tuned])
     assert "mini  ·  Guidance: 3" in plain and "mini + mini_nft-a7  ·  Guidance: 5" in adapted
     assert "Prompt" not in plain and "Size" not in plain
-    assert clips.captions([tuned]) == ["seed 7  ·  mini + mini_nft-a7"] and clips.captions([]) == []
+    assert clips.captions([tuned]) == ["mini + mini_nft-a7  ·  seed 7"] and clips.captions([]) == []
     other = ClipRecord.generated(GenerationRequest(prompt="a blue ball", seed=7))
     assert "Prompt: “a blue ball”" in clips.captions([base, other])[1]
-    assert clips.card(tuned)["detail"] == f"{tuned.num_frames} frames  ·  mini_nft-a7"
+    assert clips.card(tuned)["detail"] == f"mini + mini_nft-a7  ·  {tuned.num_frames} frames"

@@ -39,6 +39,7 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
+GenerateTab.open_sweep RequestForm.counted read_file shown_for
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
 GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
 Header.read_jobs PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered
@@ -140,6 +141,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "GenerateTab.complete": lambda s: [s.strip()],
     "GenerateTab.again": lambda s: [*s.typed(), event(id=s.clip().id)],
     "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
+    "GenerateTab.compare_base": lambda s: ["mini", event(id=s.clip().id)],
     "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(ids=[s.clip().id], starred=True)],
     "Header.cancel_job": lambda s: [s.waiting().id],
     "Header.kill_job": lambda s: [s.running_elsewhere().id],
@@ -279,6 +281,7 @@ TWO_WINDOWS = sorted(
             "GenerateTab.complete",
             "GenerateTab.again",
             "GenerateTab.new_seed",
+            "GenerateTab.compare_base",
             "LabelTab.create",
             "LabelTab.bring_pairs",
         ),

@@ -85,13 +85,13 @@ def test_a_finished_run_is_watched_and_its_adapter_used(page: Page, furnished: A
     page.locator('#monitor-curves button[data-view="samples"]').click()
     page.locator("#monitor-samples .use").click()
     at(page, general.GENERATE)
-    expect(page.locator("#adapter input")).to_have_value(name)
+    expect(page.locator("#adapters select")).to_have_value(name)
     with watched.leaving():
         page.reload()
     go(page, training.TRAIN)
     run.locator('[data-do="use"]').click()
     at(page, general.GENERATE)
-    expect(page.locator("#adapter input")).to_have_value(name)
+    expect(page.locator("#adapters select")).to_have_value(name)
 
 
 def test_every_clip_has_a_link_that_opens_in_a_fresh_browser(browser: Browser, furnished: Any, watched: Any) -> None:

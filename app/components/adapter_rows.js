@@ -1,0 +1,94 @@
+// Adapters and their strengths. `props.value` = {names, rows: [{name, scale}]}; what is chosen here is written to its
+// rows. Without one, a single row has the base model. A mistake is marked at its field, and told below.
+import { make, stamp } from "../scripts/dom.js";
+
+export default function mount({ element, props, watch }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  const LIMIT = 10; // of a strength, as the request has it
+  let rows = [];
+
+  function show(value) {
+    const next = value?.rows ?? [];
+    const same = JSON.stringify([next, value?.names]) === $(".rows").dataset.shown;
+    rows = next.map((row) => ({ ...row }));
+    if (!same) build();
+  }
+
+  function build() {
+    const shown = rows.length ? rows : [{ name: "", scale: 1 }];
+    $(".rows").dataset.shown = JSON.stringify([rows, names()]);
+    $(".rows").replaceChildren(...shown.map(makeRow));
+    paint();
+  }
+
+  const names = () => props.value?.names ?? [];
+
+  function makeRow({ name, scale }) {
+    const made = stamp($("template")),
+      select = made.querySelector("select");
+    const gone = name && !names().includes(name) ? [name] : [];
+    select.append(
+      ...["", ...names(), ...gone].map((one) => make("option", { value: one, textContent: one || words.base })),
+    );
+    select.value = name;
+    select.disabled = !names().length && !name;
+    Object.assign(made.querySelector("input"), { value: scale ?? "", hidden: !name });
+    made.querySelector("button").hidden = !name;
+    return made;
+  }
+
+  function problemOf({ name, scale }, index) {
+    if (!names().includes(name)) return ["select", words.gone.replace("{name}", name)];
+    if (rows.findIndex((row) => row.name === name) < index) return ["select", words.twice.replace("{name}", name)];
+    if (scale === null || Math.abs(scale) > LIMIT) return ["input", words.range];
+    return null;
+  }
+
+  function paint() {
+    const problems = rows.map(problemOf);
+    [...$(".rows").children].forEach((row, index) => {
+      for (const field of ["select", "input"])
+        row.querySelector(field).setAttribute("aria-invalid", problems[index]?.[0] === field);
+    });
+    const first = problems.find(Boolean);
+    $(".problem").hidden = !first;
+    $(".problem").textContent = first?.[1] ?? "";
+    $(".none").hidden = names().length > 0;
+    $('[data-do="add"]').hidden = !rows.length || rows.length >= names().length;
+  }
+
+  function tell() {
+    $(".rows").dataset.shown = JSON.stringify([rows, names()]);
+    props.value = { ...props.value, rows: rows.map((row) => ({ ...row })) };
+    paint();
+  }
+
+  function rebuild() {
+    build();
+    tell();
+  }
+
+  element.addEventListener("input", ({ target }) => {
+    const index = [...$(".rows").children].indexOf(target.closest(".row"));
+    if (target.matches("input")) {
+      rows[index].scale = target.value === "" ? null : Number(target.value);
+      return tell();
+    }
+    if (!target.value) rows.splice(index, 1);
+    else rows[index] = { name: target.value, scale: rows[index]?.scale ?? 1 };
+    rebuild();
+    $(".rows").children[Math.min(index, $(".rows").children.length - 1)].querySelector("select").focus();
+  });
+  element.addEventListener("click", ({ target }) => {
+    const hand = target.closest("[data-do]");
+    if (!hand) return;
+    if (hand.dataset.do === "add")
+      rows.push({ name: names().find((name) => !rows.some((row) => row.name === name)), scale: 1 });
+    else rows.splice([...$(".rows").children].indexOf(hand.closest(".row")), 1);
+    rebuild();
+    $(".rows").lastElementChild.querySelector("select").focus();
+  });
+  watch("value", () => show(props.value));
+  show(props.value);
+}

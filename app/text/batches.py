@@ -1,0 +1,63 @@
+"""Texts of lists of prompts and of sweeps in the Generate form."""
+
+from collections.abc import Sequence
+
+from app.text import general, training
+
+KINDS = [("One prompt", "one"), ("Prompt list", "list"), ("Sweep", "sweep")]
+PROMPTS = "Prompts, one a line"
+PROMPTS_HINT = "a red ball moving right over a meadow\na blue star bouncing at night"
+LOAD_FILE = "Load a file (txt, csv, jsonl)"
+AXES = [
+    ("Guidance", "guidance"),
+    ("Seed", "seed"),
+    ("Steps", "steps"),
+    ("Strength", "strength"),
+    ("Checkpoint", "checkpoint"),
+    ("Prompt", "prompt"),
+]
+TITLES = {key: title for title, key in AXES}
+NO_AXIS = "None"
+AXIS_LABELS = {"columns": "Columns", "rows": "Rows"}
+VALUES = "Values"
+EXAMPLES = {
+    "guidance": "1, 3, 5",
+    "seed": "1, 2",
+    "steps": "8, 20",
+    "strength": "0.5, 1",
+    "checkpoint": "base, run@8",
+    "prompt": "a red ball | a blue star",
+}
+NO_PROMPTS = "Enter a prompt in each line, or load a file."
+
+
+def line(number: int) -> str:
+    return f"Prompts, line {number}"
+
+
+def no_json(place: str) -> str:
+    return f"{place}: a line that begins with {{ must be a JSON object, as in a .jsonl file of prompts."
+
+
+def has_pictures(place: str) -> str:
+    return f"{place}: pictures cannot be loaded with a list of prompts here: use `dailies generate --prompts FILE`."
+
+
+def too_many(clips: int, limit: int) -> str:
+    return f"{clips:,} clips are more than the {limit:,} of one job: shorten the list, or lower the variations."
+
+
+def shape(axes: Sequence[tuple[str, int]]) -> str:
+    """Describe the axes of a batch, e.g. "3 guidance x 2 seed"."""
+    return " x ".join(f"{number} {TITLES.get(name, name).lower()}" for name, number in axes)
+
+
+def forecast(clips: int, of: str, seconds: float | None) -> str:
+    """Describe a batch before it is queued: its clips, and the time that they take."""
+    if seconds is None:
+        time = "no timing data of this model yet"
+    elif seconds <= 0:
+        time = "all of them exist already"
+    else:
+        time = f"{training.duration(seconds)}, estimated from earlier jobs of this model"
+    return f"{general.count(clips, 'clip')} ({of}): {time}."
