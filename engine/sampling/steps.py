@@ -13,6 +13,7 @@ x1 = x + (1 - s) v the noise; z ~ N(0, 1); l = noise_level. An SDE step replaces
     ode         0                                 0                           flow matching, Euler
     flow_grpo   l sqrt(s / (1 - s)) sqrt(h)       std^2 / (2 s)               Eq. 9, arXiv:2505.05470
     dance       l sqrt(h)                         std^2 / (2 s)               the SDE of arXiv:2505.07818
+    sage        l sqrt(ln((1-s') / (1-s)) - h)    std^2 / (2 s)               arXiv:2603.21872
     wan_sde     l s sqrt(h)                       std^2 / (2 s)               Flow-GRPO's code for Wan
     cps         s' sin(l pi / 2)                  s' - sqrt(s'^2 - std^2)     arXiv:2509.05952
 
@@ -20,8 +21,11 @@ Special cases, the same for all forms:
 
     l = 0               the ODE step, bit for bit, and no log-probability
     s' = 0              the ODE step: a finished clip gets no fresh noise, so its last step has no log-probability
-    s > 1 - PURE_NOISE  flow_grpo's std is singular at s = 1: 1 - s' replaces 1 - s there, as in the authors' code
+    s > 1 - PURE_NOISE  flow_grpo's std is singular at s = 1: 1 - s' replaces 1 - s there, as in the authors' code;
+                        sage's is infinite there: the ODE step
 
+sage has the variance of flow_grpo's SDE, integrated over the step: the integral of l^2 u / (1 - u) from s' to s.
+flow_grpo takes its value at s for the whole step, which is more noise. Both agree for short steps.
 The authors test for s = 1 exactly. UniPC's schedules begin at 0.999999, which is 1 minus the margin that keeps its
 logarithms finite; there the std of the table is 57 to 220 for 50 to 4 steps instead of l. With 1 - s' the std is
 l * sqrt(s h / (1 - s')), which is at most l, since h <= 1 - s'. The limit is a tenth of a training timestep (1/1000): a
@@ -32,7 +36,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -41,15 +45,22 @@ from torch import Tensor
 from engine.model_spec import Prediction
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 
-Form = Literal["flow_grpo", "dance", "wan_sde", "cps"]
-DEFAULT_LEVELS: dict[str, float] = {"flow_grpo": 0.7, "dance": 0.3, "wan_sde": 1.0, "cps": 0.7, "ddim": 1.0}
+Form = Literal["flow_grpo", "sage", "dance", "wan_sde", "cps"]
+DEFAULT_LEVELS: dict[str, float] = {
+    "flow_grpo": 0.7,
+    "sage": 0.7,
+    "dance": 0.3,
+    "wan_sde": 1.0,
+    "cps": 0.7,
+    "ddim": 1.0,
+}
 """Default noise level of each form, and eta of DDIM. The forms' levels are not comparable with each other.
 
-flow_grpo 0.7 is Flow-GRPO's a. dance 0.3 is DanceGRPO's eta: its std is l * sqrt(h) at every level, without a factor
-that decreases towards the end, so 0.7 would leave far more noise in the last steps. wan_sde's std has the factor s; its
-authors' l is the schedule's second level, such as 0.98 (20 steps, shift 3). cps makes the fraction sin(l pi / 2) of the
-next level's noise fresh, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level. eta = 1 is
-DDPM's step, as in DDPO (arXiv:2305.13301).
+flow_grpo 0.7 is Flow-GRPO's a, which sage shares. dance 0.3 is DanceGRPO's eta: its std is l * sqrt(h) at every level,
+without a factor that decreases towards the end, so 0.7 would leave far more noise in the last steps. wan_sde's std has
+the factor s; its authors' l is the schedule's second level, such as 0.98 (20 steps, shift 3). cps makes the fraction
+sin(l pi / 2) of the next level's noise fresh, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level.
+eta = 1 is DDPM's step, as in DDPO (arXiv:2305.13301).
 """
 PURE_NOISE = 1e-4
 """Levels within this distance of 1 count as 1."""
@@ -136,6 +147,11 @@ def sde_coefficients(form: Form, noise_level: float, sigma: float, sigma_next: f
         case "flow_grpo":
             signal = 1 - (sigma_next if sigma > 1 - PURE_NOISE else sigma)
             std = noise_level * math.sqrt(sigma / signal) * root_h
+        case "sage":
+            if sigma > 1 - PURE_NOISE:
+                return 0.0, 0.0
+            step = sigma - sigma_next
+            std = noise_level * math.sqrt(max(0.0, math.log1p(step / (1 - sigma)) - step))
         case "dance":
             std = noise_level * root_h
         case "wan_sde":
@@ -144,7 +160,7 @@ def sde_coefficients(form: Form, noise_level: float, sigma: float, sigma_next: f
             std = sigma_next * math.sin(noise_level * math.pi / 2)
             return std, sigma_next - math.sqrt(max(0.0, sigma_next**2 - std**2))
         case _:
-            raise ValueError(f"unknown form {form!r}: use flow_grpo, dance, wan_sde or cps")
+            raise ValueError(f"unknown form {form!r}: use {', '.join(get_args(Form))}")
     return std, std**2 / (2 * sigma)
 
 

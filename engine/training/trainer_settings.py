@@ -162,7 +162,7 @@ class OnlineArguments(ClipDataArguments):
 class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     """`trl.GRPOConfig` for clips. `epsilon` is the clip range of the ratio, `beta` the weight of the KL."""
 
-    sde_form: Literal["flow_grpo", "dance", "wan_sde", "cps", "ddim"] = field(
+    sde_form: Literal["flow_grpo", "sage", "dance", "wan_sde", "cps", "ddim"] = field(
         default="flow_grpo",
         metadata={
             "help": "Form of a random denoising step; ddim for noise predictors. The clip range of the authors of cps "
@@ -172,7 +172,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     noise_level: float | None = field(
         default=None,
         metadata={
-            "help": "The papers' a or eta; None = the default of the form: flow_grpo and cps 0.7, dance 0.3, "
+            "help": "The papers' a or eta; None = the default of the form: flow_grpo, sage and cps 0.7, dance 0.3, "
             "wan and ddim 1."
         },
     )

@@ -78,30 +78,33 @@ class VideoGRPOTrainer(OnlineTrainer):
     def keeps_means(self) -> bool:
         return self.args.ratio != "clip"
 
-    @property
-    def candidates(self) -> int:
-        """Number of steps, from the noisiest, that may be random; the last step never is."""
-        return min(self.template.num_steps - 1, max(1, int(self.args.step_share * self.template.num_steps)))
+    @cached_property
+    def candidates(self) -> range:
+        """The steps, from the noisiest, that may be random: not the last, nor a first one without noise (sage)."""
+        nothing = torch.zeros(1, 1)
+        first = int(self.random_step()(nothing, nothing, *self.noise_levels()[:2], noise=nothing).std == 0)
+        count = max(1 + first, int(self.args.step_share * self.template.num_steps))
+        return range(first, min(self.template.num_steps - 1, count))
 
     def random_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
         args, candidates = self.args, self.candidates
-        size = args.window or candidates
+        count, size = len(candidates), args.window or len(candidates)
         try:
             if args.step_choice == "window":
-                window = grpo.window_steps(candidates + 1, size, self.iteration, every=args.window_every)
-                return [tuple(window)] * len(requests)
+                window = grpo.window_steps(count + 1, size, self.iteration, every=args.window_every)
+                return [tuple(candidates[at] for at in window)] * len(requests)
             keys = [request.prompt if args.step_choice == "per_prompt" else "" for request in requests]
-            drawn = {key: grpo.random_steps(candidates, size, self._step_generator(key)) for key in keys}
+            drawn = {key: grpo.random_steps(count, size, self._step_generator(key)) for key in keys}
         except ValueError as error:
             raise ConfigError(f"The choice of random steps is wrong: {error}.") from error
-        return [drawn[key] for key in keys]
+        return [tuple(candidates[at] for at in drawn[key]) for key in keys]
 
     def _step_generator(self, key: str) -> torch.Generator:
         return generator_for(seed_for(self.args.seed, step=self.iteration, prompt=f"steps of {key}"))
 
     @cached_property
     def _candidate_gains(self) -> Tensor:
-        levels = self.noise_levels()[: self.candidates + 1]
+        levels = self.noise_levels()[self.candidates.start : self.candidates.stop + 1]
         return torch.tensor([prediction_gain(self.random_step(), *pair) for pair in pairwise(levels)])
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
@@ -208,7 +211,7 @@ class VideoGRPOTrainer(OnlineTrainer):
         """Return the numbers of the steps that may be random in this run, in order."""
         args, candidates = self.args, self.candidates
         if args.step_choice != "window" or args.max_steps <= 0:
-            return list(range(candidates))
+            return list(candidates)
         batches = args.max_steps * self._accumulation / self._batches_per_generation
         moves = int(max(0.0, batches - 1)) // args.window_every
-        return list(range(min(candidates, (args.window or candidates) + moves)))
+        return list(candidates[: (args.window or len(candidates)) + moves])

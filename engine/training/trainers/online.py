@@ -19,19 +19,21 @@ from trl.trainer.utils import RepeatSampler
 
 from engine.algorithms.advantages import Advantages, advantages
 from engine.errors import ConfigError
+from engine.generation.validation import check_pictures
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for, seed_for
 from engine.training.data.clip_rows import read_captioned
-from engine.training.data.prompt_rows import request_fields
+from engine.training.data.prompt_rows import check_prompts, numbered, request_fields, with_stored_pictures
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
 from engine.training.rollout.drift import drift_of
 from engine.training.rollout.part_scoring import PartScoring
 from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainers.clip_data import SIZES, ClipLossTrainer, readable
+from engine.workspace import Workspace
 from rewards.clip import Clip
 
 log = logging.getLogger(__name__)
@@ -101,12 +103,13 @@ class OnlineTrainer(ClipLossTrainer):
         rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
         self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
         _check(rows, self.reward_funcs, args)
-        self.data = [] if args.data is None else readable(read_captioned(Path(args.data)), False, args.skip_damaged)
+        self.data = _given_clips(args, others.get("workspace") or Workspace.from_env())
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
         self.buffer: list[RolloutBatch] = []
         self.actors: RolloutBackend | None = None
         super().__init__(model, args, rows, **others)
+        check_pictures(numbered(self.data), self.template, self.family.spec)
         self.open_clips({name: getattr(self.template, name) for name in SIZES})
         if world_size() > 1:
             share = args.per_device_train_batch_size * args.steps_per_generation
@@ -350,6 +353,15 @@ class OnlineTrainer(ClipLossTrainer):
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         raise NotImplementedError
+
+
+def _given_clips(args: Any, workspace: Workspace) -> Any:
+    """Return the rows of the setting `data`, with their pictures in the workspace."""
+    if args.data is None:
+        return []
+    rows = read_captioned(Path(args.data))
+    check_prompts(rows)
+    return readable(with_stored_pictures(rows, workspace), False, args.skip_damaged)
 
 
 def _check(rows: list[dict[str, Any]], functions: list[RewardFunc], args: Any) -> None:

@@ -12,7 +12,14 @@ import torch
 
 from engine.families.registry import family_class
 from engine.training.evaluation.preflight import preflight
-from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.trainer_settings import (
+    VideoAWMConfig,
+    VideoDistillConfig,
+    VideoDPOConfig,
+    VideoGRPOConfig,
+    VideoNFTConfig,
+)
+from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
@@ -23,6 +30,7 @@ ONLINE: dict[str, Any] = {"num_generations": 2, "per_device_train_batch_size": 2
 TRAINERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "grpo": (VideoGRPOTrainer, VideoGRPOConfig, {**ONLINE, "sde_form": "ddim", "num_iterations": 2}),
     "nft": (VideoNFTTrainer, VideoNFTConfig, ONLINE),
+    "dgpo": (VideoAWMTrainer, VideoAWMConfig, {**ONLINE, "weighting": "dgpo"}),
     "distill": (VideoDistillTrainer, VideoDistillConfig, {"student_steps": 2, "rollout_clips": 2, "rollout_batch": 2}),
 }
 

@@ -26,7 +26,7 @@ from engine.training.weights import trainable
 from engine.workspace import Workspace
 
 KEPT = pytest.mark.parametrize("tiny", ["wan_ti2v", "ltx_condition_without_pictures"], indirect=True)
-KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "dpo"])
+KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "rvm", "dgpo", "dpo"])
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:
@@ -59,8 +59,9 @@ def trainer_of(kind: str, family: Any, request: GenerationRequest, workspace: Wo
     online["num_steps"] = 8 if family.scheduler_config.get("_grid") == "linear_quadratic" else 3  # see test_marginals
     if kind == "grpo":
         args, trainer = VideoGRPOConfig(**shared, **online, guidance=2.0, beta=0.1), VideoGRPOTrainer
-    elif kind == "awm":
-        args, trainer = VideoAWMConfig(**shared, **online, beta=0.1), VideoAWMTrainer  # type: ignore[assignment]
+    elif kind in ("awm", "rvm", "dgpo"):
+        args = VideoAWMConfig(**shared, **online, beta=0.1, weighting=kind)  # type: ignore[arg-type]
+        trainer = VideoAWMTrainer  # type: ignore[assignment]
     else:
         args, trainer = VideoNFTConfig(**shared, **online), VideoNFTTrainer  # type: ignore[assignment]
     return trainer(model=family, reward_funcs=brightness, args=args, train_dataset=rows, workspace=workspace)

@@ -5,6 +5,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -26,7 +27,7 @@ from engine.sampling.steps import (
     sde_step,
 )
 
-FORMS: list[Form] = ["flow_grpo", "dance", "cps"]
+FORMS: list[Form] = ["flow_grpo", "sage", "dance", "cps"]
 
 
 @st.composite
@@ -51,6 +52,11 @@ def as_printed(form: Form, a: float, x: Tensor, v: Tensor, s: float, s_next: flo
         x0 = x - s * v
         score = -(x - (1 - s) * x0) / s**2
         return x + v * dt - 0.5 * a**2 * score * dt, a * math.sqrt(-dt)
+    if form == "sage":  # by numerical integration of a^2 u / (1 - u), with flow_grpo's mean for this std
+        nodes, weights = np.polynomial.legendre.leggauss(60)
+        at = s_next + (nodes + 1) / 2 * (s - s_next)
+        std = a * math.sqrt(float((weights * at / (1 - at)).sum()) * (s - s_next) / 2)
+        return x + v * dt - std**2 / (2 * s) * (x + (1 - s) * v), std
     std = s_next * math.sin(a * math.pi / 2)
     return (1 - s_next) * (x - s * v) + math.sqrt(s_next**2 - std**2) * (x + (1 - s) * v), std
 
@@ -87,6 +93,27 @@ def test_the_first_step_of_flow_grpo_stays_finite() -> None:
     std, drift = sde_coefficients("flow_grpo", 0.7, 1.0, 0.9)
     assert std == pytest.approx(0.7 * math.sqrt(1 / (1 - 0.9)) * math.sqrt(0.1))
     assert drift == pytest.approx(std**2 / 2)
+
+
+def test_sages_variance_is_exact_and_tends_to_the_first_order_of_flow_grpo() -> None:
+    # 0.7 sqrt(ln(0.5 / 0.2) - 0.3), where flow_grpo has 0.7 sqrt(0.8 / 0.2 * 0.3)
+    std, drift = sde_coefficients("sage", 0.7, 0.8, 0.5)
+    assert std == pytest.approx(0.7 * 0.785041866, abs=1e-8) and drift == pytest.approx(std**2 / 1.6)
+    assert sde_coefficients("flow_grpo", 0.7, 0.8, 0.5)[0] == pytest.approx(0.7 * 1.095445115, abs=1e-8)
+    ratios = []
+    for count in (10, 100, 1000, 10_000):
+        pair = (0.6, 0.6 - 0.5 / count)
+        ratios.append(sde_coefficients("sage", 0.7, *pair)[0] / sde_coefficients("flow_grpo", 0.7, *pair)[0])
+    gaps = [1 - ratio for ratio in ratios]
+    assert all(0 < later < 0.11 * earlier for earlier, later in pairwise(gaps)) and gaps[-1] < 1e-4
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.999999])
+def test_sages_first_step_from_pure_noise_is_the_odes(sigma: float) -> None:
+    x, v = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
+    first = sde_step(v, x, sigma, 0.9, noise=torch.ones(2, 5), form="sage", noise_level=0.7)
+    assert torch.equal(first.next_latents, ode_step(v, x, sigma, 0.9).next_latents)
+    assert first.log_prob is None
 
 
 @pytest.mark.parametrize("num_steps", [4, 8, 16, 50, 1000])

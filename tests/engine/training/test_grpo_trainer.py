@@ -23,6 +23,7 @@ FLASH = {"step_choice": "per_prompt", "window": 1, "step_weight": "gradient"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "flash": FLASH,
     "flash_wan": {**FLASH, "sde_form": "wan_sde", "step_share": 0.51},
+    "sage": {"sde_form": "sage", "step_choice": "random", "window": 2},
     "random": {"step_choice": "random", "window": 3},
     "guard": {"ratio": "guard", "epsilon": 2e-6},
     "guard_random": {"ratio": "guard", "step_choice": "per_prompt", "window": 2},
@@ -162,6 +163,15 @@ def test_noise_that_stays_in_the_clips_is_a_warning(open_tiny: Open, tmp_path: P
     early = check_of(trainer_of(open_tiny, tmp_path / "early", step_share=0.5, **FLASH), "surplus")
     assert early.level == "ok" and "step 4 of 8" in early.sentence
     assert check_of(trainer_of(open_tiny, tmp_path / "cps", sde_form="cps"), "surplus").level == "ok"
+
+
+def test_sage_begins_after_the_step_from_pure_noise(open_tiny: Open, tmp_path: Path) -> None:
+    trainer = trainer_of(open_tiny, tmp_path, sde_form="sage")
+    assert trainer.noise_levels()[0] == 1
+    assert trainer.random_steps([trainer.template]) == [(1, 2, 3, 4, 5, 6)] == [tuple(trainer.reached_steps())]
+    std, drift = sde_coefficients("sage", 0.7, *trainer.noise_levels()[6:8])
+    surplus = math.hypot(trainer.noise_levels()[7] - drift, std) / trainer.noise_levels()[7]
+    assert f"(step 7 of 8) leaves {surplus:.2f} times" in check_of(trainer, "surplus").sentence
 
 
 def test_a_window_is_looked_at_where_the_run_takes_it(open_tiny: Open, tmp_path: Path) -> None:
