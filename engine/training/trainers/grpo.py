@@ -81,8 +81,8 @@ class VideoGRPOTrainer(OnlineTrainer):
     @cached_property
     def candidates(self) -> range:
         """The steps, from the noisiest, that may be random: not the last, nor a first one without noise (sage)."""
-        nothing = torch.zeros(1, 1)
-        first = int(self.random_step()(nothing, nothing, *self.noise_levels()[:2], noise=nothing).std == 0)
+        nothing, (sigma, sigma_next) = torch.zeros(1, 1), self.noise_levels()[:2]
+        first = int(self.random_step()(nothing, nothing, sigma, sigma_next, noise=nothing).std == 0)
         count = max(1 + first, int(self.args.step_share * self.template.num_steps))
         return range(first, min(self.template.num_steps - 1, count))
 
