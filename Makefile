@@ -63,7 +63,7 @@ coverage: install-dev ## `make test` and `make slow` with the lines that they ru
 browser: install-dev ## the browser tests, in Chromium
 	@$(pytest) -m browser tests/browser $(ARGS)
 
-doubles: install-dev ## check every family on its doubles, and write the table in docs/models.md (twenty minutes; ARGS="-k wan" for some)
+doubles: install-dev ## check every family on its doubles, and write the table in docs/models.md (ARGS="-k wan" for some)
 	@OMP_NUM_THREADS=1 $(python) -m tests.doubles -n $(WORKERS) $(ARGS)
 
 faults: install-dev ## kill what runs a hundred times at random moments, and see that nothing is lost (an hour); JSON lines
