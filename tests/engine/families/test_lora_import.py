@@ -44,8 +44,8 @@ def velocity(family: Any, tiny: SimpleNamespace) -> torch.Tensor:
 
     request = tiny.model.request
     noise = family.init_latents(request, [generator_for(3)])
-    given = family.encode_pictures(tiny.model.pictures(1), tiny.model.places, request.num_frames)
-    words = family.encode(["a star"])
+    places, words = tiny.model.places, family.encode(["a star"])
+    given = family.encode_pictures(tiny.model.pictures(1), places, request.num_frames) if places else {}
     words = replace(words, fps=request.fps, guidance=1.0, extras={**(words.extras or {}), **given})
     with torch.no_grad():
         return family.predict(noise, torch.tensor([0.5]), words)
