@@ -30,7 +30,7 @@ FROZEN_LEVELS = 0.5  # standard deviation over the clip, in levels
 # Measured on the tuning clips: see docs/rewards-matrix.md.
 NON_RIGID_SHARE = (0.02, 0.065)  # of the independent area
 NON_RIGID_AREA = (0.0008, 0.003)  # of the textured area, by its logarithm
-FROZEN_SHARE = (0.20, 0.50)  # of the textured area
+FROZEN_SHARE = (0.05, 0.12)  # of the textured area: tuning clips up to 0.009, with a frozen subject 0.125 and more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

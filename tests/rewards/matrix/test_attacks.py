@@ -30,7 +30,7 @@ STILLS = tuple(key for key, row in ATTACKS.items() if "gate.liveness" in row.fal
 def test_no_attack_beats_the_honest_clip() -> None:
     clips = {name.removeprefix("test/"): real_clip(name, num_frames=32) for name in TEST_CLIPS}
     mixes = [load_preset("rewards", key) for key in ("motion", "online")]
-    rows = (*STILLS, "oversharpened")
+    rows = (*STILLS, "oversharpened", "frozen_subject")
     totals = [cell for one in fill_matrix(set_of_clips(clips, 32), mixes, rows) for cell in one.totals]
     assert len(totals) == len(rows) * 2 and all(len(cell.changes) == 3 for cell in totals)
     assert [describe(cell) for cell in totals if not cell.holds and not cell.explained] == []
@@ -40,7 +40,10 @@ def test_no_attack_beats_the_honest_clip() -> None:
 def test_a_still_picture_that_moves_is_told_from_a_scene(name: str) -> None:
     clip = real_clip(name, num_frames=32)
     assert liveness_gate(ClipFeatures(clip)) > 0.9
-    gates = {attack: liveness_gate(ClipFeatures(PERTURBATIONS[attack].damage(clip, clip))) for attack in STILLS}
+    gates = {
+        attack: liveness_gate(ClipFeatures(PERTURBATIONS[attack].damage(clip, clip)))
+        for attack in (*STILLS, "frozen_subject")
+    }
     assert {attack: level for attack, level in gates.items() if level > 0.1} == {}
 
 
