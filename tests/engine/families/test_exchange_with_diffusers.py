@@ -239,7 +239,7 @@ EXPORTS: list[tuple[str, str, Any, str | None, bool]] = [
     ("hunyuanvideo", "kohya", ("proj_mlp", "proj_out", "ff.net.0.proj", "add_q_proj", "norm1.linear"), None, False),
     ("animatediff", "kohya", (), NO_MOTION, True),
 ]
-OTHER_FAMILIES = [(toy, form) for toy in ("ltx", "wan_ti2v", "wan_i2v") for form in ("comfyui", "kohya")]
+OTHER_FAMILIES = [(toy, form) for toy in ("ltx", "wan_ti2v", "wan_i2v", "skyreels_v2") for form in ("comfyui", "kohya")]
 OTHER_FAMILIES += [("wan_flf", "kohya")]
 LONG_EXPORTS = [(*one, (), None, False) for one in OTHER_FAMILIES]
 LONG_EXPORTS += [("animatediff_sparsectrl", "kohya", (), NO_MOTION, False)]
