@@ -13,7 +13,7 @@ from engine.request import GivenKeyframe, KeyframePlan, WindowPlan
 from engine.seeds import generator_for
 
 ONE_EACH = pytest.mark.parametrize(
-    "tiny", ["wan", "wan_vace", "animatediff", "cogvideox", "hunyuanvideo"], indirect=True
+    "tiny", ["wan", "wan_vace", "animatediff", "cogvideox", "hunyuanvideo", "hunyuanvideo15", "mochi"], indirect=True
 )
 
 
