@@ -29,7 +29,7 @@ from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import PICTURES
-from engine.generation.prompt_length import truncation_warnings
+from engine.generation.prompt_length import truncation_warnings, unknown_words
 from engine.generation.validation import check_request
 from engine.request import SEED_LIMIT, GenerationRequest, SweepAxis, adapter_fields
 from engine.runs.adapters import list_adapters
@@ -307,18 +307,21 @@ class RequestForm:
         return read_order(fields, adapter_names(self.workspace, model))
 
     def counted(self, *values: Any) -> dict[str, Any]:
-        """Return an update for `count`: the clips of a list or a sweep and their time, or its mistake."""
+        """Return an update for `count`: the clips of a list or a sweep and their time, or a mistake.
+
+        For one prompt, name the words that the model does not know.
+        """
         fields = named_values(values)
         if fields["batch"] in (ONE, ""):
-            return gr.update(visible=False)
+            words = unknown_words(fields["model"], fields["prompt"] or "") if fields["model"] else []
+            return _line(batches.unknown(words)) if words else gr.update(visible=False)
         try:
             order = self.order(fields)
             shape = batches.shape([(axis.name, len(axis.values)) for axis in order.axes])
             line = batches.forecast(len(order.requests), shape, forecast(self.context, order.requests))
-            problem = ""
         except DailiesError as error:
-            line, problem = str(error), " is-problem"
-        return gr.update(value=f'<p class="hint-left{problem}" role="status">{html.escape(line)}</p>', visible=True)
+            return _line(str(error), " is-problem")
+        return _line(line)
 
     def _what(self, models: Choices, model: str | None) -> None:
         with gr.Column(elem_classes="mode-settings") as self.prompt_group:
@@ -356,6 +359,11 @@ class RequestForm:
             self.fields["height"] = gr.Number(label=general.HEIGHT, precision=0, min_width=90)
             self.fields["fps"] = gr.Number(label=general.FPS, min_width=90)
         self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
+
+
+def _line(sentence: str, kind: str = "") -> dict[str, Any]:
+    """Return an update that shows a sentence above the button."""
+    return gr.update(value=f'<p class="hint-left{kind}" role="status">{html.escape(sentence)}</p>', visible=True)
 
 
 def named_values(values: Sequence[Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms import picture_fields
-from app.forms.batch_fields import BATCH_FIELDS, read_file, shown_for
+from app.forms.batch_fields import read_file, shown_for
 from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
 from app.forms.kept_form import keep_js
 from app.middleware.idempotency import once
@@ -54,9 +54,11 @@ class GenerateTab:
         form, batch = self.form, self.form.batch
         bind(batch.fields["batch"].change, shown_for, batch.fields["batch"], form.by_batch)
         loaded = bind(batch.file.upload, read_file, batch.file, batch.fields["prompts"])
-        # Not `change`: it fires while the form is still being filled, with values that its sliders refuse.
-        names = (*BATCH_FIELDS, "model", "takes", "num_steps", "num_frames", "prompt")
+        # Numbers not by `change`: it fires while the form is still being filled, with values that sliders refuse.
+        names = ("batch", "columns", "rows", "model", "takes", "num_steps", "num_frames")
         typed = [getattr(form.fields[name], "input") for name in names]  # noqa: B009 (Gradio makes it)
+        texts = ("prompt", "prompts", "column_values", "row_values")
+        typed += [getattr(form.fields[name], "change") for name in texts]  # noqa: B009
         for event in (partial(gr.on, typed), loaded.then):
             bind(event, form.counted, form.inputs, form.count, trigger_mode="always_last")
 

@@ -47,6 +47,10 @@ def too_many(clips: int, limit: int) -> str:
     return f"{clips:,} clips are more than the {limit:,} of one job: shorten the list, or lower the variations."
 
 
+def unknown(words: Sequence[str]) -> str:
+    return f"The model does not know these words and ignores them: {', '.join(words)}."
+
+
 def shape(axes: Sequence[tuple[str, int]]) -> str:
     """Describe the axes of a batch, e.g. "3 guidance x 2 seed"."""
     return " x ".join(f"{number} {TITLES.get(name, name).lower()}" for name, number in axes)

@@ -42,7 +42,7 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
     return {
         **clips.card(record),
         "seed": record.seed,
-        "model": record.model or general.IMPORTED,
+        "model": clips.made_by(record) or general.IMPORTED,
         "values": {key: result["value"] for key, result in results.items()},
         "gates": dict(report["gates"]) if report else {},
         "unjudged": list(report.get("unjudged", ())) if report else [],

@@ -1,4 +1,4 @@
-"""Detection of prompts longer than a model's text encoder reads. Imports no torch."""
+"""Detection of the parts of prompts that a model's text encoder does not read. Imports no torch."""
 
 import json
 import math
@@ -39,6 +39,16 @@ def unread_end(preset: "ModelPreset", prompt: str) -> str:
     ends = tokenizer.token_ends(prompt)
     room = int(limit) - tokenizer.num_special
     return prompt[ends[room - 1] :].strip() if len(ends) > room else ""
+
+
+def unknown_words(model: str, prompt: str) -> list[str]:
+    """Return the words of a prompt that a model cannot read, each once.
+
+    Only vocabularies of whole words, such as that of `mini`, lack words.
+    """
+    preset = load_preset("models", model)
+    folder = _tokenizer_folder(preset.source, preset.revision)
+    return list(dict.fromkeys(open_prompt_tokenizer(folder).unknown(prompt))) if folder else []
 
 
 def _tokenizer_folder(source: str, revision: str | None) -> Path | None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+WHOLE_WORDS = "WordLevel"  # class of a vocabulary of whole words in the tokenizers library
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.json")
 # CLIP's splitting of text before byte-pair encoding: the regular expression of its tokenizer, arXiv:2103.00020.
 CLIP_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -21,6 +22,10 @@ class PromptTokenizer(Protocol):
 
     def token_ends(self, prompt: str) -> list[int]:
         """Return the index of the character after each token of the prompt."""
+        ...
+
+    def unknown(self, prompt: str) -> list[str]:
+        """Return the words that a vocabulary of whole words lacks; none for vocabularies of parts of words."""
         ...
 
 
@@ -46,6 +51,13 @@ class _Fast:
     def token_ends(self, prompt: str) -> list[int]:
         return [end for _, end in self._tokenizer.encode(prompt, add_special_tokens=False).offsets]
 
+    def unknown(self, prompt: str) -> list[str]:
+        if type(self._tokenizer.model).__name__ != WHOLE_WORDS:
+            return []
+        encoded, absent = self._tokenizer.encode(prompt, add_special_tokens=False), self._tokenizer.model.unk_token
+        places = zip(encoded.tokens, encoded.offsets, strict=True)
+        return [prompt[start:end] for token, (start, end) in places if token == absent]
+
 
 class _SentencePiece:
     num_special = 1  # T5 ends a text with </s>
@@ -59,6 +71,9 @@ class _SentencePiece:
         encoded = prompt.encode()  # sentencepiece counts bytes
         pieces = self._processor.encode(prompt, return_type="proto").pieces
         return [len(encoded[: piece.end].decode(errors="ignore")) for piece in pieces]
+
+    def unknown(self, prompt: str) -> list[str]:
+        return []
 
 
 def _clip_tokenizer(folder: Path) -> Any:

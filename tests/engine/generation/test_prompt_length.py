@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.generation.prompt_length import truncation_warnings, unread_end
+from engine.generation.prompt_length import truncation_warnings, unknown_words, unread_end
 from engine.generation.prompt_tokenizers import open_prompt_tokenizer
 from engine.request import GenerationRequest
 
@@ -43,6 +43,11 @@ def test_a_long_end_is_shown_in_part(tiny_model: str) -> None:
 def test_mini_reads_128_tokens(mini_folder: Path) -> None:
     assert truncation_warnings(GenerationRequest(prompt="star " * 127)) == ()
     assert truncation_warnings(GenerationRequest(prompt="star " * 128 + "moon")) != ()
+
+
+def test_words_that_mini_does_not_know_are_named_once(mini_folder: Path) -> None:
+    assert unknown_words("mini", "A purple dragon over a wide meadow, dragon") == ["dragon", "wide"]
+    assert unknown_words("mini", "a large red circle moving left over a meadow") == []
 
 
 def test_nothing_is_said_where_the_tokenizer_is_not_here(tiny_model: str, tmp_path: Path) -> None:
