@@ -135,6 +135,12 @@ export default function mount({ element, props, server, watch }) {
     $(".stored").textContent = shown.token?.line ?? "";
     $('[data-do="forget"]').hidden = shown.token?.source !== "stored";
     $("thead tr").replaceChildren(...words.columns.map((column) => make("th", {}, column)));
+    const like = $('[name="like"]');
+    if (like.options.length !== (shown.bases?.length ?? 0) + 1)
+      like.replaceChildren(
+        like.options[0],
+        ...(shown.bases ?? []).map(({ key, title }) => make("option", { value: key }, title)),
+      );
     for (const body of element.querySelectorAll("tbody")) body.remove();
     for (const group of shown.groups) {
       const title = make("th", { colSpan: 5, scope: "rowgroup" }, group.title);
@@ -206,6 +212,15 @@ export default function mount({ element, props, server, watch }) {
     field.value = "";
     form.querySelector(".stored").textContent = answer.said;
     if (asked?.needs_token) ask("get", asked.key);
+  });
+
+  $(".add").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { kind, place, key, like } = event.target.elements;
+    const order_ = { kind: kind.value, place: place.value, key: key.value, like: like.value };
+    const answer = await order("add", order_);
+    $(".added").textContent = answer?.said ?? "";
+    if (answer) place.value = key.value = "";
   });
 
   listen(element, "visibilitychange", () => schedule(0));

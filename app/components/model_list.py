@@ -27,7 +27,10 @@ class ModelList(Component):
             return models.cancel(context, job_id)
 
         def ask_remove(key: str) -> dict[str, Any]:
-            return models.ask_remove(key)
+            return models.ask_remove(context, key)
+
+        def add(order: models.NewModel) -> dict[str, Any]:
+            return models.add(context, order)
 
         def remove(key: str) -> dict[str, Any]:
             return models.remove(context, key)
@@ -38,7 +41,7 @@ class ModelList(Component):
         def forget_token(_: Any = None) -> dict[str, Any]:
             return models.drop_token(context)
 
-        reading, changing = (news, ask_get, ask_remove), (get, cancel, remove, save_token, forget_token)
+        reading, changing = (news, ask_get, ask_remove), (get, cancel, add, remove, save_token, forget_token)
         super().__init__(
             "model_list",
             {},

@@ -243,6 +243,7 @@ export default function mount({ element, trigger, props, watch }) {
   // ---- Campaigns and names
   function choose(campaign) {
     picker.title = campaign?.title ?? "";
+    $(".instructions").textContent = campaign?.instructions ?? "";
     view.turn += 1;
     view.asking = null;
     Object.assign(view, {

@@ -1,11 +1,13 @@
 """The Label tab: voting on pairs of clips, the results of a campaign, and new campaigns."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from app.components.campaign_list import CampaignList
 from app.components.campaign_summary import CampaignSummary
 from app.components.job_queue import JobWatch
 from app.components.voting_panel import VotingPanel
@@ -42,6 +44,8 @@ class LabelTab:
                 self.voting = VotingPanel("label-desk")
             with gr.Tab(text.RESULTS, id="results") as self.results_tab:
                 self._results()
+            with gr.Tab(text.CAMPAIGNS, id="campaigns"), gr.Column(elem_classes="desk-panel"):
+                self.list = CampaignList("label-campaigns", self.context)
             with gr.Tab(text.NEW, id="new") as self.new_tab, gr.Column(elem_classes=["desk-panel", "campaign-form"]):
                 self._form()
         self._wire(tab)
@@ -141,6 +145,7 @@ class LabelTab:
         bind(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
         seen = [self.views, *self.shown]
         bind(self.voting.see_results, self.see_results, [self.judges, self.axis], seen, line=RESULTS)
+        bind(self.list.changed, self.list_changed, self.campaign, [self.campaign, self.voting], line=RESULTS)
         bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
         bind(self.new_tab.select, self.offer, which, [entrants, which])
         bind(what.input, self.show_what, what, [self.of_models, self.of_clips])
@@ -236,6 +241,12 @@ class LabelTab:
         if campaign_id:
             (self.campaigns.close if button == text.CLOSE_CAMPAIGN else self.campaigns.reopen)(campaign_id)
         return [*self.show(campaign_id, mix, axis), {"campaign": campaign_id, "at": "changed"}]
+
+    def list_changed(self, campaign_id: str | None, event: gr.EventData) -> list[Any]:
+        """Offer the campaigns again after one was renamed, closed or deleted."""
+        choices = self._choices()
+        chosen = campaign_id if campaign_id in [key for _, key in choices] else None
+        return [gr.update(choices=choices, value=chosen), {"campaign": chosen, "at": f"{event.id} {time.time_ns()}"}]
 
     def bring_votes(self, campaign_id: str | None, mix: str, axis: str, file: str) -> list[Any]:
         """Import the votes of a CSV file into the campaign."""

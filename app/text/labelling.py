@@ -1,11 +1,11 @@
 """Texts of the Label tab: campaigns, voting, results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.text.general import PLAYER_WORDS
 
 LABEL = "Label"
-VOTE, RESULTS, NEW = "Vote", "Results", "New campaign"
+VOTE, RESULTS, NEW, CAMPAIGNS = "Vote", "Results", "New campaign", "Campaigns"
 
 # ---- Voting
 CHOICES = {
@@ -69,6 +69,36 @@ DESK_WORDS = PLAYER_WORDS | {
     "no_pairs": ["All pairs are labelled", "Thank you. New pairs appear here automatically."],
     "waiting": ["Clips are being generated", "The first pair appears here when both of its clips are finished."],
     "closed": ["This campaign is closed", "Choose another one above."],
+}
+
+
+# ---- The list of campaigns
+LIST_WORDS = {
+    "campaigns": CAMPAIGNS,
+    "campaign": "Campaign",
+    "progress": "Progress",
+    "state": "Status",
+    "none": "No campaign yet.",
+    "votes": "{votes} of {of} votes, {pairs} pairs",
+    "open": "open",
+    "closed": "closed",
+    "edit": "Edit",
+    "invite": "Copy invite link",
+    "close": "Close",
+    "reopen": "Reopen",
+    "delete": "Delete",
+    "deleted": "Deleted: {title}.",
+    "undo": "Undo",
+    "title": "Title",
+    "target": "Vote limit (0: all pairs)",
+    "instructions": "Instructions to labellers",
+    "save": "Save",
+    "cancel": "Cancel",
+    "learn_hint": "Learn the weights of a reward mix from the votes",
+    "mix": "Rewards of",
+    "name": "Name of the new mix",
+    "learn": "Learn mix",
+    "unreachable": DESK_WORDS["away"],
 }
 
 
@@ -225,6 +255,13 @@ def lacking(mix: str) -> dict[str, str]:
         "rewards": f"No reward-human agreement: no pair with a preferred clip has both clips scored by “{mix}”. "
         "The Score tab scores clips from the Library.",
     }
+
+
+def learned(name: str, accuracy: float | None, weights: Mapping[str, float]) -> str:
+    """Result of a mix that was learned from votes."""
+    share = "" if accuracy is None else f"; it predicts {accuracy:.0%} of the votes on held-out prompts"
+    parts = ", ".join(f"{key} {weight:.2f}" for key, weight in weights.items() if weight)
+    return f"Saved as {name}{share}. Weights: {parts}."
 
 
 def seconds(ms: float | None) -> str:

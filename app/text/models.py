@@ -30,7 +30,17 @@ OFFLINE = (
     "a preset."
 )
 NEEDS_TOKEN = "This model is gated: accept its licence at {page}, and enter an access token."
+FORGET = "Takes the model from the list. Its files stay where they are."
 LIST_WORDS = {
+    "add": "Add a model of this machine",
+    "kind": "Kind",
+    "folder": "Local folder (diffusers)",
+    "file": "Single file (.safetensors)",
+    "path": "Path on the machine that runs Dailies",
+    "key": "Name",
+    "like": "Default clip of",
+    "like_any": "the preset that fits (folders only)",
+    "add_it": "Add model",
     "models": MODELS,
     "columns": ["Model", "State", "Memory of a clip", "Licence", ""],
     "get": "Download",
@@ -106,6 +116,10 @@ def no_room(remaining_b: int, free_b: int) -> str:
 def removal(size_b: int, kept: tuple[str, ...]) -> str:
     rest = f" Kept for other models: {', '.join(kept)}." if kept else ""
     return f"Frees {size(size_b)}.{rest}"
+
+
+def added(title: str) -> str:
+    return f"{title} was added."
 
 
 def user(name: str) -> str:

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from typing_extensions import TypedDict
+
+from app.api.server_folders import opened_path
 from app.context import AppContext
 from app.text import general, jobs
 from app.text import models as text
 from app.views.training.train_form import device_gib
 from engine.config.model_availability import ModelState, model_state, needed_sources
 from engine.config.model_downloads import plan_model, plan_removal, remove_model
+from engine.config.own_models import add_file, add_folder, forget, is_own
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, HubAccessError, JobError
@@ -34,6 +38,15 @@ READ_JOBS = 200  # newest downloads whose ends are shown
 Row = dict[str, Any]
 
 
+class NewModel(TypedDict):
+    """A model of this machine: a diffusers folder or a single file, and the preset whose default clip it takes."""
+
+    kind: str
+    place: str
+    key: str
+    like: str
+
+
 def model_list(context: AppContext) -> dict[str, Any]:
     """Return the groups of models, each a row; makes no network request.
 
@@ -51,6 +64,7 @@ def model_list(context: AppContext) -> dict[str, Any]:
             continue
         state = model_state(preset)
         row = _model_row(preset, state, jobs.get(key))
+        row["can_remove"] = row["can_remove"] or is_own(context.workspace, key)
         groups[{"installed": "installed", "incompatible": "unusable"}.get(state.status, "missing")].append(row)
     groups["missing"].sort(key=lambda row: (not row["active"], row["status"] != "incomplete"))
     return {
@@ -61,6 +75,7 @@ def model_list(context: AppContext) -> dict[str, Any]:
         ],
         "machine": text.machine(device_gib(), free_b()),
         "note": closed(),
+        "bases": [{"key": row["key"], "title": row["title"]} for rows in groups.values() for row in rows],
         "token": {"source": token_source(), "line": text.TOKENS[token_source()]},
         "at": at,
     }
@@ -187,8 +202,20 @@ def cancel(context: AppContext, job_id: str) -> dict[str, Any]:
     return model_list(context)
 
 
-def ask_remove(key: str) -> dict[str, Any]:
+def add(context: AppContext, order: NewModel) -> dict[str, Any]:
+    """Add a folder or a single file of this machine as a model. Raises DailiesError in one sentence."""
+    path, key = opened_path(context, order["place"]), order["key"].strip()
+    if order["kind"] == "file":
+        preset = add_file(context.workspace, key, path, order["like"])
+    else:
+        preset = add_folder(context.workspace, key, path, order["like"] or None)
+    return {**model_list(context), "said": text.added(preset.title)}
+
+
+def ask_remove(context: AppContext, key: str) -> dict[str, Any]:
     """Return what a removal would delete."""
+    if is_own(context.workspace, key):
+        return {"key": key, "question": text.FORGET, "ready": True}
     planned = plan_removal(load_model_preset(key))
     return {"key": key, "question": text.removal(planned.size_b, planned.kept), "ready": bool(planned.sources)}
 
@@ -201,7 +228,10 @@ def remove(context: AppContext, key: str) -> dict[str, Any]:
     for job in context.queue.list(("queued", "running", "stopping"), limit=EVERY):
         if _needs(context, job, key):
             raise ConfigError(f"A {job.kind} job needs '{key}': cancel it, or wait for its end, and then remove it.")
-    remove_model(load_model_preset(key))
+    if is_own(context.workspace, key):
+        forget(context.workspace, key)
+    else:
+        remove_model(load_model_preset(key))
     return model_list(context)
 
 

@@ -15,7 +15,8 @@ Side = Literal["left", "right"]
 
 def campaign_choice(campaign: Campaign) -> dict[str, Any]:
     """Return the public data of a campaign, which does not reveal the competing models."""
-    return {"id": campaign.id, "title": campaign.title, "axes": axes(campaign.spec.axes), "open": campaign.is_open}
+    shown = {"id": campaign.id, "title": campaign.title, "instructions": campaign.spec.instructions}
+    return {**shown, "axes": axes(campaign.spec.axes), "open": campaign.is_open}
 
 
 def axes(names: Sequence[str]) -> list[dict[str, str]]:

@@ -1,24 +1,31 @@
 """`CampaignSpec`: the definition of a labelling campaign, and its pairs of clips. Imports no torch."""
 
 import hashlib
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError
 from engine.generation.validation import read_request
 from engine.request import PICTURE, SEED_LIMIT, GenerationRequest
 from engine.seeds import seed_for
 from engine.storage.library import ClipRecord
+from engine.suggestions import validation_message
 
 Strategy = Literal["random", "uncertain", "dissent"]
 AXES = ("visual_quality", "motion", "prompt_match", "identity")
 """Axes offered by the page; a campaign may define others."""
 PAIR_LIMIT = 50_000
+
+
+def new_campaign_id(key: str | None = None) -> str:
+    """Return a campaign id: it begins with a letter, so that no reader parses it as a number."""
+    return f"c{hashlib.sha256((key or secrets.token_hex(8)).encode()).hexdigest()[:7]}"
 
 
 class Entrant(BaseModel):
@@ -77,6 +84,8 @@ class CampaignSpec(BaseModel):
         0.05, ge=0, le=0.5, description="share of the pairs shown that repeat an earlier pair with its sides swapped"
     )
     seed: int = Field(0, ge=0, lt=SEED_LIMIT)
+    instructions: str = Field("", max_length=2000, description="what labellers should look at")
+    deleted: bool = Field(False, description="a deleted campaign is not listed; its pairs and votes are kept")
 
     @field_validator("prompts", "clip_ids", "axes", "entrants")
     @classmethod
@@ -92,6 +101,13 @@ class CampaignSpec(BaseModel):
         if len(self.entrants) == 1 and self.takes < 2:
             raise ValueError("a single entrant needs takes = 2 or more, to be compared with itself")
         return self
+
+    def changed(self, **changes: object) -> "CampaignSpec":
+        """Return the definition with changes. Raises ConfigError, in one sentence, for an invalid value."""
+        try:
+            return CampaignSpec.model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise ConfigError(validation_message(error, "The campaign", CampaignSpec.model_fields)) from error
 
     def requests(self) -> list[tuple[str, GenerationRequest]]:
         """Return `(entrant key, request)` of every clip to generate.

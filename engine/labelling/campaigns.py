@@ -4,8 +4,6 @@ A pair can be assigned as soon as both of its clips exist; `engine.jobs.handlers
 missing clips. Every method is one transaction, except `next_pairs`, which checks files between two transactions.
 """
 
-import hashlib
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -25,7 +23,7 @@ from engine.labelling.assignment import (
     repair_leases,
     target_reached,
 )
-from engine.labelling.campaign_spec import CampaignClip, CampaignSpec, Pair, campaign_clips, make_pairs
+from engine.labelling.campaign_spec import CampaignClip, CampaignSpec, Pair, campaign_clips, make_pairs, new_campaign_id
 from engine.labelling.pair_scheduling import assign_from_schedule, compute_schedule
 from engine.labelling.progress import CampaignProgress, LabellerStatus, read_labeller_status, read_progress
 from engine.labelling.vote_intake import IncomingVote, store_votes
@@ -60,7 +58,7 @@ class Campaign:
 
     @property
     def is_open(self) -> bool:
-        return self.closed_at is None
+        return self.closed_at is None and not self.spec.deleted
 
 
 class Campaigns:
@@ -77,7 +75,7 @@ class Campaigns:
         created. Raises ConfigError when the campaign would have no pairs, or names unknown clips, models or adapters;
         then nothing is changed.
         """
-        campaign = Campaign(id=_new_id(key), spec=spec, created_at=now())
+        campaign = Campaign(id=new_campaign_id(key), spec=spec, created_at=now())
         if (existing := self._created_before(campaign)) is not None:
             return existing
         clips = campaign_clips(spec, self.store.existing(spec.clip_ids).values())
@@ -115,9 +113,16 @@ class Campaigns:
         with self._database.reading() as connection:
             return _find(connection, campaign_id)
 
+    def change(self, campaign_id: str, **changes: object) -> Campaign:
+        """Change title, instructions, target_votes or deleted. Raises ConfigError for an invalid value."""
+        with self._database.writing() as connection:
+            spec = _lock(connection, campaign_id).spec.changed(**changes)
+            values = {"title": spec.title, "spec": spec.model_dump(mode="json")}
+            connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(**values))
+            return _find(connection, campaign_id)
+
     def close(self, campaign_id: str) -> Campaign:
-        """Stop assigning pairs. Votes and pairs are kept."""
-        return self._set_closed(campaign_id, now())
+        return self._set_closed(campaign_id, now())  # votes and pairs are kept
 
     def reopen(self, campaign_id: str) -> Campaign:
         return self._set_closed(campaign_id, None)
@@ -296,11 +301,12 @@ class Campaigns:
             requests, key=lambda request: (request.prompt, request.seed, request.model, request.adapter or "")
         )
 
-    def list(self) -> list[Campaign]:
-        """Return all campaigns, newest first."""
+    def list(self, *, deleted: bool = False) -> list[Campaign]:
+        """Return the campaigns that are not deleted, or the deleted ones, newest first."""
         query = select(CAMPAIGNS).order_by(CAMPAIGNS.c.created_at.desc(), CAMPAIGNS.c.id)
         with self._database.reading() as connection:
-            return [_campaign(row) for row in connection.execute(query)]
+            found = [_campaign(row) for row in connection.execute(query)]
+        return [campaign for campaign in found if campaign.spec.deleted == deleted]
 
     def _assign(self, campaign_id: str, labeller: str, count: int) -> Sequence[Assignment]:
         """Return open assignments, topped up to `count` with new ones; none for a closed campaign."""
@@ -357,16 +363,10 @@ class Campaigns:
 
     def _set_closed(self, campaign_id: str, closed_at: datetime | None) -> Campaign:
         with self._database.writing() as connection:
-            if _lock(connection, campaign_id).is_open == (closed_at is None):
+            if (_lock(connection, campaign_id).closed_at is None) == (closed_at is None):
                 return _find(connection, campaign_id)
             connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(closed_at=closed_at))
             return _find(connection, campaign_id)
-
-
-def _new_id(key: str | None = None) -> str:
-    """Return a campaign id: it begins with a letter, so that no reader parses it as a number."""
-    digits = hashlib.sha256(key.encode()).hexdigest() if key else secrets.token_hex(4)
-    return f"c{digits[:7]}"
 
 
 def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = None) -> Campaign:

@@ -24,8 +24,10 @@ def clips_in_use(store: Library) -> Mapping[str, list[str]]:
         for job in connection.execute(select(JOBS.c.id, JOBS.c.kind, JOBS.c.config).where(JOBS.c.status.in_(PENDING))):
             for clip_id in {*(job.config.get("clip_ids") or ()), job.config.get("clip_id")} - {None}:
                 users[clip_id].append(f"the job {job.id} ({job.kind})")
+        opened = connection.execute(select(CAMPAIGNS.c.id, CAMPAIGNS.c.spec).where(CAMPAIGNS.c.closed_at.is_(None)))
+        ids = [row.id for row in opened if not row.spec.get("deleted")]
         campaigns = select(CAMPAIGN_CLIPS.c.clip_id, CAMPAIGNS.c.title).join(CAMPAIGNS)
-        for row in connection.execute(campaigns.where(CAMPAIGNS.c.closed_at.is_(None))):
+        for row in connection.execute(campaigns.where(CAMPAIGNS.c.id.in_(ids))):
             users[row.clip_id].append(f"the campaign '{row.title}'")
     for run in list_runs(store.workspace):
         if run.pairs_file.is_file() and not run.adapter.is_dir():

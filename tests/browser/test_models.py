@@ -179,3 +179,28 @@ def test_the_forms_lead_to_the_list(page: Page, bench: Any) -> None:
         page.get_by_role("link", name=text.MANAGE).and_(page.locator(":visible")).click()
         expect(page.locator('#system-models tr[data-key="small"]')).to_be_visible()
         expect(page.locator("#system-models .listing")).to_be_focused()
+
+
+def test_a_local_folder_is_added_and_taken_from_the_list(
+    opened: Callable[[], Locator], page: Page, bench: Any, tmp_path: Path, model_folder: Path
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "local" / "mine")
+    bench.arguments = (*bench.arguments, "--folder", str(tmp_path / "local"))
+    opened()
+    models = page.locator("#system-models")
+    models.locator(".adding summary").click()
+    models.locator('[name="place"]').fill(str(tmp_path / "nowhere"))
+    models.locator('[name="key"]').fill("own")
+    models.locator(".add [type=submit]").click()
+    expect(models.locator(".problem")).to_contain_text("The page may not read")
+    models.locator('[name="place"]').fill(str(tmp_path / "local" / "mine"))
+    models.locator('[name="like"]').select_option("mini")
+    models.locator(".add [type=submit]").click()
+    expect(models.locator(".added")).to_contain_text("was added")
+    row = models.locator('tr[data-key="own"]:not(.asked)')
+    expect(row).to_have_attribute("data-state", "installed")
+    row.locator("button").click()
+    expect(models.locator("tr.asked")).to_contain_text(text.FORGET)
+    models.locator("tr.asked .danger").click()
+    expect(row).to_have_count(0)
+    assert (tmp_path / "local" / "mine").is_dir()

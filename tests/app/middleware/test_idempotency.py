@@ -38,6 +38,7 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
+CampaignList.news LabelTab.list_changed
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
 GenerateTab.open_sweep RequestForm.counted read_file shown_for
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
@@ -163,6 +164,13 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LibraryTab.remove_opened": lambda s: [GRID, *UNFILTERED, event(id=s.clip().id)],
     "LibraryTab.score": lambda s: ["mini", event(id=s.clip().id)],
     "LibraryTab.import_video": lambda s: [s.video(), "p", "mini"],
+    "CampaignList.edit": lambda s: [{"id": s.campaign().id, "title": "new", "instructions": "", "target": 3}],
+    "CampaignList.learn": lambda s: [{"id": s.campaign().id, "mix": "mini", "name": "learned"}],
+    "CampaignList.close": lambda s: [s.campaign().id],
+    "CampaignList.reopen": lambda s: [s.campaign().id],
+    "CampaignList.delete": lambda s: [s.campaign().id],
+    "CampaignList.restore": lambda s: [s.campaign().id],
+    "ModelList.add": lambda s: [{"kind": "folder", "place": str(s.context.workspace.pairs), "key": "own", "like": ""}],
     "ModelList.get": lambda s: ["wan21_1_3b"],
     "ModelList.cancel": lambda s: [s.context.queue.submit(model_job("wan22_5b")).id],
     "ModelList.remove": lambda s: ["hunyuanvideo"],

@@ -326,3 +326,16 @@ def test_a_campaign_that_cannot_work_is_refused_and_not_stored(campaigns, librar
     with pytest.raises(ConfigError, match="name has 1 to 200 characters"):
         campaigns.next_pairs("nowhere", "")
     assert campaigns.list() == []
+
+
+def test_a_campaign_is_changed_and_a_deleted_one_asks_nobody(campaigns, library):
+    campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(1, 3)))
+    changed = campaigns.change(campaign.id, title="new", instructions="Look at the motion.", target_votes=2)
+    assert (changed.title, changed.spec.instructions, changed.spec.target_votes) == ("new", "Look at the motion.", 2)
+    with pytest.raises(ConfigError, match="title"):
+        campaigns.change(campaign.id, title="")
+    campaigns.change(campaign.id, deleted=True)
+    assert campaigns.list() == [] and campaigns.next_pairs(campaign.id, "ann") == []
+    assert [one.id for one in campaigns.list(deleted=True)] == [campaign.id]
+    campaigns.change(campaign.id, deleted=False)
+    assert len(campaigns.next_pairs(campaign.id, "ann")) == 3

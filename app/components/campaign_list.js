@@ -1,0 +1,84 @@
+// The campaigns. `server.news()` = {rows: [{id, title, open, votes, of, pairs, instructions, target}], deleted: {id, title} |
+// null, mixes: [{key, title}], said}. Asks when it is shown. Event: changed {id}.
+import { copy } from "../scripts/clipboard.js";
+import { make, rows, visible } from "../scripts/dom.js";
+
+export default function mount({ element, trigger, props, server }) {
+  const { words } = props;
+  const $ = (selector) => element.querySelector(selector);
+  let state = { rows: [], deleted: null, mixes: [] },
+    editing = null; // the id of the campaign whose form is open
+
+  async function call(name, argument = "") {
+    const answer = (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable };
+    $(".said").textContent = answer.problem ?? answer.said ?? "";
+    if (answer.problem) return false;
+    state = answer;
+    paint();
+    return true;
+  }
+
+  async function change(name, argument, id) {
+    const done = await call(name, argument);
+    if (done) trigger("changed", { id });
+    return done;
+  }
+
+  function paint() {
+    rows($(".list"), $("template"), state.rows, (row, campaign) => {
+      row.querySelector(".progress span").textContent = words.votes
+        .replace("{votes}", campaign.votes)
+        .replace("{of}", campaign.of)
+        .replace("{pairs}", campaign.pairs);
+      const meter = row.querySelector("meter");
+      Object.assign(meter, { max: Math.max(1, campaign.of), value: campaign.votes, ariaLabel: campaign.title });
+      row.querySelector(".state").textContent = campaign.open ? words.open : words.closed;
+      row.querySelector('[data-do="close"]').hidden = !campaign.open;
+      row.querySelector('[data-do="reopen"]').hidden = campaign.open;
+    });
+    $(".none").hidden = state.rows.length > 0;
+    $(".deleted").hidden = !state.deleted;
+    $(".deleted span").textContent = words.deleted.replace("{title}", state.deleted?.title ?? "");
+    if (!state.rows.some(({ id }) => id === editing)) stop();
+  }
+
+  function stop() {
+    editing = null;
+    $(".editing").hidden = true;
+  }
+
+  function edit(campaign) {
+    editing = campaign.id;
+    const form = $(".editing");
+    form.hidden = false;
+    for (const name of ["title", "target", "instructions"]) form.elements[name].value = campaign[name];
+    form.elements.mix.replaceChildren(...state.mixes.map(({ key, title }) => make("option", { value: key }, title)));
+    form.elements.title.focus();
+  }
+
+  $(".editing").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { title, target, instructions } = event.target.elements,
+      id = editing;
+    const order = { id, title: title.value, target: Number(target.value), instructions: instructions.value };
+    if (await change("edit", order, id)) stop();
+  });
+
+  element.addEventListener("click", ({ target }) => {
+    const button = target.closest("[data-do]"),
+      id = button?.closest("tr")?.dataset.id,
+      campaign = state.rows.find((row) => row.id === id);
+    if (!button) return;
+    const does = button.dataset.do;
+    if (does === "edit") edit(campaign);
+    else if (does === "invite") copy(button, new URL(`label/?campaign=${id}`, document.baseURI).href);
+    else if (does === "stop") stop();
+    else if (does === "restore") change("restore", state.deleted.id, state.deleted.id);
+    else if (does === "learn") {
+      const { mix, name } = $(".editing").elements;
+      call("learn", { id: editing, mix: mix.value, name: name.value });
+    } else change(does, id, id);
+  });
+
+  new IntersectionObserver(() => visible(element) && call("news")).observe(element);
+}

@@ -1,0 +1,55 @@
+"""The list of campaigns of the Label tab."""
+
+from typing import Any
+
+from app.components.base import Component
+from app.context import AppContext
+from app.events import with_problem
+from app.middleware.idempotency import once
+from app.text import labelling
+from app.views import campaign_list
+from engine.labelling.campaigns import Campaigns
+
+
+class CampaignList(Component):
+    """Campaigns with progress and edit. It asks the server when it is shown. Event: changed {id}."""
+
+    custom_events = ("changed",)
+
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
+        campaigns = Campaigns(context.store)
+
+        def news(_: Any = None) -> dict[str, Any]:
+            return campaign_list.campaign_list(context)
+
+        def edit(order: campaign_list.Edit) -> dict[str, Any]:
+            return campaign_list.edit(context, order)
+
+        def learn(order: campaign_list.Learn) -> dict[str, Any]:
+            return campaign_list.learn(context, order)
+
+        def close(campaign_id: str) -> dict[str, Any]:
+            campaigns.close(campaign_id)
+            return news()
+
+        def reopen(campaign_id: str) -> dict[str, Any]:
+            campaigns.reopen(campaign_id)
+            return news()
+
+        def delete(campaign_id: str) -> dict[str, Any]:
+            campaigns.change(campaign_id, deleted=True)
+            return news()
+
+        def restore(campaign_id: str) -> dict[str, Any]:
+            campaigns.change(campaign_id, deleted=False)
+            return news()
+
+        changing = (edit, learn, close, reopen, delete, restore)
+        super().__init__(
+            "campaign_list",
+            {},
+            words=labelling.LIST_WORDS,
+            elem_id=name,
+            server_functions=[with_problem(news), *(with_problem(once(function)) for function in changing)],
+            render=render,
+        )
