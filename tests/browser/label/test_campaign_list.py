@@ -1,4 +1,4 @@
-"""The list of campaigns: progress, edit, instructions to labellers, deletion with undo, and a mix learned from votes."""
+"""The list of campaigns: progress, edit, instructions to labellers, and deletion with undo."""
 
 from typing import Any
 

@@ -338,4 +338,4 @@ def test_a_campaign_is_changed_and_a_deleted_one_asks_nobody(campaigns, library)
     assert campaigns.list() == [] and campaigns.next_pairs(campaign.id, "ann") == []
     assert [one.id for one in campaigns.list(deleted=True)] == [campaign.id]
     campaigns.change(campaign.id, deleted=False)
-    assert len(campaigns.next_pairs(campaign.id, "ann")) == 3
+    assert len(campaigns.next_pairs(campaign.id, "ann")) == 2
