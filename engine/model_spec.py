@@ -260,6 +260,10 @@ class ModelFamily(Protocol):
         """Decode denoised latents to `uint8[B,T,H,W,3]`."""
         ...
 
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
+        """Decode denoised latents to `float[B,3,T,H,W]`, about -1..1. Gradients flow."""
+        ...
+
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         """Encode `uint8[B,T,H,W,3]` as latents `float32[B,C,t,h,w]`, the posterior's mean."""
         ...

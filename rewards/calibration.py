@@ -86,18 +86,23 @@ class Calibration:
         """Return True when the anchors were measured on the reference clips, not taken from a publication."""
         return measurement in self.anchors
 
-    @overload
-    def map(self, measurement: str, raw: float) -> float: ...
-    @overload
-    def map(self, measurement: str, raw: np.ndarray) -> np.ndarray: ...
-    def map(self, measurement: str, raw: float | np.ndarray) -> float | np.ndarray:
-        """Map raw values to 0..1; NaN stays NaN. Raises RewardError for a measurement without anchors."""
+    def anchors_of(self, measurement: str) -> Anchors:
+        """Return the anchors of a measurement. Raises RewardError when it has none."""
         anchors = self.anchors.get(measurement) or PUBLISHED.get(measurement)
         if anchors is None:
             raise RewardError(
                 f"The calibration {self.name} has no anchors for {measurement!r}: "
                 "run `python -m tools.rewards.calibrate`."
             )
+        return anchors
+
+    @overload
+    def map(self, measurement: str, raw: float) -> float: ...
+    @overload
+    def map(self, measurement: str, raw: np.ndarray) -> np.ndarray: ...
+    def map(self, measurement: str, raw: float | np.ndarray) -> float | np.ndarray:
+        """Map raw values to 0..1; NaN stays NaN. Raises RewardError for a measurement without anchors."""
+        anchors = self.anchors_of(measurement)
         mapped = np.clip((np.asarray(raw, np.float64) - anchors.bad) / (anchors.good - anchors.bad), 0, 1)
         return mapped if isinstance(raw, np.ndarray) else float(mapped)
 

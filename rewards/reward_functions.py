@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from rewards.calibration import read_calibration
 from rewards.clip import Clip
+from rewards.differentiable import pixel_reward
 from rewards.errors import RewardError
 from rewards.mix import Mix, RewardReport
 from rewards.registry import REWARDS, load_reward
@@ -47,10 +49,14 @@ def as_reward_funcs(mix: Mix, *, fps: float = DEFAULT_FPS) -> list[RewardFunc]:
     A completion is a `Clip` or frames `uint8[T,H,W,3]`; the column `fps` may give the frame rate of each. Use the mix's
     `weights` as TRL's `reward_weights`. The functions share their results: when TRL calls them one after the other for
     the same batch, flow and networks are computed once. A value contains the reward's own gates; the gates of the mix
-    are only in the total, see `mix_reward_func`. Each function's `__name__` is the reward's key.
+    are only in the total, see `mix_reward_func`. Each function's `__name__` is the reward's key. `of_pixels` is the
+    reward as a function that can be differentiated (`rewards.differentiable.PixelReward`), None where it cannot.
     """
-    scores = _SharedScores(mix, fps)
-    return [_named(key, scores, partial(_part, key)) for key, weight in mix.weights.items() if weight > 0]
+    scores, calibration = _SharedScores(mix, fps), read_calibration(mix.calibration)
+    functions = [_named(key, scores, partial(_part, key)) for key, weight in mix.weights.items() if weight > 0]
+    for function in functions:
+        function.of_pixels = pixel_reward(mix, function.__name__, calibration)  # type: ignore[attr-defined]
+    return functions
 
 
 def mix_reward_func(mix: Mix, *, fps: float = DEFAULT_FPS) -> RewardFunc:

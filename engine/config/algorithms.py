@@ -17,6 +17,7 @@ CLIP_DATA: tuple[Data, ...] = ("pairs", "ratings", "captions")
 """Data that are clips: of a file or folder, or of a campaign's votes."""
 SETTINGS = "engine.training.trainer_settings:"
 CLIP_SETTINGS = "engine.training.clip_settings:"
+PROMPT_SETTINGS = "engine.training.prompt_settings:"
 TRAINERS = "engine.training.trainers."
 
 
@@ -44,7 +45,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "grpo": Algorithm(f"{TRAINERS}grpo:VideoGRPOTrainer", f"{SETTINGS}VideoGRPOConfig", "rewards", {"sde_form": "cps"}),
     "nft": Algorithm(f"{TRAINERS}nft:VideoNFTTrainer", f"{SETTINGS}VideoNFTConfig", "rewards", {}),
     "awm": Algorithm(f"{TRAINERS}awm:VideoAWMTrainer", f"{SETTINGS}VideoAWMConfig", "rewards", {}),
+    "draft": Algorithm(f"{TRAINERS}draft:VideoDraftTrainer", f"{PROMPT_SETTINGS}VideoDraftConfig", "rewards", {}),
     "distill": Algorithm(f"{TRAINERS}distill:VideoDistillTrainer", f"{SETTINGS}VideoDistillConfig", "prompts"),
+    "dmd": Algorithm(f"{TRAINERS}dmd:VideoDMDTrainer", f"{PROMPT_SETTINGS}VideoDMDConfig", "prompts"),
 }
 
 

@@ -107,6 +107,8 @@ def load_of(planned: RunPlan) -> TrainingLoad:
     )
     if "steps_per_replay" in values:
         graph *= min(int(values["steps_per_replay"]), _random_steps(values))
+    if "backprop_steps" in values:  # the graph of one clip after another
+        graph = planned.rows_per_clip * int(values["backprop_steps"])
     return TrainingLoad(
         **options_of(planned.model),  # type: ignore[arg-type]  # fields of their types
         num_frames=int(values["num_frames"]),
@@ -174,6 +176,20 @@ def _distill(planned: RunPlan) -> FlopCount:
     return FlopCount(forward=teacher + max(0, jumps), trained=trained)
 
 
+def _draft(planned: RunPlan) -> FlopCount:
+    values, rows = planned.values, planned.clips_per_update * planned.rows_per_clip
+    trained = rows * int(values["backprop_steps"])
+    without = rows * values["num_steps"] - trained
+    return FlopCount(forward=without + (trained if values["beta"] else 0), trained=trained)
+
+
+def _dmd(planned: RunPlan) -> FlopCount:
+    values, clips = planned.values, planned.clips_per_update
+    own, critic = (int(values["student_steps"]) - 1) / 2, int(values["critic_updates"])
+    compared = (critic + 1 + planned.rows_per_clip) / (critic + 1)
+    return FlopCount(forward=clips * (own + compared), trained=clips)
+
+
 FLOP_COUNTS: Mapping[str, Callable[[RunPlan], FlopCount]] = {
     "dpo": _dpo,
     "kto": _kto,
@@ -181,7 +197,9 @@ FLOP_COUNTS: Mapping[str, Callable[[RunPlan], FlopCount]] = {
     "grpo": _grpo,
     "nft": _nft,
     "awm": _awm,
+    "draft": _draft,
     "distill": _distill,
+    "dmd": _dmd,
 }
 
 

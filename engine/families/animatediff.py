@@ -30,7 +30,7 @@ from engine.families.loading import (
     read_network,
     read_tokenizer,
 )
-from engine.families.vae import finite_latents, from_pixels, to_pixels
+from engine.families.vae import finite_latents, from_pixels
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
@@ -160,13 +160,12 @@ class AnimateDiffFamily(DiffusersFamily):
         """Return the network's additional inputs from a control network."""
         return {}
 
-    def decode(self, latents: "Tensor") -> "np.ndarray":
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
         import torch
 
         frames = (latents / self.vae.config.scaling_factor).transpose(1, 2).flatten(0, 1).to(self.vae.dtype)
-        with torch.no_grad():
-            pixels = torch.cat([self.vae.decode(part).sample for part in frames.split(VAE_BATCH_FRAMES)])
-        return to_pixels(pixels.unflatten(0, (len(latents), -1)).transpose(1, 2), latents)
+        pixels = torch.cat([self.vae.decode(part).sample for part in frames.split(VAE_BATCH_FRAMES)])
+        return pixels.unflatten(0, (len(latents), -1)).transpose(1, 2)
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         import torch

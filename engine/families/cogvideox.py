@@ -91,7 +91,7 @@ class CogVideoXFamily(DiffusersFamily):
         )[0]
         return v.float().transpose(1, 2)
 
-    def decode(self, latents: "Tensor") -> "np.ndarray":
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
         """Decode one clip after another; within a clip the VAE processes two latent frames at a time."""
         return decode_rows(self.vae, latents / self.vae.config.scaling_factor)
 

@@ -106,7 +106,7 @@ class HunyuanVideo15Family(DiffusersFamily):
             return_dict=False,
         )[0].float()
 
-    def decode(self, latents: "Tensor") -> "np.ndarray":
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
         """Decode one clip after another, so that memory stays that of one clip."""
         return decode_rows(self.vae, latents / self.vae.config.scaling_factor)
 

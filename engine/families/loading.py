@@ -19,6 +19,7 @@ from engine.families.files.model_folders import (
     variant_of,
 )
 from engine.families.files.single_files import is_single_file, read_single_file
+from engine.families.vae import to_pixels
 from engine.hardware.weight_storage import offload_blocks, store_in_float8
 from engine.hub.download import download, plan_download
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
@@ -111,6 +112,17 @@ class DiffusersFamily:
                 f"'{folder}' holds a {name}, but the {part} of this family is {expected}: name another folder."
             )
         return read_network(getattr(diffusers, name), folder, ".", device, dtype)
+
+    def decode(self, latents: "Tensor") -> "np.ndarray":
+        """Decode denoised latents, see `ModelFamily.decode`."""
+        import torch
+
+        with torch.no_grad():
+            return to_pixels(self.decode_pixels(latents), latents)
+
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
+        """Decode denoised latents, see `ModelFamily.decode_pixels`."""
+        raise NotImplementedError
 
     def read_text_encoder(self, part: str = "text_encoder") -> Any:
         """Return a text encoder on the device, or on the CPU with `FamilyOptions.offload_text`."""

@@ -13,7 +13,7 @@ ltx2            also generates sound; here the modalities are isolated, as in it
 Sources: Lightricks, LTX-Video (arXiv:2501.00103) and LTX-2 (arXiv:2601.03233); through diffusers' LTX classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -183,15 +183,24 @@ class LTXFamily(DiffusersFamily):
         import numpy as np
         import torch
 
+        with torch.no_grad():
+            return np.concatenate([to_pixels(pixels, rows) for pixels, rows in self._decoded(latents)])
+
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
+        import torch
+
+        return torch.cat([pixels for pixels, _ in self._decoded(latents)])
+
+    def _decoded(self, latents: "Tensor") -> Iterator["tuple[Tensor, Tensor]"]:
+        """Yield the pixels of each part of the batch, and the VAE's input."""
+        import torch
+
         mean, std = self._latent_scale()
         scaled = (latents * std + mean).to(self.vae.dtype)
         takes_timestep = bool(self.vae.config.timestep_conditioning)
-        decoded = []
-        with torch.no_grad():
-            for rows, count in split_batch(scaled, small=_is_small(latents)):
-                timestep = torch.zeros(len(rows), device=self.device, dtype=self.vae.dtype) if takes_timestep else None
-                decoded.append(to_pixels(self.vae.decode(rows, timestep, return_dict=False)[0][:count], rows))
-        return np.concatenate(decoded)
+        for rows, count in split_batch(scaled, small=_is_small(latents)):
+            timestep = torch.zeros(len(rows), device=self.device, dtype=self.vae.dtype) if takes_timestep else None
+            yield self.vae.decode(rows, timestep, return_dict=False)[0][:count], rows
 
     def encode_frames(self, frames: "np.ndarray") -> "Tensor":
         import torch

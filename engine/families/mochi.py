@@ -87,7 +87,7 @@ class MochiFamily(DiffusersFamily):
             return_dict=False,
         )[0].float()
 
-    def decode(self, latents: "Tensor") -> "np.ndarray":
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
         """Decode one clip after another, so that memory stays that of one clip."""
         mean, std = latent_scale(self.vae, self.device)
         return decode_rows(self.vae, latents * std / self.vae.config.scaling_factor + mean)

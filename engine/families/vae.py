@@ -86,16 +86,11 @@ def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]
         yield (rows.repeat(2, *[1] * (rows.ndim - 1)), 1) if small and len(rows) == 1 else (rows, len(rows))
 
 
-def decode_rows(vae: Any, latents: "Tensor") -> "np.ndarray":
-    """Decode unscaled latents to `uint8[B,T,H,W,3]`.
-
-    One clip after another is decoded, so that memory stays that of one clip.
-    """
+def decode_rows(vae: Any, latents: "Tensor") -> "Tensor":
+    """Decode unscaled latents to `float[B,3,T,H,W]`, one clip after another: memory stays that of one clip."""
     import torch
 
-    with torch.no_grad():
-        rows = [vae.decode(row, return_dict=False)[0] for row in latents.to(vae.dtype).split(1)]
-        return to_pixels(torch.cat(rows), latents)
+    return torch.cat([vae.decode(row, return_dict=False)[0] for row in latents.to(vae.dtype).split(1)])
 
 
 def encode_rows(vae: Any, pixels: "Tensor") -> "Tensor":

@@ -145,7 +145,7 @@ class WanFamily(DiffusersFamily):
         """Return the network's inputs: the latents, and in subclasses the given pictures."""
         return {"hidden_states": latents}
 
-    def decode(self, latents: "Tensor") -> "np.ndarray":
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
         """Decode one clip after another; within a clip the VAE processes one latent frame after another."""
         mean, std = latent_scale(self.vae, self.device)
         return decode_rows(self.vae, latents * std + mean)

@@ -82,8 +82,7 @@ def take_step(
     )
 
 
-@torch.no_grad()
-def denoise(
+def denoise_with_graph(
     family: Predictor,
     latents: Tensor,
     sigmas: Tensor,
@@ -100,6 +99,7 @@ def denoise(
     deterministic step for the family's prediction type. `generators`, one a clip, serve steps that draw noise. Every
     step draws once, even if it does not use the noise, so a step's noise does not depend on the kind of earlier steps.
     A first frame that the conditioning gives is clean in all latents, and no part of a step's log-probability.
+    Gradients flow through the steps; `denoise` is the same without them.
     """
     latents = conditioning.whole(conditioning.free(latents))
     levels = [float(sigma) for sigma in sigmas]
@@ -123,3 +123,6 @@ def denoise(
             mean=result.mean if result.std > 0 else None,
         )
         latents = next_latents
+
+
+denoise = torch.no_grad()(denoise_with_graph)

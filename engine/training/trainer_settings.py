@@ -17,7 +17,8 @@ from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
 from engine.sampling.steps import DEFAULT_LEVELS
 from engine.training.clip_settings import ClipDataArguments, ScaledErrorArguments
-from engine.training.video_arguments import WITHOUT_EFFECT, PlainTrainerArguments
+from engine.training.prompt_settings import StudentArguments
+from engine.training.video_arguments import WITHOUT_EFFECT
 
 ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
     **WITHOUT_EFFECT,
@@ -358,16 +359,13 @@ class VideoAWMConfig(ForwardProcessConfig):
 
 
 @dataclass
-class VideoDistillConfig(PlainTrainerArguments, TrainingArguments):
+class VideoDistillConfig(StudentArguments, TrainingArguments):
     """Distillation to a few steps. `num_steps` and `guidance` are the teacher's.
 
     The student has no guidance.
     """
 
     learns_from_start: ClassVar[bool] = True
-    makes_few_steps: ClassVar[bool] = True
-
-    student_steps: int = field(default=4, metadata={"help": "Denoising steps of the student: 1, 2, 4 or 8."})
     target: Literal["trajectory", "consistency"] = field(
         default="trajectory",
         metadata={"help": "Target of a step: the end of the teacher's steps, or the student's own prediction."},
@@ -381,16 +379,11 @@ class VideoDistillConfig(PlainTrainerArguments, TrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.student_steps < 1 or self.rollout_clips < 1 or self.steps_per_rollout < 1:
-            raise ConfigError("student_steps, rollout_clips and steps_per_rollout must be 1 or more.")
-        if self.num_steps is not None and self.num_steps < self.student_steps:
-            raise ConfigError(f"The teacher has {self.num_steps} steps, fewer than its student's {self.student_steps}.")
+        if self.rollout_clips < 1 or self.steps_per_rollout < 1:
+            raise ConfigError("rollout_clips and steps_per_rollout must be 1 or more.")
         _check_rollout_batch(self.rollout_batch)
         if self.huber <= 0:
             raise ConfigError(f"huber must be above 0, but got {self.huber}.")
-
-    def sampled_with(self) -> dict[str, Any]:
-        return {"num_steps": self.student_steps, "guidance": 1.0}
 
 
 def _check_rollout_batch(rollout_batch: int) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from engine.errors import ConfigError
 from engine.families.lora import several_adapters
 from engine.suggestions import did_you_mean
 
-ADAPTER, FROZEN = "default", "frozen"
+ADAPTER, FROZEN, CRITIC = "default", "frozen", "critic"
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # those that a LoRA can be added to
 MOST_RANK = 4096
 IN_BLOCK = re.compile(r"^.*(blocks|modules|attentions|resnets|samplers)\.\d+\.")  # what the names in a block begin with
@@ -214,12 +215,15 @@ class ReferencePolicy:
             with self._copy.applied():
                 yield
             return
+        trained = trainable(self._network)
         self._network.disable_adapters()
         try:
             with torch.no_grad():
                 yield
         finally:
             self._network.enable_adapters()
+            for _, parameter in trained:  # peft leaves those of inactive adapters frozen
+                parameter.requires_grad_(True)
 
 
 def base_policy(network: Any, lora_rank: int, *, with_frozen: bool) -> ReferencePolicy:
@@ -227,3 +231,23 @@ def base_policy(network: Any, lora_rank: int, *, with_frozen: bool) -> Reference
     if with_frozen:  # disabled adapters would take it away too
         return ReferencePolicy(network, WeightCopy(network).without_lora())
     return ReferencePolicy(network, None if lora_rank else WeightCopy(network))
+
+
+def add_critic(network: Any, seed: int) -> None:
+    """Add a second trained LoRA, `CRITIC`, with the layers and ranks of the first; it has no effect yet."""
+    with several_adapters(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network.add_adapter(deepcopy(network.peft_config[ADAPTER]), CRITIC)
+    use_adapter(network, ADAPTER)
+    for _, parameter in trainable(network):
+        parameter.data = parameter.data.float()
+    network.eval()
+
+
+def use_adapter(network: Any, name: str) -> None:
+    """Make one of the two trained adapters the active one; both stay trainable."""
+    network.set_adapters(name)
+    for key, parameter in network.named_parameters():
+        parameter.requires_grad_(
+            any(f".lora_{side}.{adapter}." in key for side in "AB" for adapter in (ADAPTER, CRITIC))
+        )

@@ -16,18 +16,24 @@ back ends   `aesthetic`: "technical" (default); "laion", LAION's predictor on CL
 licence     technical: no weights; LAION's head: MIT; CLIP ViT-L/14: MIT
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from rewards.differentiable import Differentiable
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.gates import SHARPNESS, contrast_picture, frame_sharpness
 from rewards.import_object import import_object
+from rewards.networks import laion_aesthetic
 from rewards.spec import RewardResult, RewardSpec
 from rewards.time_series import smoothstep_value
 from rewards.vision.raster import raster_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPEC = RewardSpec(
     key="aesthetic",
@@ -65,6 +71,18 @@ def prepare(group: Sequence[ClipFeatures]) -> None:
     chosen = {features.backend(SPEC.key, "technical") for features in group}
     for backend in sorted(chosen & PREPARES.keys()):
         import_object(PREPARES[backend])(group)
+
+
+def differentiable(backends: Mapping[str, str]) -> Differentiable | None:
+    """Return the rating of LAION's predictor, without the drift of colours; None for the back end "technical"."""
+    if backends.get(SPEC.key) != "laion":
+        return None
+
+    def raw(frames: "Tensor", prompts: Sequence[str]) -> "Tensor":
+        rated = laion_aesthetic.rate_pixels(frames[:, ::EVERY_FRAMES])
+        return 0.7 * rated.mean(1) + 0.3 * rated.amin(1)
+
+    return Differentiable(raw=raw, measurement=f"{SPEC.key}.laion")
 
 
 def score(features: ClipFeatures) -> RewardResult:

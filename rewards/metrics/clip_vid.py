@@ -16,11 +16,13 @@ back ends   `clip`: "ViT-B-32" (default), "ViT-L-14", "mini" (see rewards/networ
 licence     MIT for the weights of both large ones; Apache-2.0 for mini's
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rewards.differentiable import Differentiable, half_mean_half_worst
 from rewards.features import ClipFeatures
 from rewards.metrics.clip_vid_distractors import distractors_of
 from rewards.networks.open_clip_model import (
@@ -33,6 +35,9 @@ from rewards.networks.open_clip_model import (
 )
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.time_series import over_time
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPEC = RewardSpec(
     key="clip_vid",
@@ -113,7 +118,31 @@ def compare(frames: np.ndarray, sentences: np.ndarray) -> Comparison:
     return Comparison(prompt=cosines[:, 0], others=cosines[:, 1:])
 
 
+def differentiable(backends: Mapping[str, str]) -> Differentiable:
+    """Return the raw score as a differentiable function."""
+    name = backends.get(BACKEND, DEFAULT)
+
+    def raw(frames: "Tensor", prompts: Sequence[str]) -> "Tensor":
+        import torch
+
+        network, found = open_clip_net(name), []
+        for clip, prompt in zip(frames, prompts, strict=True):
+            vectors = network.encode_pixels(clip[sampled_frames(len(clip)).tolist()])
+            texts = torch.from_numpy(network.encode_texts(_with_distractors(prompt, name))).to(vectors)
+            cosines = vectors @ texts.T
+            others = cosines[:, 1:]
+            margins = network.scale * (cosines[:, 0] - (others.mean(1) + others.amax(1)) / 2)
+            found.append(half_mean_half_worst(margins))
+        return torch.stack(found)
+
+    return Differentiable(raw=raw, measurement=f"{SPEC.key}.{name}")
+
+
 def _sentences(features: ClipFeatures, name: str) -> list[str]:
+    return _with_distractors(features.clip.prompt, name)
+
+
+def _with_distractors(prompt: str, name: str) -> list[str]:
     """Return the prompt and its distractors."""
-    prompt = features.clip.prompt.strip()
+    prompt = prompt.strip()
     return [prompt, *distractors_of(prompt, clip_choice(name).distractors)]

@@ -10,14 +10,18 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.networks.cache import open_network, read_tensors
-from rewards.networks.open_clip_model import encode_group, frame_vectors, sampled_frames
+from rewards.networks.open_clip_model import encode_group, frame_vectors, open_clip_net, sampled_frames
 from rewards.weights.catalog import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLIP = "ViT-L-14"
 HEAD = "laion_aesthetic"
@@ -38,6 +42,17 @@ def rate(features: ClipFeatures, chosen: np.ndarray) -> np.ndarray:
     vectors = frame_vectors(features, CLIP)
     places = np.searchsorted(sampled_frames(features.clip.num_frames), chosen)
     return apply_head(head, vectors[places])
+
+
+def rate_pixels(frames: "Tensor") -> "Tensor":
+    """Return ratings `float32[B,N]` of frames `float[B,N,3,H,W]` in 0..1, with gradients to the frames."""
+    import torch
+
+    path = resolve(HEAD)
+    values = open_clip_net(CLIP).encode_pixels(frames.flatten(0, 1))
+    for matrix, offset in open_network(HEAD, lambda: read_head(path)):
+        values = values @ torch.from_numpy(matrix).to(values).T + torch.from_numpy(offset).to(values)
+    return values[:, 0].unflatten(0, frames.shape[:2])
 
 
 def prepare(group: Sequence[ClipFeatures]) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from rewards.features import ClipFeatures
 from rewards.networks.cache import device, open_network
 from rewards.weights.catalog import resolve
 from rewards.writing_systems import latin_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT = "ViT-B-32"
 STRIDES, LEAST_FRAMES = (8, 4, 2, 1), 8
@@ -80,6 +83,24 @@ class OpenClip:
                 batch = torch.stack(pictures).to(device())
                 vectors.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
         return np.concatenate(vectors)
+
+    def encode_pixels(self, frames: "Tensor") -> "Tensor":
+        """Encode frames `float[N,3,H,W]` in 0..1 as `float32[N,D]`, with gradients to the frames."""
+        import torch
+
+        visual = self._model.visual
+        side = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
+        height, width = frames.shape[-2:]
+        short = min(height, width)
+        size = [round(height * side / short), round(width * side / short)]
+        resized = frames.float()
+        if short != side:
+            resized = torch.nn.functional.interpolate(resized, size, mode="bicubic", antialias=True).clamp(0, 1)
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        square = resized[..., top : top + side, left : left + side].to(device())
+        mean, std = (square.new_tensor(values)[:, None, None] for values in (visual.image_mean, visual.image_std))
+        vectors: Tensor = self._model.encode_image((square - mean) / std, normalize=True).float()
+        return vectors
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts as `float32[M,D]`; a text too long for the network is split and its vectors averaged."""

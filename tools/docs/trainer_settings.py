@@ -16,7 +16,7 @@ from typing import Any, Literal
 from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import FILE, FormSetting, Kind
 from engine.config.setting_ranges import RANGES
-from engine.training import clip_settings, trainer_settings, video_arguments
+from engine.training import clip_settings, prompt_settings, trainer_settings, video_arguments
 from rewards.import_object import import_object
 from tools.docs.setting_texts import HELP, LABELS, OF_CLASS
 
@@ -79,7 +79,7 @@ UNITS: dict[str, tuple[str, ...]] = {
     "px": ("width", "height"),
     "fps": ("fps",),
     "frames": ("num_frames",),
-    "steps": ("num_steps", "sample_steps", "student_steps", "window"),
+    "steps": ("num_steps", "sample_steps", "student_steps", "window", "backprop_steps"),
     "updates": (
         "max_steps",
         "warmup_steps",
@@ -103,7 +103,7 @@ UNITS: dict[str, tuple[str, ...]] = {
     "checkpoints": ("save_total_limit",),
 }
 PAIRED = {("VideoDPOConfig", "per_device_train_batch_size"): "pairs"}
-OWN = (trainer_settings.__name__, clip_settings.__name__, video_arguments.__name__)
+OWN = tuple(module.__name__ for module in (trainer_settings, clip_settings, prompt_settings, video_arguments))
 
 
 def described(config_class: Any) -> list[FormSetting]:

@@ -116,6 +116,7 @@ class DiffusionTrainer(Trainer):
             if folder is not None:
                 load_adapter(network, name, Path(folder))
         goes_on = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
+        self._add_adapters(network, args)
         set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
@@ -125,8 +126,7 @@ class DiffusionTrainer(Trainer):
         load = partial(load_picture, workspace)
         self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load)
         self.sums: dict[str, list[float]] = defaultdict(list)
-        self.micro_step, self._at = 0, -1
-        self.last_good, self.is_few_step = -1, False
+        self.micro_step, self._at, self.last_good, self.is_few_step = 0, -1, -1, False
         self._written_to: Path | None = None
         reports, args.report_to = reporting_tools(args.report_to), []
         with hide_fsdp_from_accelerate():
@@ -143,6 +143,9 @@ class DiffusionTrainer(Trainer):
     def parts(self, inputs: Any) -> Iterator[Tensor]:
         """Yield the parts of an update: `losses`, and what a base class adds to them."""
         return self.losses(inputs)
+
+    def _add_adapters(self, network: Any, args: Any) -> None:
+        """Add the adapters that are trained besides the policy's; before the network is placed."""
 
     @property
     def is_safe_stop(self) -> bool:
