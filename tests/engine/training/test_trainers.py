@@ -80,9 +80,6 @@ FORWARD: dict[str, tuple[Any, Any]] = {
 KINDS = ("dpo", "grpo", *FORWARD)
 
 
-# ------------------------------------------------------------------------------------------------------------- they run
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_trains_the_adapter_alone(kind: str, open_tiny: Open, tmp_path: Path) -> None:
     family = open_tiny()
@@ -257,9 +254,6 @@ def test_a_torn_checkpoint_is_refused(open_tiny: Open, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(TrainingError, match="cannot be read"):
         make("dpo", open_tiny(), tmp_path, max_steps=4).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
-
-
-# ------------------------------------------------------------------------------------------------------------ bad input
 
 
 BAD: Any = [([float("nan")] + [0.5] * 7, "gave nan"), ([0.5] * 7 + [float("inf")], "gave inf"), ([0.5] * 3, "3 values")]
