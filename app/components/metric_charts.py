@@ -59,8 +59,8 @@ class MetricCharts(Component):
             run_actions.delete(context.queue, runs)
             return {"deleted": deleted_runs(context.workspace)}
 
-        def restore_deleted(_: Any = None) -> dict[str, Any]:
-            restored = restore_runs(context.workspace)
+        def restore_deleted(runs: list[str]) -> dict[str, Any]:
+            restored = restore_runs(context.workspace, runs)
             return {"restored": restored, "deleted": deleted_runs(context.workspace)}
 
         super().__init__(

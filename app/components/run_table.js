@@ -208,7 +208,7 @@ export function runTable({ element, words, state, server, keep, colourOf, say, a
     if (head) sort(head.closest("th").dataset.column);
     if (does === "compare") compare();
     if (does === "delete") remove("delete_runs", [...state.chosen]);
-    if (does === "restore") remove("restore_deleted", "");
+    if (does === "restore") remove("restore_deleted", [...(state.deleted ?? [])]);
     if (does === "close") $(".differences").hidden = true;
     if (does === "stop") stop();
     if (target.closest(".edit")) edit(target.closest(".run").dataset.id);

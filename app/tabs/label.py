@@ -7,8 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.campaign_list import CampaignList
-from app.components.campaign_summary import CampaignSummary
+from app.components.campaigns import CampaignList, CampaignSummary
 from app.components.job_queue import JobWatch
 from app.components.voting_panel import VotingPanel
 from app.context import AppContext

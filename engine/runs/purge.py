@@ -60,18 +60,24 @@ def deleted_runs(workspace: Workspace) -> list[str]:
     return sorted(folder.name for batch in _batches(workspace)[-1:] for folder in batch.iterdir())
 
 
-def restore_runs(workspace: Workspace) -> list[str]:
-    """Undo the last deletion; return the ids of its runs. Raises ConfigError if there is none."""
-    batches = _batches(workspace)
-    if not batches:
-        raise ConfigError("No deleted run can be restored.")
-    runs = deleted_runs(workspace)
+def restore_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[str]:
+    """Undo the deletion of these runs, which were deleted together; return their ids.
+
+    Runs that are back already stay as they are. Raises ConfigError if one of the others is not in the trash, or was
+    deleted at another time.
+    """
+    runs = sorted(run_ids)
+    if all((workspace.runs / run).exists() for run in runs):
+        return runs
+    batch = next((one for one in _batches(workspace) if runs == sorted(folder.name for folder in one.iterdir())), None)
+    if batch is None:
+        raise ConfigError(f"The deletion of {', '.join(runs)} cannot be undone: these runs are not in the trash.")
     for run in runs:
         if (workspace.runs / run).exists():
             raise ConfigError(f"A run {run} exists again: rename its folder, then restore the deleted one.")
-    _move([(batches[-1] / run, workspace.runs / run) for run in runs])
+    _move([(batch / run, workspace.runs / run) for run in runs])
     with suppress(OSError):
-        batches[-1].rmdir()
+        batch.rmdir()
     return runs
 
 

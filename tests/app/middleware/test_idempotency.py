@@ -179,7 +179,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "ModelList.forget_token": lambda s: [None],
     "MetricCharts.describe": lambda s: [{"id": s.run().id, "name": "one", "tags": ["a"], "text": ""}],
     "MetricCharts.delete_runs": lambda s: [[s.run().id]],
-    "MetricCharts.restore_deleted": lambda s: [move_to_trash([s.run()])],
+    "MetricCharts.restore_deleted": lambda s: [deleted_run(s)],
     "MonitorTab.sample_now": lambda s: [samples.slider(run := finished(s)), event(run=run.id)],
     "MonitorTab.measure": lambda s: [event(run=finished(s).id)],
     "TrainForm.queue": lambda s: [s.choices()],
@@ -204,6 +204,12 @@ def deleted(scene: Scene) -> str:
     clip = scene.clip()
     scene.store.delete([clip.id])
     return clip.id
+
+
+def deleted_run(scene: Scene) -> list[str]:
+    run = scene.run()
+    move_to_trash([run])
+    return [run.id]
 
 
 def finished(scene: Scene) -> Run:

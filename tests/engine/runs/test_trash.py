@@ -31,11 +31,13 @@ def test_deletions_are_undone_the_last_first(store: Library, runs: list[Run]) ->
     move_to_trash(runs[:1])
     move_to_trash(runs[1:])
     assert list_runs(store.workspace) == [] and deleted_runs(store.workspace) == sorted(run.id for run in runs[1:])
-    assert restore_runs(store.workspace) == sorted(run.id for run in runs[1:])
-    assert restore_runs(store.workspace) == [runs[0].id]
+    for _ in range(2):  # undone twice, once from each of two windows: the older deletion stays
+        assert restore_runs(store.workspace, [runs[2].id, runs[1].id]) == sorted(run.id for run in runs[1:])
+        assert deleted_runs(store.workspace) == [runs[0].id]
+    assert restore_runs(store.workspace, [runs[0].id]) == [runs[0].id]
     assert runs[0].metrics()[0]["loss"] == 0.5 and len(list_runs(store.workspace)) == 3
-    with pytest.raises(ConfigError, match="No deleted run"):
-        restore_runs(store.workspace)
+    with pytest.raises(ConfigError, match="not in the trash"):
+        restore_runs(store.workspace, ["nothing-here"])
 
 
 def test_a_run_that_is_used_is_refused_and_all_stay(store: Library, runs: list[Run]) -> None:

@@ -1,4 +1,4 @@
-"""The list of campaigns of the Label tab."""
+"""Campaigns in the Label tab: their list, and the figures of one."""
 
 from typing import Any
 
@@ -51,5 +51,28 @@ class CampaignList(Component):
             words=labelling.LIST_WORDS,
             elem_id=name,
             server_functions=[with_problem(news), *(with_problem(once(function)) for function in changing)],
+            render=render,
+        )
+
+
+class CampaignSummary(Component):
+    """Results of a campaign. `value` comes from `app.views.campaigns.summary`.
+
+    While visible, it polls for new votes. Event: outdated, when there are new votes.
+    """
+
+    custom_events = ("outdated",)
+
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
+        campaigns = Campaigns(context.store)
+
+        def pulse(campaign_id: str) -> str:
+            return campaigns.revision(str(campaign_id))
+
+        super().__init__(
+            "campaign_summary",
+            words=labelling.SHEET_WORDS,
+            elem_id=name,
+            server_functions=[with_problem(pulse)],
             render=render,
         )
