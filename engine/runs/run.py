@@ -13,7 +13,7 @@ runs/<id>/
     frozen/               the adapter under the trained one, where settings.frozen_adapter names one
     alarms.jsonl          one line per alarm, see engine.runs.results
     evaluation.json       metrics before and after training, see engine.runs.results
-    prompts.jsonl, test_prompts.jsonl   prompts with pictures, see engine.runs.frozen_prompts
+    prompts.jsonl, test_prompts.jsonl   prompts with pictures, see engine.runs.run_inputs
     pairs.jsonl           for a run on votes: the pairs of clips; lineage.json lists the votes
     adapter/              the trained weights of a finished run
     log.txt, process.json, attempts/   its training processes, see engine.execution.attempt
@@ -47,9 +47,8 @@ from engine.files.json_lines import MetricRow, append_line, metric_row, whole_li
 from engine.files.locks import is_held
 from engine.runs.adapters import CARD
 from engine.runs.checkpoint_series import CheckpointSeries, step_of
-from engine.runs.frozen_prompts import freeze_prompts, run_rows
-from engine.runs.initial_adapters import set_adapters
 from engine.runs.results import Alarm, Evaluation
+from engine.runs.run_inputs import freeze_prompts, run_rows, set_adapters
 from engine.workspace import Workspace
 
 END_BYTES = 2**16  # the end of the metrics that `progress` reads: many rows

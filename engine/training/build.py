@@ -15,8 +15,8 @@ from engine.errors import DailiesError, SettingsError
 from engine.hardware.device import pick_device
 from engine.labelling.pair_tables import read_pairs
 from engine.labelling.preference_formats import read_preference_data
-from engine.runs.initial_adapters import few_steps
 from engine.runs.run import Run
+from engine.runs.run_inputs import few_steps
 from engine.suggestions import did_you_mean
 from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
 from engine.training.data.prompt_rows import training_rows

@@ -31,9 +31,9 @@ from engine.files.atomic import replace_folder
 from engine.files.locks import acquire
 from engine.hardware.device import device_facts
 from engine.runs.adapters import AdapterCard, write_card
-from engine.runs.initial_adapters import few_steps
 from engine.runs.model_revisions import record_revisions
 from engine.runs.run import Run
+from engine.runs.run_inputs import few_steps
 from engine.training.build import build_trainer
 from engine.training.distributed.process_group import (
     any_rank,

@@ -21,8 +21,8 @@ import numpy as np
 
 from rewards.errors import RewardError
 from rewards.networks.cache import device, open_network
+from rewards.networks.writing_systems import latin_share
 from rewards.weights.catalog import resolve
-from rewards.writing_systems import latin_share
 
 DEFAULT = "blip"
 BATCH, PAIRS = 16, 64

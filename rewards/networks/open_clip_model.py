@@ -22,8 +22,8 @@ import numpy as np
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.networks.cache import device, open_network
+from rewards.networks.writing_systems import latin_share
 from rewards.weights.catalog import resolve
-from rewards.writing_systems import latin_share
 
 if TYPE_CHECKING:
     from torch import Tensor

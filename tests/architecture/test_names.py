@@ -43,9 +43,11 @@ def name_comparisons(sources: Sources, owners: dict[str, str]) -> list[str]:
 
 LIBRARY_CONFIGS = (  # derived from TRL's config classes, whose trainers set their fields
     "engine/training/clip_settings.py",
+    "engine/training/prompt_settings.py",
     "engine/training/trainer_settings.py",
     "engine/training/video_arguments.py",
 )
+OPEN_MODELS = ("PairNumbers",)  # a row of pairs.jsonl may have columns of its author, which are kept
 
 
 def loose_values(sources: Sources) -> list[str]:
@@ -68,6 +70,8 @@ def loose_models(sources: Sources) -> list[str]:
         for node in (child for child in ast.walk(tree) if isinstance(child, ast.ClassDef)):
             if "BaseModel" in [ast.unparse(base).split(".")[-1] for base in node.bases]:
                 text = ast.unparse(node)
+                if node.name in OPEN_MODELS and "frozen=True" in text:
+                    continue
                 if not ("frozen=True" in text and ("extra='forbid'" in text or 'extra="forbid"' in text)):
                     found.append(f"{path}:{node.lineno} {node.name}")
     return found

@@ -17,8 +17,8 @@ from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import JobProgress, PreflightConfig
 from engine.labelling.run_dataset import freeze_pairs, write_frozen_pairs
 from engine.runs.adapters import find_adapter
-from engine.runs.initial_adapters import set_adapters
 from engine.runs.run import Run
+from engine.runs.run_inputs import set_adapters
 from engine.storage.temp_folders import temp_path
 from engine.workspace import Workspace
 

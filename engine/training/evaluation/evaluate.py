@@ -24,9 +24,9 @@ from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
-from engine.runs.initial_adapters import few_steps
 from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run
+from engine.runs.run_inputs import few_steps
 from engine.seeds import seed_for
 from engine.storage.images import load_picture
 from engine.training.build import build_config

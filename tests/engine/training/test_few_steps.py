@@ -14,8 +14,8 @@ from engine.errors import ConfigError
 from engine.families.lora import activate_adapters
 from engine.jobs.handlers.train import publish
 from engine.runs.adapters import AdapterCard, add_adapter, find_adapter
-from engine.runs.initial_adapters import few_steps
 from engine.runs.run import Run
+from engine.runs.run_inputs import few_steps
 from engine.training.build import build_trainer
 from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 from engine.training.evaluation.preflight import preflight
