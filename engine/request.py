@@ -77,7 +77,7 @@ class SweepAxis(BaseModel):
 
 
 def adapter_fields(scales: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the fields of a request for adapters and their scales; a single one at a scale of 1 is `adapter`."""
+    """Return the fields of a request for adapters; a single one at a scale of 1 is `adapter`."""
     if [scale for _, scale in scales] == [1]:
         return {"adapter": scales[0][0], "adapters": []}
     return {"adapter": None, "adapters": [{"name": name, "scale": scale} for name, scale in scales]}

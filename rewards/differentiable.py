@@ -30,7 +30,7 @@ class Differentiable:
 
 
 def half_mean_half_worst(values: "Tensor") -> "Tensor":
-    """Return half the mean plus half the mean of the lowest tenth of `float[N]`, as `time_series.over_time`."""
+    """Return half the mean plus half the mean of the lowest tenth, as `time_series.over_time`."""
     count = max(1, round(WORST_SHARE * len(values)))
     return 0.5 * values.mean() + 0.5 * values.sort().values[:count].mean()
 

@@ -126,7 +126,7 @@ export default function mount({ element, trigger, props, server }) {
     return true;
   }
 
-  // The ticked runs whose samples and evaluation are beside those of the run that is looked at.
+  // The ticked runs whose samples and evaluation are shown with those of the run that is looked at.
   const others = () => state.chosen.filter((run) => run !== state.looked);
 
   function look(run, sets) {

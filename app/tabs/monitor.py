@@ -76,7 +76,7 @@ class MonitorTab:
 
     # ---- Samples
     def look(self, event: gr.EventData) -> list[Any]:
-        """Show the newest samples of another run, beside those of the ticked runs."""
+        """Show the newest samples of another run with those of the ticked runs."""
         return self._at(Run.find(self.context.workspace, event.id), others=getattr(event, "with"))
 
     def follow(self, slider: dict[str, Any], event: gr.EventData) -> list[Any]:

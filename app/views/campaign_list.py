@@ -1,4 +1,4 @@
-"""The list of campaigns: progress, title, instructions and vote limit, deletion, and mixes learned from votes."""
+"""List of campaigns: progress, editing, deletion, and mixes learned from votes."""
 
 from typing import Any
 
@@ -62,7 +62,10 @@ def edit(context: AppContext, order: Edit) -> dict[str, Any]:
 
 
 def learn(context: AppContext, order: Learn) -> dict[str, Any]:
-    """Learn a mix from a campaign's votes and save it in the workspace. Raises ConfigError in one sentence."""
+    """Learn a mix from a campaign's votes and save it in the workspace.
+
+    Raises ConfigError in one sentence.
+    """
     folder = context.workspace.saved / "rewards"
     saved = learn_campaign_mix(Campaigns(context.store), order["id"], order["mix"], folder, order["name"].strip())
     learned = saved.learned

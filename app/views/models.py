@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 class NewModel(TypedDict):
-    """A model of this machine: a diffusers folder or a single file, and the preset whose default clip it takes."""
+    """A diffusers folder or a single file of this machine, and the preset whose settings it takes."""
 
     kind: str
     place: str

@@ -87,7 +87,7 @@ def split_batch(batch: "Tensor", *, small: bool) -> "Iterator[tuple[Tensor, int]
 
 
 def decode_rows(vae: Any, latents: "Tensor") -> "Tensor":
-    """Decode unscaled latents to `float[B,3,T,H,W]`, one clip after another: memory stays that of one clip."""
+    """Decode unscaled latents to `float[B,3,T,H,W]` one clip after another, to save memory."""
     import torch
 
     return torch.cat([vae.decode(row, return_dict=False)[0] for row in latents.to(vae.dtype).split(1)])

@@ -160,7 +160,10 @@ def _check_size(request: GenerationRequest, preset: ModelPreset) -> None:
 
 
 def shape_problems(preset: ModelPreset, shape: Mapping[str, int]) -> dict[str, str]:
-    """Return a sentence for each of num_frames, width and height in `shape` that the model cannot generate."""
+    """Return a sentence for each value of `shape` that the model cannot generate.
+
+    `shape` has num_frames, width and height.
+    """
     spec, problems = family_spec(preset.family), {}
     multiple = preset.size_multiple or spec.size_multiple
     for name, got in shape.items():

@@ -194,7 +194,7 @@ class TrainConfig(BaseModel):
 
 
 class JudgeConfig(BaseModel):
-    """A "judge" job: the pairwise judge of this reward key votes on the pairs of a campaign without its vote."""
+    """A "judge" job: the reward `judge` votes on the pairs of a campaign that lack its vote."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

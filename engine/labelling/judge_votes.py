@@ -1,4 +1,6 @@
-"""Votes of AI labellers, which are pairwise judges among the external rewards, on the pairs of a campaign.
+"""Votes of AI labellers on the pairs of a campaign.
+
+An AI labeller is a pairwise judge among the external rewards.
 
 They have a table of their own: schedules, progress, rankings and exports of people's votes never read it.
 """
@@ -102,7 +104,7 @@ def remove_judge_votes(store: Library, campaign_id: str, judge: str) -> None:
 
 
 def judged_preferences(votes: Iterable[JudgeVote]) -> list[PreferencePair]:
-    """Return the pairs of which the judge preferred a clip in both orders, with margin 1 and the source "judge"."""
+    """Return the pairs of which the judge preferred a clip in both orders, with margin 1."""
     return [
         PreferencePair(
             pair_id=vote.pair.id,

@@ -1,4 +1,4 @@
-"""Inputs that a run keeps copies of: prompts with pictures, and the adapters that it begins with or trains over.
+"""Inputs that a run keeps copies of: prompts with pictures, and adapters under it.
 
 A file of rows with pictures is read once; the run keeps a copy with the names of the stored pictures, so that it can be
 resumed and evaluated when the file or its pictures are gone. Prompts without pictures are read from their source.

@@ -12,7 +12,10 @@ MOST_TAGS = 12
 
 
 class RunNotes(BaseModel):
-    """Name of at most 80 characters ("": the run's id), up to `MOST_TAGS` tags of at most 40, and a text of 2000."""
+    """Name ("": the run's id), tags and notes of a run.
+
+    At most 80 characters, `MOST_TAGS` tags of 40, and 2000 characters.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

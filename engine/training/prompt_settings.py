@@ -1,4 +1,4 @@
-"""Settings of trainers that need prompts alone, without groups: by the gradient of rewards, or from a teacher."""
+"""Settings of trainers on prompts without groups: by rewards' gradients, or from a teacher."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,7 +11,10 @@ from engine.training.video_arguments import PlainTrainerArguments
 
 @dataclass
 class VideoDraftConfig(PlainTrainerArguments, TrainingArguments):
-    """Settings of DRaFT. `beta` is the weight of the squared distance of outputs from the model before training."""
+    """Settings of DRaFT.
+
+    `beta` is the weight of the squared distance of outputs from the model before training.
+    """
 
     backprop_steps: int = field(
         default=1, metadata={"help": "Last denoising steps that gradients flow through, the K of DRaFT-K."}

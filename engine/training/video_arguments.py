@@ -154,7 +154,7 @@ class VideoArguments:
 
 @dataclass
 class PlainTrainerArguments(VideoArguments):
-    """Defaults of trainers whose other settings are `transformers.TrainingArguments`, the next base of their class."""
+    """Defaults of trainers whose next base class is `transformers.TrainingArguments`."""
 
     learning_rate: float = 1e-4
     gradient_checkpointing: bool | None = None

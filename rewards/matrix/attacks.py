@@ -143,7 +143,10 @@ def _exaggerated(frame: np.ndarray, sigma: float, amount: float, saturation: flo
 
 
 def _ellipse(frames: Frames, size: float) -> np.ndarray:
-    """Return `float32[H,W,1]`: 1 in an ellipse in the middle of `size` of the sides, with a soft edge, 0 outside."""
+    """Return a mask `float32[H,W,1]` of a centred ellipse with a soft edge.
+
+    Its axes are `size` of the sides.
+    """
     height, width = frames.shape[1:3]
     mask = np.zeros((height, width), np.float32)
     axes = (round(size * width / 2), round(size * height / 2))

@@ -74,7 +74,10 @@ def prepare(group: Sequence[ClipFeatures]) -> None:
 
 
 def differentiable(backends: Mapping[str, str]) -> Differentiable | None:
-    """Return the rating of LAION's predictor, without the drift of colours; None for the back end "technical"."""
+    """Return the rating of LAION's predictor; None for the back end "technical".
+
+    The drift of colours is left out.
+    """
     if backends.get(SPEC.key) != "laion":
         return None
 

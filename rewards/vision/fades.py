@@ -1,4 +1,4 @@
-"""Fades: changes of brightness that go one way for several steps, frames without them, and cross-fades.
+"""Fades of brightness over several frames, frames without them, and cross-fades.
 
 A fade-in, or the sun coming out, is no fault between two frames; flicker is. A step belongs to a fade when it lies
 in a run of 5 or more steps that all brighten, or all darken, by 2 % or more. Random gains make such runs once in a
@@ -60,7 +60,10 @@ def _mixture_share(frames: np.ndarray, fps: float) -> float:
 
 
 def _first_component(levels: np.ndarray) -> float:
-    """Return the share of the first principal component in the variance of `float32[T,N]` over T; 0 for a still."""
+    """Return the first principal component's share of the variance of `float32[T,N]` over T.
+
+    It is 0 for a still.
+    """
     spread = levels - levels.mean(axis=0)
     variances = np.linalg.eigvalsh(spread @ spread.T)
     whole = float(variances.sum())

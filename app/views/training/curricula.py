@@ -69,7 +69,7 @@ def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
-    """Return what the first stage lacks that cannot run, "models" or "data", and the reason; "" if all can."""
+    """Return what a stage lacks, "models" or "data", and the reason; "" if all stages can run."""
     for stage in preset.stages:
         recipe = recipe_of(stage)
         if reason := why_unavailable(load_preset("models", recipe.model)):

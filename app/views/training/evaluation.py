@@ -45,7 +45,10 @@ def table(run: Run | None, others: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return a table of each run's mean after training and its change, by measure; empty below two evaluations."""
+    """Return a table of each run's mean after training and its change, by measure.
+
+    It is empty below two evaluations.
+    """
     found = [(run, evaluation) for run in runs if (evaluation := _readable(run)) is not None]
     if len(found) < 2:
         return {"columns": [], "rows": []}

@@ -232,7 +232,7 @@ def _moments(columns: MetricStore) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def clips_per_update(run: Run) -> int:
-    """Return the clips, or pairs, that one process trains on in an update; 1 if the run's preset is damaged."""
+    """Return the clips, or pairs, of one process in an update; 1 if the run's preset is damaged."""
     try:
         return per_update(values_of(run.preset()))
     except DailiesError:

@@ -17,7 +17,7 @@ from engine.runs.samples import BASE, RunSamples, Sample, SampleSet
 
 NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": ""}
 NOTHING |= {"can_ask": False, "can_use": False, "files": [], "with": []}
-COMPARED = 2  # runs beside the base model and the run that is shown
+COMPARED = 2  # runs, in addition to the base model and the run that is shown
 
 
 def slider(run: Run, at: str | None = None, prompt: int = 0, others: Sequence[str] = ()) -> dict[str, Any]:

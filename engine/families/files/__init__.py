@@ -1,1 +1,1 @@
-"""What a model is read from: sources of a preset, folders, single files."""
+"""Sources of a model: hub repositories, folders, single files."""

@@ -1,4 +1,4 @@
-"""Agreement of an AI labeller with people on the pairs that both compared, and the condition to train on its votes."""
+"""Agreement of an AI labeller with people, and the condition to train on its votes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def checked_preferences(
 
 
 def _verdict(score: float) -> float:
-    """Return the verdict of a pair with this score of a clip, 0..1: 1 for it, 0 for the other clip, 1/2 for a tie."""
+    """Return the verdict for a clip with this score, 0..1: 1 for it, 0 against it, 1/2 for a tie."""
     return 0.5 if score == 0.5 else float(score > 0.5)
 
 

@@ -119,7 +119,7 @@ def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
 
 
 def stack_steps(steps: Sequence[KeptStep], rows: Sequence[int]) -> KeptStep:
-    """Return the steps of the clips `rows`, one step after another, as one of `len(steps) * len(rows)` clips."""
+    """Return the steps of the clips `rows` as one step of `len(steps) * len(rows)` clips."""
     return _concat_steps([_rows_of(step, rows) for step in steps])
 
 

@@ -145,7 +145,7 @@ class DiffusionTrainer(Trainer):
         return self.losses(inputs)
 
     def _add_adapters(self, network: Any, args: Any) -> None:
-        """Add the adapters that are trained besides the policy's; before the network is placed."""
+        """Add adapters that are trained in addition to the policy's; called before the network is placed."""
 
     @property
     def is_safe_stop(self) -> bool:

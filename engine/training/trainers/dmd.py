@@ -150,7 +150,7 @@ class VideoDMDTrainer(DiffusionTrainer):
 
     @contextmanager
     def _critic(self) -> Iterator[None]:
-        """Use the critic in the block; afterwards the student, whose graph may be computed again for its gradient."""
+        """Use the critic in the block and the student after it."""
         use_adapter(self.family.network, CRITIC)
         try:
             yield

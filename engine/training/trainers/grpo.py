@@ -80,7 +80,10 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     @cached_property
     def candidates(self) -> range:
-        """The steps, from the noisiest, that may be random: not the last, nor a first one without noise (sage)."""
+        """Steps that may be random, from the noisiest on.
+
+        The last step never is, nor a first one whose form adds no noise (sage).
+        """
         nothing, (sigma, sigma_next) = torch.zeros(1, 1), self.noise_levels()[:2]
         first = int(self.random_step()(nothing, nothing, sigma, sigma_next, noise=nothing).std == 0)
         count = max(1 + first, int(self.args.step_share * self.template.num_steps))
