@@ -148,7 +148,7 @@ def test_a_model_that_is_needed_is_not_removed(
     blobs = cache_of(tmp_path) / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "a").write_bytes(b"x" * 2_000_000)
-    assert models.ask_remove("wan21_1_3b") == {"key": "wan21_1_3b", "question": "Frees 2 MB.", "ready": True}
+    assert models.ask_remove(context, "wan21_1_3b") == {"key": "wan21_1_3b", "question": "Frees 2 MB.", "ready": True}
     monkeypatch.setenv("DAILIES_ALLOW_DOWNLOAD", "1")
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="wan21_1_3b")]))
     with pytest.raises(ConfigError, match="A generate job needs 'wan21_1_3b': cancel it"):

@@ -201,7 +201,7 @@ def test_the_newest_finished_takes_are_there_when_the_page_opens(
     assert [card["id"] for card in outputs[-1]["cards"]] == ids
     assert shown_ids(tabs[0].show_take(outputs[-1], event(id=ids[1]))) == ids[1:]
     assert shown_ids(tabs[0].compare(outputs[-1], event(ids=ids))) == ids
-    assert shown_ids(tabs[0].show_job(event(ids=[job.id]))) == ids[:1]
+    assert shown_ids(tabs[0].show_job(outputs[-1], event(ids=[job.id]))) == ids[:1]
 
 
 def shown_ids(outputs: list[Any]) -> list[str]:
@@ -279,12 +279,12 @@ def test_an_imported_clip_has_no_settings(tabs: Any) -> None:
         tabs[0].fill(ClipRecord(id="0" * 16, prompt="", source="imported", num_frames=9, width=64, height=48, fps=25.0))
 
 
-def test_several_adapters_have_no_form(tabs: Any, make_clip: MakeClip) -> None:
-    """Filling the form without them would make another clip."""
+def test_several_adapters_fill_the_form_with_their_strengths(tabs: Any, make_clip: MakeClip) -> None:
     record = make_clip(adapters=[{"name": "film", "scale": 0.8}, {"name": "motion"}])
     assert record.adapter == "film 0.8 + motion 1"
-    with pytest.raises(ConfigError, match=r"has the adapters film 0\.8 \+ motion 1: the form takes one"):
-        tabs[0].fill(record)
+    updates = dict(zip(FIELDS, tabs[0].fill(record), strict=False))
+    rows = [{"name": "film", "scale": 0.8}, {"name": "motion", "scale": 1.0}]
+    assert updates["adapters"] == {"names": [], "rows": rows}
 
 
 def test_a_rolled_seed_fits_the_form() -> None:

@@ -71,7 +71,8 @@ def test_a_card_links_to_files_of_its_own_clip(make_clip: MakeClip) -> None:
     assert card["prompt"] == "<b>x</b> ${1+1}"  # as it was typed: the script shows it as text
     assert card["video"] == f"/media/clips/{record.id}/clip.mp4"
     assert (card["score"], card["link"]) == ("0.12", f"/clip/{record.id}")
-    assert card["detail"] == "9 frames" and clips.card(record, "Take 1")["detail"] == "seed 12"
+    assert card["detail"] == "mini  ·  9 frames"
+    assert clips.card(record, "Take 1")["detail"] == "mini  ·  seed 12"
 
 
 def test_an_imported_clip_offers_nothing_that_needs_settings(context: AppContext) -> None:
@@ -263,7 +264,7 @@ def test_captions_name_the_adapter_and_what_differs() -> None:
     base = ClipRecord.generated(GenerationRequest(prompt="a red ball", seed=7, guidance=3.0))
     tuned = ClipRecord.generated(GenerationRequest(prompt="a red ball", seed=7, guidance=5.0, adapter="mini_nft-a7"))
     plain, adapted = clips.captions([base, tuned])
-    assert "mini  ·  Guidance: 3" in plain and "mini + mini_nft-a7  ·  Guidance: 5" in adapted
+    assert "mini  ·  seed 7  ·  Guidance: 3" in plain and "mini + mini_nft-a7  ·  seed 7  ·  Guidance: 5" in adapted
     assert "Prompt" not in plain and "Size" not in plain
     assert clips.captions([tuned]) == ["mini + mini_nft-a7  ·  seed 7"] and clips.captions([]) == []
     other = ClipRecord.generated(GenerationRequest(prompt="a blue ball", seed=7))

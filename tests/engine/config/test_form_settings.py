@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from engine.config.alarm_settings import AlarmSettings
+from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import check_settings, settings_of
 from engine.config.presets import change_preset, load_curriculum, load_train_preset, preset_keys
 from engine.config.setting_ranges import RANGES
 from engine.errors import ConfigError, SettingsError
 
-ALGORITHMS = ("dpo", "kto", "sft", "grpo", "nft", "awm", "distill")
+NAMES = tuple(ALGORITHMS)
 REFUSED: Mapping[str, tuple[Any, ...]] = {
     "seed": (5_000_000_000, 2**32, -1, 1.5, "many", True, None),
     "max_steps": ("many", 0, -2, 10**30, math.inf, 1.5, [3]),
@@ -35,7 +36,7 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", NAMES)
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_with_the_name_and_the_value(algorithm: str, name: str) -> None:
     for value in REFUSED[name]:
@@ -49,7 +50,7 @@ def test_a_number_of_thousands_of_digits_is_refused() -> None:
         check_settings("nft", {"max_steps": 10**5000})
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", NAMES)
 def test_defaults_and_limits_are_allowed(algorithm: str) -> None:
     for setting in settings_of(algorithm):
         check_settings(algorithm, {setting.name: setting.default})

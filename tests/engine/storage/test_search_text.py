@@ -73,6 +73,7 @@ def test_rows_from_before_are_searched_too(store, database):
             connection.execute(text(f"ALTER TABLE {column}"))
         for column in ("heartbeat_s", "environment"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
+        connection.execute(text("DROP TABLE judge_votes"))
         connection.execute(text("UPDATE dailies_version SET version_num = '0004'"))
     again = Library(store.workspace)
     assert found(again, "красный") == [1]
