@@ -68,7 +68,7 @@ def studio(workspace, monkeypatch) -> Iterator[Callable[[int, int], tuple[Campai
     """
     store = Library(workspace)
     numbers = count()
-    monkeypatch.setattr("engine.labelling.campaigns._new_id", lambda key=None: f"c{next(numbers):07x}")
+    monkeypatch.setattr("engine.labelling.campaigns.new_campaign_id", lambda key=None: f"c{next(numbers):07x}")
 
     def make(prompts: int, seed: int) -> tuple[Campaigns, Score]:
         rng, seen = np.random.default_rng(seed), dict[str, float]()
