@@ -75,7 +75,7 @@ def test_every_setting_that_is_said_to_have_an_effect_exists() -> None:
 
 def test_shipped_presets_pass_over_what_their_repositories_hold() -> None:
     """Wan's and HunyuanVideo's repeat or set the shift; AnimateDiff's put DDIM in place of PNDM."""
-    own = {"wan": UNIPC, "hunyuanvideo": {**EULER, "shift": 7.0}}
+    own = {"wan": UNIPC, "skyreels": UNIPC, "hunyuanvideo": {**EULER, "shift": 7.0}}
     own["animatediff"] = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
     own["animatediff"] |= {"beta_schedule": "scaled_linear", "clip_sample": False, "set_alpha_to_one": False}
     checked = 0
