@@ -13,6 +13,8 @@ from rewards.matrix.reasons import EXPLAINED, PAGE_NOTE
 from rewards.matrix.rows import ALL_ROWS, HACKS, ROWS
 from rewards.matrix.table import INTRODUCTION, describe, to_data, to_markdown
 
+pytestmark = pytest.mark.timeout(900)  # the fixtures score every row with every mix
+
 ROOT = Path(__file__).resolve().parents[3]
 MIXES = {key: read_mix(ROOT / "presets" / "rewards" / f"{key}.toml") for key in ("seed", "motion", "long", "mini")}
 QUICK_CLIPS = {"real": ("carphone", "bunny"), "mini": ("mini_2", "mini_4")}
