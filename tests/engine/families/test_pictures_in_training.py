@@ -16,7 +16,7 @@ from engine.request import GenerationRequest
 from engine.storage.images import save_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.picture_checks import picture_problem
-from engine.training.rollout.rollouts import generate_rollouts
+from engine.training.rollout.rollouts import generate_rollouts, stack_steps
 from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
@@ -136,7 +136,7 @@ def test_the_kept_frame_is_in_no_log_probability(tiny: SimpleNamespace, workspac
     first = trainer.prompts.of(rollouts.requests).first_frame
     for step in rollouts.steps:
         assert torch.equal(step.latents[:, :, 0], first) and torch.equal(step.next_latents[:, :, 0], first)
-        replayed, std = trainer._replay(step, batch), step.noise_std[0]
+        replayed, std = trainer._replay(stack_steps([step], batch.index), batch.requests), step.noise_std[0]
         free = step.next_latents[batch.index][:, :, 1:]
         z = (free - replayed.mean) / std
         wanted = (-0.5 * z.square() - np.log(std) - 0.5 * np.log(2 * np.pi)).flatten(1).mean(1)
@@ -199,6 +199,7 @@ def test_preflight_looks_at_the_pictures(tiny: SimpleNamespace, workspace: Works
         f"{sentence} 1 of 3 lose up to 67% by cropping: set width and height to their aspect, or crop them.",
     )
     trainer.train_dataset = [{"prompt": "x", "image": save_picture(workspace, np.zeros((16, 16, 3), np.uint8))}]
-    assert "1 of 1 are smaller than 32x32" in (picture_problem(trainer) or (None, ""))[1]
+    size = f"{trainer.template.width}x{trainer.template.height}"
+    assert f"1 of 1 are smaller than {size}" in (picture_problem(trainer) or (None, ""))[1]
     trainer.train_dataset = [{"prompt": "x"}]
     assert picture_problem(trainer) is None
