@@ -2,11 +2,11 @@
 #
 #   PYTHON=python3.12                     the interpreter that makes .venv
 #   VENV_FLAGS=--system-site-packages     to use a torch that the machine already has (ROCm containers)
-#   TORCH_INDEX_URL=https://...           where torch and torchvision come from when .venv has none
-#   PORT=7860 HOST=127.0.0.1              where `make app` serves
-#   ONLY="nft dpo"                       which proofs `make proof` runs
+#   TORCH_INDEX_URL=https://...           package index of torch and torchvision, if .venv has none yet
+#   PORT=7860 HOST=127.0.0.1              address of the page that `make app` serves
+#   ONLY="nft dpo"                        proofs that `make proof` runs
 #   ARGS="..."                            passed on to pytest by `make test`, `make slow` and `make browser`, and to `make tour`
-#   WORKERS=2                             processes that tests run in, a file of tests in one of them
+#   WORKERS=2                             test processes; all tests of a file run in the same process
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -31,7 +31,7 @@ python := $(VENV)/bin/python
 pytest = OMP_NUM_THREADS=1 $(python) -m pytest -n $(WORKERS) --dist loadfile
 pip := $(python) -m pip
 scripts := 'app/**/*.js' 'examples/**/*.js'
-# An installation is good for exactly these two files; a change of either makes another stamp name, hence a new install.
+# The stamp's name contains the checksum of these two files, so a change of either causes a new installation.
 key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
 installed_dev := $(VENV)/.installed-dev-$(key)
@@ -42,34 +42,34 @@ help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 app: install ## install if needed, then serve the workbench on http://127.0.0.1:7860
-	@echo "Starting the page on http://$(HOST):$(PORT) (Ctrl-C stops it; jobs go on)"
+	@echo "Starting the page on http://$(HOST):$(PORT) (Ctrl-C stops it; jobs continue)"
 	@exec $(VENV)/bin/dailies serve --host $(HOST) --port $(PORT)
 
-demo: install ## prompt -> clip -> reward report, without a browser; says where the files are
+demo: install ## generate and score a clip without a browser, and print the paths of its files
 	@$(VENV)/bin/dailies demo
 
-tour: install ## run the whole workflow on mini, from the first clip to a ranking, and write build/tour/report.html (half an hour; ARGS=--short: three minutes)
+tour: install ## run the whole workflow on mini and write build/tour/report.html (30 minutes; 3 minutes with ARGS=--short)
 	@$(python) -m examples.tour $(ARGS)
 
-test: install-dev ## install if needed, then run the test suite, without the slow and the browser tests
+test: install-dev ## install if needed, then run the tests except slow and browser tests
 	@$(pytest) $(ARGS)
 
-slow: install-dev ## the slow tests: short forms of `make faults`, `make proof` and `make tour`, and other long runs
+slow: install-dev ## run the slow tests, among them short forms of `make faults`, `make proof` and `make tour`
 	@$(pytest) -m slow $(ARGS)
 
-coverage: install-dev ## `make test` and `make slow` with the lines that they run counted, in child processes too
+coverage: install-dev ## run `make test` and `make slow` and report line coverage, child processes included
 	@$(pytest) -q -m "not browser" --cov=engine --cov=rewards --cov-report=term:skip-covered $(ARGS)
 
-browser: install-dev ## the browser tests, in Chromium
+browser: install-dev ## run the browser tests in Chromium
 	@$(pytest) -m browser tests/browser $(ARGS)
 
-doubles: install-dev ## check every family on its doubles, and write the table in docs/models.md (ARGS="-k wan" for some)
+doubles: install-dev ## test every family on small models of its classes and write the table in docs/models.md (ARGS="-k wan": only some)
 	@OMP_NUM_THREADS=1 $(python) -m tests.doubles -n $(WORKERS) $(ARGS)
 
-faults: install-dev ## kill what runs a hundred times at random moments, and see that nothing is lost (an hour); JSON lines
+faults: install-dev ## kill workers and trainings at 100 random moments and check that nothing is lost (1 hour); prints JSON lines
 	@$(python) tests/faults/kill_storm.py $(ARGS)
 
-check: install-dev ## formatting, lint, types, import rules, documentation
+check: install-dev ## check formatting, lint, types, import rules and documentation
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
 	@$(VENV)/bin/oxfmt --check $(scripts)
@@ -79,38 +79,38 @@ check: install-dev ## formatting, lint, types, import rules, documentation
 	@$(VENV)/bin/lint-imports --no-logo
 	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict --quiet
 
-fix: install-dev ## format, and correct what the linter can correct
+fix: install-dev ## format the code and apply the linter's fixes
 	@$(python) -m ruff format .
 	@$(python) -m ruff check --fix .
 	@$(VENV)/bin/oxfmt $(scripts)
 	@$(VENV)/bin/oxlint --fix app examples
 
-docs: install ## write the generated pages and tables of docs/, and the page's copy of the trainers' settings, from the code
+docs: install ## generate the pages and tables of docs/ and the page's copy of the trainer settings
 	@OMP_NUM_THREADS=1 $(python) -m tools.docs.trainer_settings
 	@$(python) -m tools.docs.page_tables
 	@$(python) -m tools.docs.configuration_page
 	@$(python) -m tools.docs.cli_page
 
-bench: install-dev ## measure the speed bars; JSON lines
+bench: install-dev ## run the speed benchmarks; prints JSON lines
 	@$(python) tests/benchmarks/run.py
 
-proof: install ## train mini by every algorithm and measure what it learned (hours); ONLY=nft for one, JSON lines
+proof: install ## train mini by every algorithm and measure the improvement (hours; ONLY=nft: one); prints JSON lines
 	@$(python) tests/proof/run.py $(ONLY)
 
-matrix: install ## damage the reference clips in known ways, check every reward, write docs/rewards-matrix.md (minutes)
+matrix: install ## measure every reward on perturbed reference clips and write docs/rewards-matrix.md (minutes)
 	@$(python) -m engine.cli rewards matrix --write docs/rewards-matrix.md
 
-mini: install ## train and measure the embedded model again (hours on a CPU; five minutes on a GPU with ARGS="--device cuda --data 3 --scale 16 --workers 12 --dit-steps 100000 --minutes 5")
+mini: install ## train and evaluate the embedded model (hours on a CPU; five minutes on a GPU with ARGS="--device cuda --data 3 --scale 16 --workers 12 --dit-steps 100000 --minutes 5")
 	@$(python) -m tools.mini.train $(ARGS)
 	@$(python) -m tools.mini.evaluate --out assets/mini/metrics.json
 
-venv: $(VENV)/.pip ## make an empty .venv, for a torch of your own (ROCm)
+venv: $(VENV)/.pip ## create an empty .venv, to install your own torch first (ROCm)
 
 install: $(if $(wildcard $(installed_dev)),,$(installed))
 
 install-dev: $(installed_dev)
 
-clean: ## remove .venv and every cache; workspaces stay
+clean: ## remove .venv and all caches; workspaces are kept
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage *.egg-info
 	find app engine rewards tools examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
