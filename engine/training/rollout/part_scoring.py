@@ -33,7 +33,7 @@ class PartScoring:
         device: torch.device,
         **extras: Any,
     ) -> None:
-        self._functions, self._rows, self._extras = functions, rows, extras
+        self._functions, self.rows, self._extras = functions, rows, extras
         self._early = [index for index, function in enumerate(functions) if getattr(function, "splittable", False)]
         compares = any(getattr(functions[index], "compares_clips", False) for index in self._early)
         self._multiple = group if compares else 1
@@ -74,12 +74,12 @@ class PartScoring:
             found[:, self._early] = torch.cat([part.result() for part in self._parts])
         late = [index for index in range(len(self._functions)) if index not in self._early]
         if late:
-            found[:, late] = self._score(late, clips, self._rows)
+            found[:, late] = self._score(late, clips, self.rows)
         return found
 
     def _submit(self, count: int) -> None:
         clips, self._waiting = self._waiting[:count], self._waiting[count:]
-        rows = self._rows[self._scored : self._scored + count]
+        rows = self.rows[self._scored : self._scored + count]
         self._scored += count
         self._parts.append(self._thread.submit(self._score_aside, clips, rows))
 

@@ -26,11 +26,15 @@ from engine.training.weights import trainable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutShard:
-    """Work of one actor: clips of `requests` by these `weights`, as of update `step`."""
+    """Work of one actor: clips of `requests` by these `weights`, as of update `step`.
+
+    `rows` are the requests' rows of the data, whose columns the reward functions get.
+    """
 
     step: int
     weights: dict[str, Tensor]
     requests: list[GenerationRequest]
+    rows: list[Mapping[str, Any]]
 
 
 class RolloutActors:
@@ -42,13 +46,18 @@ class RolloutActors:
         )
         self._executor, self._count = executor, count
 
-    def generate(self, trainer: OnlineTrainer, requests: Sequence[GenerationRequest]) -> Rollouts:
+    def generate(
+        self, trainer: OnlineTrainer, requests: Sequence[GenerationRequest], rows: Sequence[Mapping[str, Any]]
+    ) -> Rollouts:
         """Return the clips with their rewards, in the order of the requests, on the trainer's device."""
         weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
         size = -(-len(requests) // self._count)
         check_whole_groups(trainer.reward_funcs, size, trainer.args.num_generations)
-        cuts = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
-        shares = [RolloutShard(step=trainer.state.global_step, weights=weights, requests=cut) for cut in cuts]
+        cuts = [slice(start, start + size) for start in range(0, len(requests), size)]
+        step = trainer.state.global_step
+        shares = [
+            RolloutShard(step=step, weights=weights, requests=list(requests[cut]), rows=list(rows[cut])) for cut in cuts
+        ]
         events = self._executor.map(self._task, shares)
         parts = {event.index: event.result for event in events if isinstance(event, Completed)}
         made = concat_rollouts([parts[index] for index in range(len(shares))])
@@ -71,10 +80,9 @@ def open_rollout_worker(config: Mapping[str, Any]) -> Callable[[RolloutShard], R
         with torch.no_grad():
             for name, value in share.weights.items():
                 parameters[name].copy_(value)
-        rows = [{"prompt": request.prompt} for request in share.requests]
-        with trainer._scoring(rows) as scoring:
+        with trainer._scoring(share.rows) as scoring:
             # By these weights, whichever policy's they are: not by the subclass's own policy for rollouts.
-            rollouts = OnlineTrainer._generate_rollouts(trainer, share.requests, scoring.add)
+            rollouts = OnlineTrainer._generate_rollouts(trainer, share.requests, scoring)
             rewards = trainer._rewards(scoring, rollouts)
         return to_device(replace(rollouts, rewards=rewards), torch.device("cpu"))
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from engine.algorithms import awm
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
+from engine.training.rollout.part_scoring import PartScoring
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoAWMConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
-from engine.training.trainers.online import Decoded, RolloutBatch
+from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import ReferencePolicy, WeightCopy
 
 
@@ -40,9 +41,9 @@ class VideoAWMTrainer(ForwardProcessTrainer):
             self.copies["moving"] = WeightCopy(self.family.network)
         self._followed_at = -1
 
-    def _generate_rollouts(self, requests: list[GenerationRequest], decoded: Decoded = None) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
         self._follow()
-        return super()._generate_rollouts(requests, decoded)
+        return super()._generate_rollouts(requests, scoring)
 
     def _follow(self) -> None:
         """Set the old policy to the current one, and move the moving reference, at most once a step."""

@@ -12,11 +12,12 @@ from engine.algorithms import nft
 from engine.model_spec import ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import predict_x0_and_noise
+from engine.training.rollout.part_scoring import PartScoring
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
-from engine.training.trainers.online import Decoded, RolloutBatch
+from engine.training.trainers.online import RolloutBatch
 from engine.training.weights import WeightCopy
 
 
@@ -37,10 +38,10 @@ class VideoNFTTrainer(ForwardProcessTrainer):
         self.copies["old"] = WeightCopy(self.family.network)
         self._old_at = -1
 
-    def _generate_rollouts(self, requests: list[GenerationRequest], decoded: Decoded = None) -> Rollouts:
+    def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
         self._follow()
         with self.copies["old"].applied():
-            return super()._generate_rollouts(requests, decoded)
+            return super()._generate_rollouts(requests, scoring)
 
     def _follow(self) -> None:
         """Update the old policy before a rollout, at most once a step."""

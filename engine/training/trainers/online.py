@@ -7,7 +7,7 @@ split into `steps_per_generation` batches, used `num_iterations` times, and then
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,13 +34,11 @@ from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups,
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainers.clip_data import SIZES, ClipLossTrainer, readable
 from engine.workspace import Workspace
-from rewards.clip import Clip
 
 log = logging.getLogger(__name__)
 
 COMPARED = 4
 """Number of clips of a generation batch on which the distance to a few-step student is measured."""
-Decoded = Callable[[Sequence[Clip]], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,9 @@ class RolloutBatch:
 class RolloutBackend(Protocol):
     """Interface for making a trainer's rollouts elsewhere, see `engine.training.rollout.rollout_actors`."""
 
-    def generate(self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest]) -> Rollouts: ...
+    def generate(
+        self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest], rows: Sequence[Mapping[str, Any]]
+    ) -> Rollouts: ...
 
 
 class EpochRepeatSampler(RepeatSampler):
@@ -251,7 +251,7 @@ class OnlineTrainer(ClipLossTrainer):
     def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[RolloutBatch]:
         began = time.perf_counter()
         with self._scoring(rows) as scoring:
-            rollouts = self._generate_rollouts(self._requests(rows), scoring.add)
+            rollouts = self._generate_rollouts(self._requests(rows), scoring)
             rolled_out = time.perf_counter()
             own = self._rewards(scoring, rollouts)
         rewards = all_gather_rows(own)  # a group may lie in two processes
@@ -283,10 +283,10 @@ class OnlineTrainer(ClipLossTrainer):
             for start in range(0, len(order), size)
         ]
 
-    def _generate_rollouts(self, requests: list[GenerationRequest], decoded: Decoded = None) -> Rollouts:
-        """Generate the clips of the requests; `decoded` gets those of each part, unless actors score them."""
+    def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
+        """Generate the clips of the requests; `scoring` gets those of each part, unless actors score them."""
         if self.actors is not None:
-            return self.actors.generate(self, requests)
+            return self.actors.generate(self, requests, scoring.rows)
         return generate_rollouts(
             self.family,
             requests,
@@ -295,7 +295,7 @@ class OnlineTrainer(ClipLossTrainer):
             kept=self.random_steps(requests),
             means=self.keeps_means,
             batch=self.args.rollout_batch,
-            decoded=decoded,
+            decoded=scoring.add,
         )
 
     def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:

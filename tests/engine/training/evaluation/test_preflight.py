@@ -207,8 +207,8 @@ def test_rewards_must_see_what_generate_makes(open_tiny: Open, tmp_path: Path) -
     trainer.family.vae.enable_tiling()
     roll_out = trainer._generate_rollouts
 
-    def faster(requests: Any, decoded: Any) -> Any:
-        made = roll_out(requests, decoded)
+    def faster(requests: Any, scoring: Any) -> Any:
+        made = roll_out(requests, scoring)
         return replace(made, clips=[replace(clip, fps=24.0) for clip in made.clips])
 
     trainer._generate_rollouts = faster  # type: ignore[method-assign]

@@ -1,5 +1,6 @@
 """Rollouts of other processes equal those of the trainer, and train the same weights."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ algorithm = "{algorithm}"
 model = "tiny"
 mix = "tiny"
 rewards = "{rewards}"
-prompts = "mini"
+prompts = "{prompts}"
 [settings]
 num_frames = 9
 width = 32
@@ -43,10 +44,21 @@ def new_run(tiny_model: str, tmp_path: Path) -> Any:
     folder = tmp_path / "presets" / "train"
     folder.mkdir()
     for algorithm, rewards in (("grpo", "parts"), ("nft", "total")):
-        recipe = RECIPE.format(algorithm=algorithm, rewards=rewards)
+        recipe = RECIPE.format(algorithm=algorithm, rewards=rewards, prompts="mini")
         (folder / f"tiny_{algorithm}.toml").write_text(recipe)
     space = Workspace(tmp_path / "workspace").prepare()
     return lambda algorithm: Run.create(space, load_train_preset(f"tiny_{algorithm}"))
+
+
+@pytest.fixture
+def run_with_columns(new_run: Any, tmp_path: Path) -> Run:
+    """A run whose rows of prompts have a column besides the prompt."""
+    prompts = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": f"a circle {number}", "negative": f"no {number}"} for number in range(3)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = RECIPE.format(algorithm="grpo", rewards="total", prompts=prompts)
+    (tmp_path / "presets" / "train" / "tiny_rows.toml").write_text(recipe)
+    return new_run("rows")
 
 
 def trained(run: Run, actors: int) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -71,6 +83,18 @@ def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
     assert names
     for before, after in zip(alone.state.log_history[:2], shared.state.log_history[:2], strict=True):
         assert [after[name] for name in names] == [before[name] for name in names]
+
+
+def test_rewards_of_actors_get_the_columns_of_the_data(run_with_columns: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[tuple[str, str]] = []
+
+    def reward(prompts: list[str], completions: list[Any], negative: list[str], **_: Any) -> list[float]:
+        got.extend(zip(prompts, negative, strict=True))
+        return [float(clip.frames.mean()) for clip in completions]
+
+    monkeypatch.setattr("engine.training.build._rewards", lambda preset: [reward])
+    trained(run_with_columns, 2)
+    assert len(got) == 12 and {(prompt, f"no {prompt[-1]}") for prompt, _ in got} == set(got)
 
 
 def test_what_makes_no_clips_has_no_use_for_actors(new_run: Any) -> None:
