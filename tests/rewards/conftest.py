@@ -33,9 +33,14 @@ def real_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No folder of weights, empty caches: only what comes with Dailies and with packages."""
+    hide_weights(monkeypatch, tmp_path)
+
+
+def hide_weights(monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
+    """Let no folder of weights be found outside the packages; `empty` is a folder without files."""
     monkeypatch.delenv("DAILIES_WEIGHTS", raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(empty / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(empty / "hub"))
 
 
 def render_clip(motion: str = "right", *, num_frames: int = 33, background: str = "meadow", **options: object) -> Clip:

@@ -12,21 +12,32 @@ from rewards.matrix.perturbations import PERTURBATIONS
 from rewards.matrix.reasons import EXPLAINED, PAGE_NOTE
 from rewards.matrix.rows import ALL_ROWS, HACKS, ROWS
 from rewards.matrix.table import INTRODUCTION, describe, to_data, to_markdown
-
-pytestmark = pytest.mark.timeout(900)  # the fixtures score every row with every mix
+from rewards.weights.catalog import PRESENT, status
+from tests.rewards.conftest import hide_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 MIXES = {key: read_mix(ROOT / "presets" / "rewards" / f"{key}.toml") for key in ("seed", "motion", "long", "mini")}
 QUICK_CLIPS = {"real": ("carphone", "bunny"), "mini": ("mini_2", "mini_4")}
 QUICK_FRAMES = {"real": 49, "mini": 65}
 QUICK_ROWS = ("frozen", "noise", "blur", "repeat", "shuffle", "cut", "wrong_prompt")
+NETWORKS = ("i3d", "alexnet")
 NEVER_PAYS = ("frozen", "blur", "repeat", "ping_pong", "cut", "cut_elsewhere", "noise", "pure_noise")
 
 
-@pytest.fixture(scope="module", params=["real", "mini"])
-def measured(request: pytest.FixtureRequest) -> list[Filled]:
-    reference = read_set(request.param).only(QUICK_CLIPS[request.param], QUICK_FRAMES[request.param])
-    return fill_matrix(reference, list(MIXES.values()), QUICK_ROWS)
+@pytest.fixture(
+    scope="module",
+    params=["real", "mini", *(pytest.param(f"{d}-networks", marks=pytest.mark.slow) for d in QUICK_CLIPS)],
+)
+def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Filled]:
+    """The domain measured with all mixes, without networks that have to be downloaded or, if slow, with them."""
+    domain, _, networks = request.param.partition("-")
+    reference = read_set(domain).only(QUICK_CLIPS[domain], QUICK_FRAMES[domain])
+    with pytest.MonkeyPatch.context() as patch:
+        if not networks:
+            hide_weights(patch, tmp_path_factory.mktemp("no_weights"))
+        elif missing := [key for key in NETWORKS if status(key).state != PRESENT]:
+            pytest.skip(f"no weights of {', '.join(missing)}: name their folder in DAILIES_WEIGHTS")
+        return fill_matrix(reference, list(MIXES.values()), QUICK_ROWS)
 
 
 @pytest.fixture
