@@ -25,10 +25,10 @@ def studio(studio: Any, model_folder: Path) -> Any:
     import torch
     from peft import LoraConfig
 
-    family = open_model(load_preset("models", "mini").model_copy(update={"source": str(model_folder)}))
-    targets = list(family.spec.lora_targets)
     for name in ADAPTERS:
+        family = open_model(load_preset("models", "mini").model_copy(update={"source": str(model_folder)}))
         torch.manual_seed(1)
+        targets = list(family.spec.lora_targets)
         config = LoraConfig(r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False)
         family.network.add_adapter(config, adapter_name=name)
         save_adapter(family.network, name, studio.workspace.adapters / name)

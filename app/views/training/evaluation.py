@@ -33,7 +33,7 @@ def table(run: Run | None, others: Sequence[str] = ()) -> dict[str, Any]:
         return {**base, "note": str(error)}
     if evaluation is None:
         return {**base, "note": text.FINDINGS_EMPTY if base["can_measure"] else text.FINDINGS_LATER}
-    measures = sorted(evaluation.measures, key=lambda measure: ORDER.index(measure.role))
+    measures = in_order(evaluation)
     return {
         **base,
         "note": description(evaluation),
@@ -52,12 +52,17 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     found = [(run, evaluation) for run in runs if (evaluation := _readable(run)) is not None]
     if len(found) < 2:
         return {"columns": [], "rows": []}
-    names = dict.fromkeys(measure.name for _, evaluation in found for measure in evaluation.measures)
+    names = dict.fromkeys(measure.name for _, evaluation in found for measure in in_order(evaluation))
     by_name = [{measure.name: measure for measure in evaluation.measures} for _, evaluation in found]
     return {
         "columns": [text.FINDINGS_COLUMNS[0], *(read_notes(run).name or run.id for run, _ in found)],
         "rows": [[title_of(name), *(_reached(measures.get(name)) for measures in by_name)] for name in names],
     }
+
+
+def in_order(evaluation: Evaluation) -> list[Measure]:
+    """Return the measures, the judge's first and the metrics last."""
+    return sorted(evaluation.measures, key=lambda measure: ORDER.index(measure.role))
 
 
 def _readable(run: Run) -> Evaluation | None:
