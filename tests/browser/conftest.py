@@ -119,13 +119,18 @@ class Workbench:
 
     def end(self) -> None:
         """Page and worker are gone afterwards, however busy they or the machine are."""
+        state, started = worker_state(self.workspace), list[psutil.Process]()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.process is not None:  # a worker that it just started has no state yet
+                started += psutil.Process(self.process.pid).children(recursive=True)
+            if state is not None:
+                started.append(psutil.Process(state.worker.pid))
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-        state = worker_state(self.workspace)
-        if state is not None:
+        for process in started:
             with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(state.worker.pid).kill()
+                process.kill()
 
 
 def wait_until(done: Callable[[], bool], what: str, bench: Workbench) -> None:
@@ -151,26 +156,41 @@ def model_folder(root: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_workbench(
-    python: str, root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Workbench]]:
-    """`new_workbench(presets=..., arguments=...)`: one with an empty workspace, started by the caller, with more words
-    for `python -m app`, ended after the session."""
-    benches: list[Workbench] = []
+def benches() -> Iterator[list[tuple[Workbench, bool]]]:
+    """All workbenches that were made and not ended yet, each with whether it stays after the file that made it."""
+    made: list[tuple[Workbench, bool]] = []
+    yield made
+    for bench, _ in made:
+        bench.end()
 
-    def make(presets: Path | None = None, arguments: Sequence[str] = ()) -> Workbench:
+
+@pytest.fixture(scope="module", autouse=True)
+def benches_end_with_their_file(benches: list[tuple[Workbench, bool]]) -> Iterator[None]:
+    yield
+    for bench, _ in [one for one in benches if not one[1]]:
+        bench.end()
+    benches[:] = [one for one in benches if one[1]]
+
+
+@pytest.fixture(scope="session")
+def new_workbench(
+    python: str, root: Path, tmp_path_factory: pytest.TempPathFactory, benches: list[tuple[Workbench, bool]]
+) -> Callable[..., Workbench]:
+    """`new_workbench(presets=..., arguments=...)`: one with an empty workspace, started by the caller, with more words
+    for `python -m app`, ended after the file, or after the session if it `stays`."""
+
+    def make(presets: Path | None = None, arguments: Sequence[str] = (), *, stays: bool = False) -> Workbench:
         own = {
             "OMP_NUM_THREADS": "1",
             "DAILIES_WORKSPACE": "",
             **({"DAILIES_PRESETS": str(presets)} if presets else {}),
         }
         folder = tmp_path_factory.mktemp("bench") / "workspace"
-        benches.append(Workbench(python, root, folder, {**os.environ, **own}, free_port(), tuple(arguments)))
-        return benches[-1]
+        bench = Workbench(python, root, folder, {**os.environ, **own}, free_port(), tuple(arguments))
+        benches.append((bench, stays))
+        return bench
 
-    yield make
-    for bench in benches:
-        bench.end()
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -186,7 +206,7 @@ def presets(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def studio(new_workbench: Callable[..., Workbench], presets: Path) -> Workbench:
     """A running workbench with a model; its worker stays warm from test to test."""
-    bench = new_workbench(presets)
+    bench = new_workbench(presets, stays=True)
     bench.start()
     return bench
 
@@ -194,7 +214,7 @@ def studio(new_workbench: Callable[..., Workbench], presets: Path) -> Workbench:
 @pytest.fixture(scope="session")
 def archive(new_workbench: Callable[..., Workbench]) -> Workbench:
     """A running workbench with drawn clips in its library (see `ARCHIVED`)."""
-    bench = new_workbench()
+    bench = new_workbench(stays=True)
     store = Library(bench.workspace)
     for index, (prompt, score) in reversed([*enumerate(ARCHIVED)]):  # the newest is added last
         add_clip(store, prompt, index, score)
@@ -233,9 +253,10 @@ def add_clip(store: Library, prompt: str, index: int, score: float | None) -> Cl
 
 
 def report(clip_id: str, score: float) -> RewardReport:
+    """One reward is the score; the other one is alike for all but the worst clips, which it likes best."""
     results = {
         "flow_smoothness": RewardResult(value=score, raw=0.4, per_frame=np.linspace(0, 1, NUM_FRAMES)),
-        "structure_constancy": RewardResult(value=0.8, raw=0.01),
+        "structure_constancy": RewardResult(value=0.82 if score < 0.2 else 0.8, raw=0.01),
         "loop_break": RewardResult(value=None, reason="the clip is too short"),
     }
     weights = {"flow_smoothness": 0.5, "structure_constancy": 0.5}

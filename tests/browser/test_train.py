@@ -149,7 +149,7 @@ def test_what_is_changed_besides_the_settings_is_marked_too(train: Page) -> None
     expect(train.locator("#train-form .field.is-changed")).to_have_count(0)
 
 
-def test_a_reload_loses_nothing_that_was_typed(train: Page) -> None:
+def test_a_reload_loses_nothing_that_was_typed(train: Page, watched: Any) -> None:
     setting(train, "learning_rate").fill("1e-5")
     train.locator("#train-form .more summary").click()
     setting(train, "save_steps").fill("7")
@@ -161,8 +161,8 @@ def test_a_reload_loses_nothing_that_was_typed(train: Page) -> None:
         "--gpus 0.5 --queue"
     )
     expect(train.locator("#train-form .shell code")).to_have_text(said)
-    train.wait_for_load_state("networkidle")
-    train.reload()
+    with watched.leaving():
+        train.reload()
     train.get_by_role("tab", name=training.TRAIN, exact=True).click()
     expect(train.locator('#train-form select[name="recipe"]')).to_have_value("short")
     expect(setting(train, "save_steps")).to_be_visible()

@@ -57,7 +57,7 @@ def fill() -> Callable[[Any], None]:
 @pytest.fixture(scope="session")
 def bench(new_workbench: Callable[..., Any], fill: Callable[[Any], None]) -> Any:
     """Without a login, one for all tests here; each makes a campaign of its own."""
-    bench = new_workbench()
+    bench = new_workbench(stays=True)
     fill(bench)
     bench.start()
     return bench

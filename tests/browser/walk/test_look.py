@@ -28,7 +28,7 @@ CUT = """() => {
     if (!shown(select) || select.title) continue;
     const style = getComputedStyle(select);
     pen.font = style.font;
-    const words = select.selectedOptions[0]?.textContent ?? "", room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - 16;
+    const words = select.selectedOptions[0]?.textContent ?? "", room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     if (pen.measureText(words).width > room) found.push(words);
   }
   return found;
