@@ -26,9 +26,9 @@ Scope = MutableMapping[str, Any]
 
 
 def trackio_link(workspace: Workspace) -> str:
-    """Return HTML of the link, or of a note while there are no runs."""
+    """Return HTML of the link; empty while there are no runs."""
     if not any(workspace.trackio.glob("*.db")):
-        return f'<span class="hint-left">{text.TRACKIO_OFF}</span>'
+        return ""
     return f'<a href="{MOUNTED_AT}/?project=dailies" target="_blank" rel="noopener">{text.TRACKIO}</a>'
 
 

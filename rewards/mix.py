@@ -23,6 +23,8 @@ from rewards.registry import PIECES, known_backends, known_rewards, reward_probl
 from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
 
+NOT_APPLICABLE = "does not apply here; the other rewards share its weight."
+
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -207,7 +209,7 @@ def combine(
 def _note(key: str, missing: str | None) -> str:
     if missing is not None:
         return f"{key} could not be computed; the other rewards share its weight. {missing}"
-    return f"{key} does not apply here; the other rewards share its weight."
+    return f"{key} {NOT_APPLICABLE}"
 
 
 def _check_declarations(keys: Collection[str], known: Collection[str], where: str) -> None:

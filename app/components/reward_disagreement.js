@@ -1,4 +1,4 @@
-// Which reward would choose differently. `props.value` = [{key, id, poster, sentence, agrees}]. Event: open_clip {id}.
+// Which reward would choose differently. `props.value` = [{key, id, poster, sentence}]. Event: open_clip {id}.
 import { fill, stamp } from "../scripts/dom.js";
 
 export default function mount({ element, trigger, props, watch }) {
@@ -12,7 +12,6 @@ export default function mount({ element, trigger, props, watch }) {
   function line(one) {
     const made = stamp($("template"));
     fill(made, one);
-    made.classList.toggle("agrees", one.agrees);
     made.querySelector("img").src = one.poster;
     made.querySelector("button").addEventListener("click", () => trigger("open_clip", { id: one.id }));
     return made;

@@ -83,6 +83,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     show(row, "kill", run.job && ["training", "stopping"].includes(run.state));
     show(row, "resume", run.can_resume);
     row.querySelector(".extending").hidden = !run.can_extend;
+    row.querySelector("input").value ||= run.updates; // as long again; what was typed stays
     show(row, "clone", run.can_clone);
     show(row, "use", run.can_use);
     row.querySelector(".done").style.width = (run.fraction ?? 0) * 100 + "%";

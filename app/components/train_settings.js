@@ -36,7 +36,7 @@ const sourceOf = (setting, words) =>
 
 const breakable = (name) => name.split("_").flatMap((part, index) => (index ? ["_", make("wbr"), part] : [part]));
 
-const unitOf = (setting) => (setting.unit ? [" ", make("span", { className: "unit" }, setting.unit)] : []);
+const unitOf = (setting) => (setting.unit ? [" (", make("span", { className: "unit" }, setting.unit), ")"] : []);
 
 function control(setting, words) {
   const choices = setting.kind === "bool" ? ["true", "false"] : setting.choices;

@@ -55,6 +55,9 @@ function equip() {
         ),
       );
     if (!plot) there?.remove();
+    // A legend of many lines would leave a narrow plot no height; pointing at it names them too.
+    if (plot?._fullLayout?.showlegend && plot.clientWidth && plot.clientWidth < 420 && plot.data.length > 4)
+      window.Plotly.relayout(plot, { showlegend: false });
   }
 }
 

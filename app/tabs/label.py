@@ -59,8 +59,7 @@ class LabelTab:
             self.axis = gr.Dropdown(
                 whole, value=view.OVERALL, label=text.JUDGED, min_width=150, visible=False, elem_id="label-axis"
             )
-            buttons = {"size": "md", "scale": 0, "min_width": 170, "elem_classes": "beside-label"}
-            self.again = gr.Button(text.REFRESH, **buttons)
+            buttons = {"size": "md", "scale": 0, "min_width": 100, "elem_classes": ["beside-label", "one-line"]}
             self.make = gr.Button(text.MAKE_MISSING, **buttons)
             self.close = gr.Button(text.CLOSE_CAMPAIGN, **buttons)
             self.train = gr.Button(text.TRAIN, variant="primary", elem_id="train-on-these", **buttons)
@@ -85,7 +84,7 @@ class LabelTab:
         with gr.Column() as self.of_models:
             self.models = model_choices()
             first = default_choice(self.models, GenerationRequest.model_fields["model"].default)
-            prompts = gr.Textbox(label=text.PROMPTS, lines=4, max_lines=12, elem_id="campaign-prompts")
+            prompts = gr.Textbox(label=text.PROMPTS, lines=3, max_lines=12, elem_id="campaign-prompts")
             entrants = gr.Dropdown(
                 view.entrant_choices(self.context, self.models),
                 value=[first] if first else [],
@@ -115,7 +114,8 @@ class LabelTab:
             strategy = gr.Dropdown(ways, value="random", label=text.STRATEGY, elem_id="campaign-strategy")
         gr.HTML(f'<p class="hint-left">{text.STRATEGY_HINT}</p>')
         axes = gr.CheckboxGroup([(text.AXES[axis], axis) for axis in AXES], label=text.RUBRIC, elem_id="campaign-axes")
-        self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
+        with gr.Column(elem_classes="form-foot"):
+            self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
         self.form = [title, what, prompts, entrants, takes, frames, which, per_pair, target, strategy, axes]
 
     @property
@@ -129,7 +129,7 @@ class LabelTab:
         bind(tab.select, lambda: watched_jobs(self.context, KIND), None, self.jobs)
         selection = [self.campaign, self.judges, self.axis]
         chosen = (self.campaign.input, self.judges.input, self.axis.input)
-        for event in (self.results_tab.select, *chosen, self.again.click):
+        for event in (self.results_tab.select, *chosen):
             bind(event, self.show, selection, self.shown, line=RESULTS)
         bind(self.sheet.outdated, self.show, selection, self.shown, line=RESULTS)
         bind(

@@ -173,7 +173,7 @@ TABLE_WORDS = {
     "none": "-",
 }
 SLIDER_WORDS = {"reset": "Reset weights", "weights": WEIGHTS}
-DISSENT_WORDS = {"dissent": DISSENT, "none": "Score at least two clips to see this."}
+DISSENT_WORDS = {"dissent": DISSENT, "none": "No reward prefers another clip than the total."}
 
 # ---- Facts of a clip
 NOT_SCORED = "not scored"
@@ -284,13 +284,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def dissent(title: str, prompt: str, share: float, *, agrees: bool) -> str:
+def dissent(title: str, prompt: str, share: float) -> str:
     """Compare a reward's ranking with the total's."""
-    pairs = f"it disagrees on {share:.0%} of pairs"
-    if agrees:
-        return f"{title} prefers the same clip; {pairs}."
     shown = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
-    return f"{title} prefers {f'“{shown}”' if shown else 'this one'}; {pairs}."
+    return f"{title} prefers {f'“{shown}”' if shown else 'this one'}; it disagrees on {share:.0%} of pairs."
 
 
 def unread_videos(unread: Mapping[str, str]) -> str:

@@ -147,7 +147,6 @@ def created(title: str, missing: int) -> str:
 NO_RESULTS = ("No votes yet", "The ranking, agreement and reward accuracy appear here after the first votes.")
 CAMPAIGN = "Campaign"
 JUDGES = "Reward mix"
-REFRESH = "Refresh"
 MAKE_MISSING = "Generate missing clips"
 CLOSE_CAMPAIGN, REOPEN_CAMPAIGN = "Close campaign", "Reopen campaign"
 NOTHING_MISSING = "All clips of this campaign exist or are queued."

@@ -158,7 +158,6 @@ STAGES_WORDS = {
 }
 STAGE_STATES = {"done": "passed", "now": "running", "later": "pending", "failed": "not passed"}
 TRACKIO = "Open in Trackio"
-TRACKIO_OFF = "No Trackio runs yet."
 
 
 def duration(seconds: float) -> str:

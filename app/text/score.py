@@ -6,6 +6,10 @@ UNRANKED = "score not ranked"
 OLD_REPORT = "Scored with another calibration, so it is not ranked. Score the clip again."
 
 
+def not_applicable(titles: Sequence[str]) -> str:
+    return f"Not applicable here: {', '.join(titles)}. The other rewards share the weight."
+
+
 def unjudged(titles: Sequence[str]) -> str:
     return f"{' and '.join(titles)} cannot judge this prompt, so the total is not ranked with those of other prompts."
 

@@ -79,6 +79,7 @@ BOARD_WORDS = {
     "resume": "Resume",
     "extend": "Extend",
     "extend_by": "Additional updates",
+    "updates": "updates",
     "use": "Use this adapter",
     "use_hint": "Generate clips with the adapter of this run",
     "watch": "Open in Monitor",

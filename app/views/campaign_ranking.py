@@ -122,28 +122,29 @@ def correlated(measures: Sequence[RankingColumn]) -> tuple[list[RankingColumn], 
 
 
 def disagreements(rows: Rows, measures: Sequence[RankingColumn]) -> list[dict[str, Any]]:
-    """Return for each reward its preferred clip, and its disagreement with the total.
+    """Return the rewards that prefer another clip than the total, each with that clip and its disagreement.
 
     Disagreement is the share of pairs that the reward orders differently. The largest disagreement comes first. Rewards
     that scored fewer than two clips are omitted.
     """
     *parts, total = measures
     measured = [_disagreement(part, total, rows) for part in parts if np.isfinite(part.values).sum() > 1]
-    return sorted(measured, key=lambda item: item["share"], reverse=True)
+    found = [item for item in measured if item is not None and item["share"] > 0]
+    return sorted(found, key=lambda item: item["share"], reverse=True)
 
 
-def _disagreement(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict[str, Any]:
+def _disagreement(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict[str, Any] | None:
     best, chosen = int(np.nanargmax(part.values)), int(np.nanargmax(np.nan_to_num(total.values, nan=-1.0)))
+    if part.values[chosen] == part.values[best]:
+        return None
     share = disagreement_share(part.values, total.values)
-    same = part.values[chosen] == part.values[best]
     return {
         "key": part.key,
         "title": part.title,
         "share": share,
-        "agrees": bool(same),
-        "id": rows[chosen if same else best]["id"],
-        "poster": rows[chosen if same else best]["poster"],
-        "sentence": general.dissent(part.title, rows[best]["prompt"], share, agrees=bool(same)),
+        "id": rows[best]["id"],
+        "poster": rows[best]["poster"],
+        "sentence": general.dissent(part.title, rows[best]["prompt"], share),
     }
 
 

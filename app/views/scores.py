@@ -1,7 +1,7 @@
 """Stored reports as values for display: one `Score` per reward, in the order of the mix."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from engine.config.presets import load_preset
 from engine.errors import DailiesError, RewardError
 from rewards import RewardReport, RewardResult, RewardSpec, is_reward, known_rewards, reward_spec
 from rewards.calibration import mix_calibration
+from rewards.mix import NOT_APPLICABLE
 
 GATE_OPEN = 0.995  # below this a penalty lowers the total by more than rounding
 
@@ -57,7 +58,7 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
     unjudged = [score.unjudged([spec_of(key).title for key in report.unjudged])] if report.unjudged else []
     return [
         *([score.OLD_REPORT] if is_old(stored) else []),
-        *map(_with_title, report.notes),
+        *_omitted(report.notes),
         *unjudged,
         *(score.gate(key, level) for key, level in report.gates.items() if level < GATE_OPEN),
     ]
@@ -91,6 +92,14 @@ def _score(key: str, result: RewardResult, weight: float) -> Score:
         weight=weight,
         per_frame=tuple(value if math.isfinite(value) else None for value in series),
     )
+
+
+def _omitted(notes: Sequence[str]) -> list[str]:
+    """Return the notes of a mix; one sentence names all rewards that do not apply."""
+    absent = [note for note in notes if note.endswith(NOT_APPLICABLE)]
+    titles = [spec_of(note.partition(" ")[0]).title for note in absent]
+    rest = [_with_title(note) for note in notes if note not in absent]
+    return [*([score.not_applicable(titles)] if titles else []), *rest]
 
 
 def _with_title(note: str) -> str:

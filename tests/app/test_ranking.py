@@ -99,10 +99,9 @@ def test_the_reward_that_would_choose_otherwise_is_named() -> None:
     rows = [row("a", 0.9, 0.1), row("b", 0.5, 0.5), row("c", 0.1, 0.6)]
     weights = {"flow_smoothness": 3.0, "loop_break": 1.0}
     ranked = campaign_ranking.ranked(rows, weights, GateStrengths())
-    loop, flow = campaign_ranking.disagreements(ranked, campaign_ranking.columns(ranked, list(weights)))
-    assert (loop["key"], loop["id"], loop["agrees"], loop["share"]) == ("loop_break", "c", False, 1.0)
+    (loop,) = campaign_ranking.disagreements(ranked, campaign_ranking.columns(ranked, list(weights)))
+    assert (loop["key"], loop["id"], loop["share"]) == ("loop_break", "c", 1.0)
     assert "prefers “clip c”; it disagrees on 100% of pairs" in loop["sentence"]
-    assert (flow["id"], flow["agrees"], flow["share"]) == ("a", True, 0.0)
 
 
 def test_pairs_that_cannot_be_told_apart_do_not_count() -> None:

@@ -37,7 +37,7 @@ def test_a_clip_that_nothing_scored_has_no_scores() -> None:
 
 def test_remarks_name_the_gates_that_cost_something(make_clip: MakeClip, context: AppContext) -> None:
     said = remarks(context.store.report(make_clip().id))
-    assert said[0].startswith("Loop break does not apply")
+    assert said[0] == text_score.not_applicable(["Loop break"])
     assert [sentence for sentence in said if "0.40" in sentence] == [text_score.gate("motion", 0.4)]
     assert len(said) == 2
 

@@ -35,6 +35,7 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
         "words": training.STATES[state.state],
         "where": f"{state.step} / {state.of}" if state.of else "",
         "fraction": done,
+        "updates": state.of or 1,
         "problem": state.problem or outside or state.note,
         "job": state.job.id if state.job and active else "",
         "can_resume": state.can_resume and not state.is_refused,
