@@ -74,7 +74,7 @@ HISTORY_WORDS = {
 
 # ---- Generate: the stage
 STAGE_EMPTY_TITLE = "No clips yet"
-STAGE_EMPTY_HINT = "Enter a prompt and press Generate. The clip and its scores appear here."
+STAGE_EMPTY_HINT = "Enter a prompt and press Generate. Earlier clips are in the Library."
 WELCOME_WORDS = {
     "title": STAGE_EMPTY_TITLE,
     "hint": STAGE_EMPTY_HINT,
