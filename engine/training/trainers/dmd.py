@@ -84,20 +84,23 @@ class VideoDMDTrainer(DiffusionTrainer):
             )
             for number, row in enumerate(inputs)
         ]
-        yield self.critic_loss(requests, drawn) if self.is_critic_turn else self.student_loss(requests, drawn)
-
-    def critic_loss(self, requests: Sequence[GenerationRequest], drawn: torch.Generator) -> Tensor:
-        """Return the loss of pre-training, of the critic on the student's clips."""
+        if not self.is_critic_turn:
+            yield self.student_loss(requests, drawn)
+            return
         conditioning = self.prompts.of(requests)
         with torch.no_grad():
             clips = self._student_clips(requests, conditioning, drawn)
+        with self._critic():  # also while the caller runs the backward pass, which may compute blocks again
+            yield self.critic_loss(clips, conditioning, drawn)
+
+    def critic_loss(self, clips: Tensor, conditioning: Conditioning, drawn: torch.Generator) -> Tensor:
+        """Return the loss of pre-training on the student's clips, of the network that is in use: the critic."""
         noisy, noise, level = self._noised(clips, conditioning, drawn)
         target = training_target(self.family.spec.prediction, clips, noise, level)
-        with self._critic():
-            output = self.family.predict(noisy, level, conditioning)
-            loss = (conditioning.free(output).float() - conditioning.free(target)).square().mean()
-            self.log_metric(**{"dmd/critic": loss})
-            return loss
+        output = self.family.predict(noisy, level, conditioning)
+        loss = (conditioning.free(output).float() - conditioning.free(target)).square().mean()
+        self.log_metric(**{"dmd/critic": loss})
+        return loss
 
     def student_loss(self, requests: Sequence[GenerationRequest], drawn: torch.Generator) -> Tensor:
         """Return the student's loss at a random one of its steps."""
