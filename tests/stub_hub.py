@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-INFO = re.compile(r"/api/models/([^/]+/[^/]+?)(?:/revision/([^/]+))?")
+INFO = re.compile(r"/api/(?:model|dataset)s/([^/]+/[^/]+?)(?:/revision/([^/]+))?")
 UPLOAD = re.compile(r"/api/(?:model|dataset)s/([^/]+/[^/]+)/(preupload|commit)/main")
 OBJECTS = re.compile(r"/(?:datasets/)?[^/]+/[^/]+\.git/info/lfs/objects/batch")
 FILE = re.compile(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -52,6 +52,8 @@ class StubHub:
     """Authorization headers that arrived."""
     address: str = ""
     uploads: Path = Path()
+    private: set[str] = field(default_factory=set)
+    """Repositories that were created as private ones."""
     objects: dict[str, bytes] = field(default_factory=dict)
     """Contents of large files by SHA-256."""
 
@@ -163,6 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
     def create(self, wanted: dict[str, Any]) -> None:
         name = f"{wanted['organization']}/{wanted['name']}"
         folder = self.state.uploads / wanted["type"] / name
+        if wanted.get("visibility") == "private" and not folder.exists():
+            self.state.private.add(name)
         folder.mkdir(parents=True, exist_ok=True)
         self.state.repositories[name] = folder
         prefix = "datasets/" if wanted["type"] == "dataset" else ""
@@ -230,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "modelId": name,
                 "sha": self.state.commit(name),
                 "gated": "manual" if name in self.state.gated else False,
-                "private": False,
+                "private": name in self.state.private,
                 "disabled": False,
                 "downloads": 0,
                 "likes": 0,

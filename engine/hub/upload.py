@@ -16,10 +16,10 @@ README = "README.md"
 def push_folder(folder: Path, repository: str, kind: RepositoryKind, *, private: bool) -> str:
     """Upload a folder to a repository `owner/name`, and return the page's address.
 
-    The repository is created when it is missing. One commit adds or replaces files; other files of the repository stay,
-    and so does its card. Files that the hub has already are not sent again. The access token is that of HF_TOKEN alone,
-    so that nothing is published with a token that was stored for downloads. Raises HubAccessError without a token or
-    with one that the hub refuses, HubError.
+    The repository is created when it is missing; with `private`, one that is there must be private, too. One commit
+    adds or replaces files; other files of the repository stay, and so does its card. Files that the hub has already are
+    not sent again. The access token is that of HF_TOKEN alone, so that nothing is published with a token that was
+    stored for downloads. Raises HubAccessError without a token or with one that the hub refuses, HubError.
     """
     from huggingface_hub import HfApi
 
@@ -34,6 +34,8 @@ def push_folder(folder: Path, repository: str, kind: RepositoryKind, *, private:
     api = HfApi(token=token)
     with hub_errors(HubSource(repository=repository), kept="files that arrived are not sent again"):
         url = api.create_repo(repository, repo_type=kind, private=private, exist_ok=True)
+        if private and not api.repo_info(repository, repo_type=kind).private:
+            raise HubError(f"'{repository}' is there already and is public: nothing was uploaded. Choose another name.")
         has_card = api.file_exists(repository, README, repo_type=kind)
         try:
             api.upload_folder(

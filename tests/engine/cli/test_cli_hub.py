@@ -80,6 +80,19 @@ def test_a_folder_becomes_a_dataset(push: Push, hub: StubHub, tmp_path: Path) ->
     assert (folder / "rows.jsonl").read_text() == "{}\n"
 
 
+def test_nothing_private_goes_into_a_public_repository(push: Push, hub: StubHub, adapter: Lora, tmp_path: Path) -> None:
+    push("adapter", "rain", "me/secret", "--private")
+    push("adapter", "rain", "me/secret", "--private")
+    assert hub.private == {"me/secret"} and (hub.uploads / "model" / "me" / "secret" / WEIGHTS_FILE).is_file()
+    for kind, words in (("model", ("adapter", "rain")), ("dataset", ("folder", str(tmp_path / "pairs"), "--dataset"))):
+        folder = hub.uploads / kind / "me" / "open"
+        folder.mkdir(parents=True)
+        (tmp_path / "pairs").mkdir(exist_ok=True)
+        (tmp_path / "pairs" / "rows.jsonl").write_text("{}\n")
+        assert "is public: nothing was uploaded" in push(*words, "me/open", "--private", refused=True)
+        assert not any(folder.iterdir())
+
+
 def test_refusals(push: Push, hub: StubHub, adapter: Lora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Unknown adapter 'rein'. Did you mean 'rain'?" in push("adapter", "rein", "me/rain", refused=True)
     assert "is no folder with files" in push("folder", str(tmp_path / "gone"), "me/x", refused=True)
