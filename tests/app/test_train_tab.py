@@ -137,6 +137,16 @@ def test_what_is_not_there_is_named(context: AppContext, field: str, value: str)
         train_form.queue(context, {**choices(context), field: value})
 
 
+def test_the_page_names_no_data_outside_the_opened_folders(context: AppContext, tmp_path: Path) -> None:
+    for folder in (tmp_path / "closed", tmp_path / "nowhere"):
+        sent = choices(context, data=str(folder))
+        assert "may not read" in train_form.outlook(context, sent)["fields"]["data"]
+        with pytest.raises(ConfigError, match="may not read"):
+            train_form.queue(context, sent)
+    opened = next(iter(context.folders), context.workspace.pairs) / "clips"
+    assert train_form.read(context, choices(context, data=f" {opened} ")).settings["data"] == str(opened.resolve())
+
+
 def test_a_queued_run_has_what_the_form_said(context: AppContext) -> None:
     filed = train_form.queue(context, choices(context, max_steps="7"))
     [run] = list_runs(context.workspace)

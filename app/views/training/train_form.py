@@ -38,6 +38,7 @@ from engine.runs.run import Run, list_runs
 
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"
+FILES = ("data",)  # settings that name files of the server
 CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
 ABOUT = ("title", "source", "notes")
 CURRICULUM = "curriculum:"  # prefix of a curriculum's key in the list of presets
@@ -159,13 +160,13 @@ def read_changes(context: AppContext, choices: Choices) -> tuple[TrainPreset, di
         changes["pairs"] = str(opened_path(context, changes["pairs"]))
     if changes.get("prompts") and changes["prompts"] not in prompt_sets():
         changes["prompts"] = str(opened_path(context, changes["prompts"]))
-    settings, mistakes = read_settings(base, choices)
+    settings, mistakes = read_settings(context, base, choices)
     if mistakes:
         raise ConfigError(next(iter(mistakes.values())))
     return base, {**changes, **({"settings": settings} if settings else {})}
 
 
-def read_settings(base: TrainPreset, choices: Choices) -> tuple[dict[str, Any], dict[str, str]]:
+def read_settings(context: AppContext, base: TrainPreset, choices: Choices) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the changed settings, and one sentence for each that cannot be read or is out of range."""
     known_settings = {setting.name: setting for setting in settings_of(base.algorithm)}
     settings: dict[str, Any] = {}
@@ -178,6 +179,8 @@ def read_settings(base: TrainPreset, choices: Choices) -> tuple[dict[str, Any], 
             continue
         try:
             value = known_settings[name].read(typed)
+            if name in FILES and value is not None:
+                value = str(opened_path(context, str(value)))
         except ConfigError as error:
             mistakes[name] = str(error)
             continue
@@ -226,7 +229,7 @@ def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
     `fields` has a sentence for each invalid setting; then there is nothing else. `blocked` is one sentence why such a
     run cannot start on this machine, "" if it can. `facts` are the model and the data, each {ok, line}.
     """
-    invalid = read_settings(_base(context, choices["recipe"], choices["run"]), choices)[1]
+    invalid = read_settings(context, _base(context, choices["recipe"], choices["run"]), choices)[1]
     if invalid:
         return {"fields": invalid, "problem": training.mistakes(len(invalid))}
     base, changes = read_changes(context, choices)
