@@ -11,6 +11,7 @@ from contextlib import closing
 from engine.cli.commands import command_help
 from engine.cli.jobs import open_queue, print_job
 from engine.cli.learning import build_evaluate, build_export
+from engine.cli.options.adapters import scales_of
 from engine.cli.options.shared import add_shared_options, shared_options
 from engine.cli.results.tensorboard import build_export_tensorboard
 from engine.cli.terminal.output import print_json, print_table
@@ -102,5 +103,5 @@ def clone_run(options: argparse.Namespace) -> None:
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         preset = clone_preset(Run.find(library.workspace, options.run_id), read_changes(options.set))
         with initial_adapter(options, library.workspace, preset.model) as initial:
-            run = create_run(library, preset, initial)
+            run = create_run(library, preset, initial, start_scales=scales_of(options, "start"))
     execute(run, options, is_new=True)

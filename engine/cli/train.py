@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.downloads.models import offer_model
-from engine.cli.options.adapters import add_adapters, combined_adapter, scales_of
+from engine.cli.options.adapters import add_adapters, scales_of, write_combined
 from engine.cli.options.devices import add_resource_options, require_local, resources_of
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_result
@@ -21,7 +21,6 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, TrainingError
 from engine.execution.process_runner import torchrun_command
 from engine.execution.resources import Resources
-from engine.families.lora_files import write_parts
 from engine.hardware.environment import process_changes, process_environment
 from engine.jobs.handlers.run_actions import submit_run
 from engine.jobs.handlers.train import REFUSED, publish
@@ -89,7 +88,7 @@ def start(options: argparse.Namespace) -> None:
             closing(Library(Workspace.from_env(options.workspace))) as library,
             initial_adapter(options, library.workspace, preset.model) as initial,
         ):
-            return create_run(library, preset, initial)
+            return create_run(library, preset, initial, start_scales=scales_of(options, "start"))
 
     with launched_process(options):
         execute(on_rank_zero(create), options, is_new=True)
@@ -107,7 +106,7 @@ def initial_adapter(options: argparse.Namespace, workspace: Workspace, model: st
         return
     folder = temp_path(workspace, "start")
     try:
-        write_parts(folder, combined_adapter(workspace, scales, load_model_preset(model)))
+        write_combined(folder, workspace, scales, load_model_preset(model))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

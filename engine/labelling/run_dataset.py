@@ -4,8 +4,9 @@ run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the data
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -45,16 +46,23 @@ class Lineage(BaseModel):
     judge: JudgeAgreement | None = None
 
 
-def create_run(store: Library, preset: TrainPreset, start: Path | None = None, key: str | None = None) -> Run:
+def create_run(
+    store: Library,
+    preset: TrainPreset,
+    start: Path | None = None,
+    key: str | None = None,
+    start_scales: Mapping[str, float] | None = None,
+) -> Run:
     """Create a run, optionally from the adapter in the folder `start`.
 
-    A preset that names a campaign gets the pairs of its current votes. `key` identifies the request, see `Run.create`.
+    A preset that names a campaign gets the pairs of its current votes. `start_scales` and `key`: see `Run.create`.
     Raises ConfigError when the votes make no pair, or when the prompts do not fit the model, and StoreError when there
     is no such campaign.
     """
     check_prompts_fit(preset)
     frozen = freeze_pairs(store, preset)
-    return Run.create(store.workspace, preset, start, lambda run: write_frozen_pairs(store, run, frozen), key=key)
+    prepare = partial(write_frozen_pairs, store, frozen=frozen)
+    return Run.create(store.workspace, preset, start, prepare, start_scales=start_scales, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ adapters/<name>/   the weights (see `engine.families.lora_files`), adapter.json 
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,26 @@ def get_adapter(workspace: Workspace, name: str) -> Adapter:
     if name not in found:
         raise ConfigError(f"Unknown adapter '{name[:80]}'. {did_you_mean(name, found)}")
     return found[name]
+
+
+def scales_text(scales: Mapping[str, float]) -> str:
+    """Return names of adapters with their scales, such as "film-look at 0.8 + motion"."""
+    return " + ".join(name if scale == 1 else f"{name} at {scale:g}" for name, scale in scales.items())
+
+
+def combined_card(adapters: Mapping[str, Adapter], scales: Mapping[str, float], model: str) -> AdapterCard:
+    """Return the card of several adapters of a model in one; it is distilled if one of them is.
+
+    Raises ConfigError for adapters that are distilled to different numbers of steps.
+    """
+    cards = {name: adapters[name].card for name in scales}
+    few = {name: card.num_steps for name, card in cards.items() if card.distilled and card.num_steps}
+    if len(set(few.values())) > 1:
+        steps = " and ".join(f"'{name}' to {count}" for name, count in few.items())
+        raise ConfigError(f"The adapters are distilled to different steps ({steps}): leave all but one out.")
+    distilled = {"num_steps": next(iter(few.values())), "guidance": 1.0, "distilled": True} if few else {}
+    triggers = ", ".join(dict.fromkeys(card.trigger for card in cards.values() if card.trigger))
+    return AdapterCard(model=model, note=scales_text(scales), trigger=triggers, **distilled)
 
 
 def check_new_name(workspace: Workspace, name: str) -> None:

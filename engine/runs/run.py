@@ -9,7 +9,7 @@ runs/<id>/
     preflight.json        the results of the preflight checks
     metrics.jsonl         one line per log: {"step": 3, "loss": 0.69, ...}; a torn last line is ignored
     checkpoints/          checkpoint-<step>/ of the trainer, see engine.runs.checkpoint_series
-    start/                the initial adapter, unless the run began with the base model
+    start/, start.json    the initial adapter, unless the run began with the base model, and what it was made of
     frozen/               the adapter under the trained one, where settings.frozen_adapter names one
     alarms.jsonl          one line per alarm, see engine.runs.results
     evaluation.json       metrics before and after training, see engine.runs.results
@@ -48,7 +48,7 @@ from engine.files.locks import is_held
 from engine.runs.adapters import CARD
 from engine.runs.checkpoint_series import CheckpointSeries, step_of
 from engine.runs.results import Alarm, Evaluation
-from engine.runs.run_inputs import freeze_prompts, run_rows, set_adapters
+from engine.runs.run_inputs import freeze_prompts, preset_files, run_rows, set_adapters, with_files
 from engine.workspace import Workspace
 
 END_BYTES = 2**16  # the end of the metrics that `progress` reads: many rows
@@ -68,12 +68,14 @@ class Run:
         start: Path | None = None,
         prepare: "Callable[[Run], None]" = lambda run: None,
         *,
+        start_scales: Mapping[str, float] | None = None,
         key: str | None = None,
     ) -> Self:
         """Create a run of a resolved preset that begins with the adapter in `start`, or the base model.
 
-        `prepare` writes the run's other files. The preset is written last, and a folder without one is no run, so a
-        process that dies in between leaves no run that could be started.
+        `start_scales` names what it was made of, see `set_adapters`. `prepare` writes the run's other files. The preset
+        is written last, and a folder without one is no run, so a process that dies in between leaves no run that could
+        be started.
 
         Paths in the preset are stored as absolute paths, since the training process may start in another folder. Paths
         in the workspace are stored relative to the run's folder, so that both can be moved together.
@@ -89,7 +91,7 @@ class Run:
             with ExitStack() as undo:
                 undo.callback(run.discard)
                 run.folder.mkdir(parents=True, exist_ok=bool(key))
-                preset = set_adapters(run, preset, start)
+                preset = set_adapters(run, preset, start, start_scales)
                 freeze_prompts(run.folder, workspace, preset)
                 prepare(run)
                 run.replace_preset(preset)  # the last: without it the folder is no run
@@ -170,6 +172,10 @@ class Run:
         return self.folder / "start"
 
     @property
+    def start_file(self) -> Path:
+        return self.folder / "start.json"
+
+    @property
     def frozen(self) -> Path:
         """The folder of the adapter that stays as it is under the trained one; a missing folder means none."""
         return self.folder / "frozen"
@@ -203,8 +209,8 @@ class Run:
             preset = TrainPreset.model_validate_json(self.resolved.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.resolved} is damaged: {str(error).splitlines()[0]}") from error
-        relative = {name: path for name, path in _files(preset).items() if path.parts[:1] == ("..",)}
-        return preset.model_copy(update={name: str((self.folder / path).resolve()) for name, path in relative.items()})
+        relative = {name: path for name, path in preset_files(preset).items() if path.parts[:1] == ("..",)}
+        return with_files(preset, {name: (self.folder / path).resolve() for name, path in relative.items()})
 
     def rows(self, source: str) -> list[PromptRow]:
         """Return the prompts of `source`, with the pictures that the run was created with. Raises ConfigError."""
@@ -216,13 +222,14 @@ class Run:
 
     def replace_preset(self, preset: TrainPreset) -> None:
         """Replace the run's preset; only while no process trains the run."""
-        files = {name: path for name, path in _files(preset).items() if path.exists() or path.parts[:1] == ("..",)}
+        known = preset_files(preset)
+        files = {name: path for name, path in known.items() if path.exists() or path.parts[:1] == ("..",)}
         absolute = {name: path.resolve() for name, path in files.items()}
         root = self.workspace.root
         stored = {
             name: _relative(path, self.folder) if path.is_relative_to(root) else path for name, path in absolute.items()
         }
-        preset = preset.model_copy(update={name: str(path) for name, path in stored.items()})
+        preset = with_files(preset, stored)
         place_last(self.folder)
         write_text_atomic(self.resolved, preset.model_dump_json(indent=2) + "\n")
 
@@ -350,12 +357,6 @@ class Run:
         for row in filter(None, map(metric_row, whole_lines(self.metrics_file, max(0, size - END_BYTES)))):
             step, of = int(row["step"]), int(row.get("of", of))
         return step, of
-
-
-def _files(preset: TrainPreset) -> dict[str, Path]:
-    """Return the preset's settings that are files or folders; prompts may also be named by a key."""
-    named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
-    return {name: Path(value) for name, value in named.items() if value and (name == "pairs" or Path(value).suffix)}
 
 
 def _relative(path: Path, folder: Path) -> Path:

@@ -7,6 +7,7 @@ Imports no torch.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from engine.config.prompts import PromptRow, read_rows, stored_rows
 from engine.config.schema import TrainPreset
 from engine.families.lora_files import WEIGHT_FILES
 from engine.files.atomic import write_text_atomic
-from engine.runs.adapters import CARD, find_adapter, read_card
+from engine.runs.adapters import CARD, find_adapter, read_card, scales_text
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -54,9 +55,27 @@ def _plain(row: PromptRow) -> dict[str, Any]:
     return {name: value for name, value in row.to_dict().items() if isinstance(value, JSON_TYPES)}
 
 
-def set_adapters(run: "Run", preset: TrainPreset, start: Path | None) -> TrainPreset:
+def preset_files(preset: TrainPreset) -> dict[str, Path]:
+    """Return the preset's settings that are files or folders; prompts may also be named by a key."""
+    named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
+    named["data"] = preset.settings.get("data")
+    given = {name: Path(value) for name, value in named.items() if value and isinstance(value, str)}
+    return {name: path for name, path in given.items() if name in ("pairs", "data") or path.suffix}
+
+
+def with_files(preset: TrainPreset, files: Mapping[str, Path]) -> TrainPreset:
+    """Return the preset with other paths for some of `preset_files`."""
+    paths = {name: str(path) for name, path in files.items()}
+    data = {"data": paths.pop("data")} if "data" in paths else {}
+    return preset.model_copy(update={**paths, "settings": {**preset.settings, **data}})
+
+
+def set_adapters(
+    run: "Run", preset: TrainPreset, start: Path | None, scales: Mapping[str, float] | None = None
+) -> TrainPreset:
     """Copy the initial and the frozen adapter into the run; return the run's preset.
 
+    `scales` has the scale of each adapter that the initial one was made of; None: it is the one of its folder's name.
     A model that is distilled to a few steps brings these and no guidance. Raises ConfigError for an unknown frozen
     adapter, or for settings that would undo a distillation.
     """
@@ -66,9 +85,20 @@ def set_adapters(run: "Run", preset: TrainPreset, start: Path | None) -> TrainPr
         if source is not None:
             others = set(path.name for path in source.iterdir()) - {*WEIGHT_FILES, CARD}
             shutil.copytree(source, copy, ignore=lambda *_, others=others: others, dirs_exist_ok=True)
+    if start is not None:
+        write_text_atomic(run.start_file, json.dumps(dict(scales or {start.name: 1.0}), ensure_ascii=False) + "\n")
     if (few := few_steps(run, preset)) is None:
         return preset
     return preset.model_copy(update={"settings": few_step_settings(preset.algorithm, preset.settings, *few)})
+
+
+def start_of(run: "Run") -> str:
+    """Return the names of the adapters that the run began with, with scales; "" for none, or for an older run."""
+    try:
+        scales = json.loads(run.start_file.read_bytes())
+        return scales_text(scales)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ""
 
 
 def few_steps(run: "Run", preset: TrainPreset) -> tuple[str, int] | None:

@@ -33,7 +33,7 @@ from engine.hardware.device import device_facts
 from engine.runs.adapters import AdapterCard, write_card
 from engine.runs.model_revisions import record_revisions
 from engine.runs.run import Run
-from engine.runs.run_inputs import few_steps
+from engine.runs.run_inputs import few_steps, start_of
 from engine.training.build import build_trainer
 from engine.training.distributed.process_group import (
     any_rank,
@@ -133,10 +133,11 @@ def _finish(trainer: DiffusionTrainer, run: Run, preset: TrainPreset) -> None:
 def card_of(preset: TrainPreset, run: Run, args: Any) -> AdapterCard:
     """Return the card of the run's adapter."""
     frozen = preset.settings.get("frozen_adapter")
+    begun = f", begun with {start_of(run)}" if start_of(run) else ""
     over = f" Use it with the adapter {frozen} at scale {args.frozen_scale:g}." if frozen else ""
     return AdapterCard(
         model=preset.model,
-        note=f"{preset.title}, run {run.id}.{over}",
+        note=f"{preset.title}, run {run.id}{begun}.{over}",
         distilled=not frozen and (args.makes_few_steps or few_steps(run, preset) is not None),
         **args.sampled_with(),
     )

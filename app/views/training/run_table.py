@@ -12,10 +12,23 @@ from engine.errors import DailiesError
 from engine.files.json_lines import MetricRow, metric_row, whole_lines
 from engine.runs.metrics import MOMENT
 from engine.runs.run import Run
+from engine.runs.run_inputs import start_of
 from engine.runs.run_notes import read_notes
 
 TAIL_BYTES = 8 * 2**10
-COMPARED = ("algorithm", "model", "mix", "rewards", "prompts", "pairs", "campaign", "min_margin", "watch")
+COMPARED = (
+    "algorithm",
+    "model",
+    "mix",
+    "rewards",
+    "prompts",
+    "pairs",
+    "campaign",
+    "min_margin",
+    "judge",
+    "judge_agreement",
+    "watch",
+)
 REWARDS = ("reward", "samples/total")  # the first one that a run logs is its reward
 
 
@@ -47,10 +60,15 @@ def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
     Each has its name, and the value of each run as text ("" if it has none).
     """
-    flat = [flat_settings(run.preset()) for run in runs]
+    flat = [{**_start(run), **flat_settings(run.preset())} for run in runs]
     names = dict.fromkeys(name for settings in flat for name in settings)
     rows = [{"name": name, "values": [settings.get(name, "") for settings in flat]} for name in names]
     return [row for row in rows if len(set(row["values"])) > 1]
+
+
+def _start(run: Run) -> dict[str, str]:
+    """Return the adapters that the run began with, as a setting; {} for none."""
+    return {"start": begun} if (begun := start_of(run)) else {}
 
 
 def flat_settings(preset: TrainPreset) -> dict[str, str]:
@@ -69,7 +87,11 @@ def _facts(run: Run) -> dict[str, Any]:
         preset = run.preset()
     except DailiesError:
         return {**facts, **_progress(run)}
-    facts |= {"algorithm": preset.algorithm, "model": preset.model, "changed": _changed(preset)}
+    facts |= {
+        "algorithm": preset.algorithm,
+        "model": preset.model,
+        "changed": [*(f"{name} = {value}" for name, value in _start(run).items()), *_changed(preset)],
+    }
     return {**facts, **_progress(run)}
 
 

@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError
 from engine.families.combining import combine
-from engine.families.lora_files import Lora, for_pipeline, read_parts
+from engine.families.lora_files import Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_spec
-from engine.runs.adapters import find_adapter
+from engine.runs.adapters import combined_card, find_adapter, write_card
 from engine.workspace import Workspace
 
 
@@ -41,6 +42,14 @@ def scales_of(options: argparse.Namespace, option: str) -> dict[str, float]:
     if len(set(names)) < len(names):
         raise ConfigError(f"--{option} names an adapter twice: add its scales.")
     return dict(zip(names, scales or [1.0] * len(names), strict=True))
+
+
+def write_combined(folder: Path, workspace: Workspace, scales: Mapping[str, float], preset: ModelPreset) -> None:
+    """Write several adapters of a model as one, with a card. Raises as `combined_adapter` and `combined_card`."""
+    adapters = {name: find_adapter(workspace, name, preset.key) for name in scales}
+    card = combined_card(adapters, scales, preset.key)
+    write_parts(folder, combined_adapter(workspace, scales, preset))
+    write_card(folder, card)
 
 
 def combined_adapter(workspace: Workspace, scales: Mapping[str, float], preset: ModelPreset) -> dict[str, Lora]:

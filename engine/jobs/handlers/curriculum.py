@@ -91,7 +91,7 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
     recipe = recipe_of(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
     start = Run.find(workspace, state.start).weights() if state.start else None
     check_prompts_fit(recipe)
-    run = Run.create(workspace, recipe, start=start)
+    run = Run.create(workspace, recipe, start=start, start_scales={state.start: 1.0} if state.start else None)
     return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
 
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from app.views.training.run_table import differences
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.families.lora_files import WEIGHTS_FILE, Lora, read_parts, write_parts
 from engine.files.locks import try_lock
 from engine.runs.adapters import AdapterCard, add_adapter
 from engine.runs.run import Run, list_runs
+from engine.runs.run_inputs import start_of
 from engine.workspace import Workspace
 
 LAYER = "transformer_blocks.0.attn1.to_q"
@@ -132,6 +134,28 @@ def test_a_fused_model_and_a_start_have_every_adapter_at_its_scale(
     (run,) = list_runs(workspace)
     assert torch.allclose(product(run.start), 1.5 * difference, atol=1e-5)
     assert read_parts(run.start)["transformer"].ranks == {LAYER: 4}
+
+
+def test_a_run_names_the_adapters_that_it_began_with_and_keeps_a_students_steps(
+    workspace: Workspace, dailies: Command, lora: Lora
+) -> None:
+    few = {"guidance": 1.0, "distilled": True}
+    cards = {"plain": {}, "fast": {"num_steps": 4, **few}, "faster": {"num_steps": 2, **few}}
+    for name, card in cards.items():
+        made = AdapterCard(model="mini", **card)  # type: ignore[arg-type]
+        add_adapter(workspace, name, made, lambda path: write_parts(path, {"transformer": lora}))
+    lock = try_lock(workspace.worker_lock)  # no worker starts
+    train = ("train", "mini_nft", "--queue", "--set", "num_steps=null")
+    for names in (["plain"], ["plain", "fast"], []):
+        dailies(*train, *(word for name in names for word in ("--start", name)))
+    both, together = ("--start", "fast", "--start", "faster"), "'fast' to 4 and 'faster' to 2"
+    assert f"distilled to different steps ({together})" in dailies(*train, *both, refused=True)
+    dailies(*train, "--start", "fast", "--start-scale", "0.5")
+    assert lock is not None
+    os.close(lock)
+    found = {start_of(run): run.preset().settings.get("num_steps") for run in list_runs(workspace)}
+    assert found == {"plain": None, "plain + fast": 4, "": None, "fast at 0.5": 4}
+    assert sorted(differences(list_runs(workspace))[0]["values"]) == sorted(found)
 
 
 def load_whole(folder: Path) -> dict[str, torch.Tensor]:

@@ -186,6 +186,23 @@ def test_a_workspace_may_be_moved_with_the_pairs_that_its_runs_learn_from(tmp_pa
         moved.replace_preset(moved.preset())
 
 
+def test_the_path_of_data_is_stored_like_those_of_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative to where the command ran, absolute in the run, and within the workspace it moves along."""
+    monkeypatch.chdir(tmp_path)
+    space = Workspace(tmp_path / "here").prepare()
+    for folder in (tmp_path / "films", space.root / "films"):
+        folder.mkdir()
+    for given, stored in (("films", tmp_path / "films"), ("here/films", tmp_path / "there" / "films")):
+        preset = load_train_preset("mini_nft", {"settings": {"data": given}})
+        run = Run.create(space, preset, key=given)
+        assert run.preset().settings["data"] == str(tmp_path / given)
+        os.rename(space.root, tmp_path / "there")
+        monkeypatch.chdir("/")
+        assert Run.find(Workspace(tmp_path / "there"), run.id).preset().settings["data"] == str(stored)
+        monkeypatch.chdir(tmp_path)
+        os.rename(tmp_path / "there", space.root)
+
+
 def test_every_shipped_recipe_is_whole() -> None:
     from engine.config.presets import load_preset, preset_keys
 
