@@ -46,7 +46,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "nft": Algorithm(f"{TRAINERS}nft:VideoNFTTrainer", f"{SETTINGS}VideoNFTConfig", "rewards", {}),
     "awm": Algorithm(f"{TRAINERS}awm:VideoAWMTrainer", f"{SETTINGS}VideoAWMConfig", "rewards", {}),
     "draft": Algorithm(f"{TRAINERS}draft:VideoDraftTrainer", f"{PROMPT_SETTINGS}VideoDraftConfig", "rewards", {}),
-    "distill": Algorithm(f"{TRAINERS}distill:VideoDistillTrainer", f"{SETTINGS}VideoDistillConfig", "prompts"),
+    "distill": Algorithm(f"{TRAINERS}distill:VideoDistillTrainer", f"{PROMPT_SETTINGS}VideoDistillConfig", "prompts"),
     "dmd": Algorithm(f"{TRAINERS}dmd:VideoDMDTrainer", f"{PROMPT_SETTINGS}VideoDMDConfig", "prompts"),
 }
 

@@ -1,7 +1,7 @@
 """Settings of trainers on prompts without groups: by rewards' gradients, or from a teacher."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from transformers import TrainingArguments
 
@@ -67,6 +67,10 @@ class VideoDMDConfig(StudentArguments, TrainingArguments):
     critic_learning_rate: float = field(default=4e-4, metadata={"help": "Learning rate of the critic."})
     adam_beta1: float = 0.0
 
+    def updates_of_export(self, updates: int) -> int | None:
+        rounds, of_critic = divmod(updates, self.critic_updates + 1)
+        return None if of_critic else rounds
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.critic_updates < 1 or self.critic_learning_rate <= 0:
@@ -76,3 +80,37 @@ class VideoDMDConfig(StudentArguments, TrainingArguments):
             )
         if not self.lora_rank or self.frozen_adapter is not None:
             raise ConfigError("dmd trains two adapters on the teacher: set lora_rank, and leave frozen_adapter out.")
+
+
+@dataclass
+class VideoDistillConfig(StudentArguments, TrainingArguments):
+    """Distillation to a few steps. `num_steps` and `guidance` are the teacher's.
+
+    The student has no guidance.
+    """
+
+    learns_from_start: ClassVar[bool] = True
+    target: Literal["trajectory", "consistency"] = field(
+        default="trajectory",
+        metadata={"help": "Target of a step: the end of the teacher's steps, or the student's own prediction."},
+    )
+    huber: float = field(
+        default=1e-3, metadata={"help": "Distance at which the Huber loss turns from quadratic to linear."}
+    )
+    rollout_clips: int = field(default=32, metadata={"help": "Number of clips that the teacher makes per rollout."})
+    rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
+    steps_per_rollout: int = field(default=10, metadata={"help": "Updates on the clips of one rollout."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rollout_clips < 1 or self.steps_per_rollout < 1:
+            raise ConfigError("rollout_clips and steps_per_rollout must be 1 or more.")
+        check_rollout_batch(self.rollout_batch)
+        if self.huber <= 0:
+            raise ConfigError(f"huber must be above 0, but got {self.huber}.")
+
+
+def check_rollout_batch(rollout_batch: int) -> None:
+    """Raise ConfigError for a number of clips below 1."""
+    if rollout_batch < 1:
+        raise ConfigError(f"rollout_batch must be 1 or more, but got {rollout_batch}.")

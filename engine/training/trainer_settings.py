@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
-from transformers import TrainingArguments
 from trl import DPOConfig, GRPOConfig
 
 from engine.algorithms.advantages import Aggregation
@@ -17,7 +16,7 @@ from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
 from engine.sampling.steps import DEFAULT_LEVELS
 from engine.training.clip_settings import ClipDataArguments, ScaledErrorArguments
-from engine.training.prompt_settings import StudentArguments
+from engine.training.prompt_settings import check_rollout_batch
 from engine.training.video_arguments import WITHOUT_EFFECT
 
 ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
@@ -142,7 +141,9 @@ class OnlineArguments(ClipDataArguments):
                 )
             self.advantage_scale = library.scale_rewards
         super().check_video()
-        _check_rollout_batch(self.rollout_batch)
+        check_rollout_batch(self.rollout_batch)
+        if self.data is None:
+            self.refuse_unused(dict.fromkeys(("data_weight", "skip_damaged"), "there is no data"))
         if self.data_weight <= 0:
             raise ConfigError(
                 f"data_weight must be above 0, but got {self.data_weight}: to train without, leave out data."
@@ -238,14 +239,16 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
             raise ConfigError(f"step_share must be above 0 and at most 1, got {self.step_share}.")
         if self.steps_per_replay < 1:
             raise ConfigError(f"steps_per_replay must be 1 or more, got {self.steps_per_replay}.")
+        if self.step_choice != "window":
+            self.refuse_unused({"window_every": f"step_choice is {self.step_choice!r}"})
         if self.step_choice != "window" and self.window is None:
             raise ConfigError(
                 f"step_choice {self.step_choice!r} needs window, the number of random steps: set it to 1."
             )
         if self.ratio == "guard" and self.step_weight != "none":
             raise ConfigError("ratio 'guard' has its own weights of the steps: set step_weight to 'none'.")
-        if self.ratio == "kl_mask" and self.epsilon_high is not None:
-            raise ConfigError("epsilon_high has no effect with ratio 'kl_mask': leave it out.")
+        if self.ratio == "kl_mask":
+            self.refuse_unused({"epsilon_high": "ratio is 'kl_mask'"})
 
     @property
     def random_level(self) -> float:
@@ -301,6 +304,10 @@ class VideoNFTConfig(ForwardProcessConfig):
     `beta` is the weight of the KL to the model before training; `mixing` is the paper's beta.
     """
 
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **ONLINE_WITHOUT_EFFECT,
+        **dict.fromkeys(("epsilon", "epsilon_high"), "NFT has no ratio"),
+    }
     mixing: float = field(default=1.0, metadata={"help": "Distance of the implicit policies from the old one, 0..1."})
     old_decay_flat: int = field(default=0, metadata={"help": "Updates before the old policy starts to lag."})
     old_decay_slope: float = field(default=0.001, metadata={"help": "Increase of the lag per update."})
@@ -319,6 +326,10 @@ class VideoAWMConfig(ForwardProcessConfig):
     `epsilon` is the clip range of the ratio, `beta` the weight of the pull to the model before training.
     """
 
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **ONLINE_WITHOUT_EFFECT,
+        "epsilon_high": "epsilon is the limit on both sides",
+    }
     weighting: Weighting = field(
         default="awm",
         metadata={
@@ -346,6 +357,16 @@ class VideoAWMConfig(ForwardProcessConfig):
                 "epsilon and preference_beta must be above 0 and moving_beta 0 or more, got "
                 f"{self.epsilon}, {self.preference_beta} and {self.moving_beta}."
             )
+        other = f"weighting is {self.weighting!r}"
+        self.refuse_unused(
+            {
+                **({"epsilon": other} if self.weighting == "rvm" else {}),
+                **({"preference_beta": other} if self.weighting != "dgpo" else {}),
+                **dict.fromkeys(
+                    ("moving_decay_slope", "moving_decay_most") if not self.moving_beta else (), "moving_beta is 0"
+                ),
+            }
+        )
         if self.weighting == "dgpo" and self.per_device_train_batch_size % (self.num_generations or 1):
             raise ConfigError(
                 f"weighting dgpo compares whole groups: per_device_train_batch_size "
@@ -356,36 +377,3 @@ class VideoAWMConfig(ForwardProcessConfig):
                 "moving_decay_most must be at least 0 and below 1 and moving_decay_slope 0 or more, got "
                 f"{self.moving_decay_most} and {self.moving_decay_slope}."
             )
-
-
-@dataclass
-class VideoDistillConfig(StudentArguments, TrainingArguments):
-    """Distillation to a few steps. `num_steps` and `guidance` are the teacher's.
-
-    The student has no guidance.
-    """
-
-    learns_from_start: ClassVar[bool] = True
-    target: Literal["trajectory", "consistency"] = field(
-        default="trajectory",
-        metadata={"help": "Target of a step: the end of the teacher's steps, or the student's own prediction."},
-    )
-    huber: float = field(
-        default=1e-3, metadata={"help": "Distance at which the Huber loss turns from quadratic to linear."}
-    )
-    rollout_clips: int = field(default=32, metadata={"help": "Number of clips that the teacher makes per rollout."})
-    rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
-    steps_per_rollout: int = field(default=10, metadata={"help": "Updates on the clips of one rollout."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rollout_clips < 1 or self.steps_per_rollout < 1:
-            raise ConfigError("rollout_clips and steps_per_rollout must be 1 or more.")
-        _check_rollout_batch(self.rollout_batch)
-        if self.huber <= 0:
-            raise ConfigError(f"huber must be above 0, but got {self.huber}.")
-
-
-def _check_rollout_batch(rollout_batch: int) -> None:
-    if rollout_batch < 1:
-        raise ConfigError(f"rollout_batch must be 1 or more, but got {rollout_batch}.")

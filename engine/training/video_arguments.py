@@ -82,6 +82,10 @@ class VideoArguments:
         """Return the sampling settings for the trained adapter; None: the model's own."""
         return {"num_steps": self.num_steps, "guidance": self.guidance}
 
+    def updates_of_export(self, updates: int) -> int | None:
+        """Return how many of `updates` were of the exported weights; None where the last one was of others."""
+        return updates
+
     def own_checkpointing(self) -> None:
         """Replace the library's two names for checkpointing by `checkpoint_blocks`.
 
@@ -122,10 +126,9 @@ class VideoArguments:
     def check_video(self) -> None:
         """Raise ConfigError for a setting that no video trainer supports."""
         self._check_choices()
-        for entry in fields(self):
-            if entry.name in self.without_effect and (got := getattr(self, entry.name)) != entry.default:
-                why = self.without_effect[entry.name]
-                raise ConfigError(f"{entry.name} = {got!r} would have no effect here, since {why}: leave it out.")
+        self.refuse_unused(self.without_effect)
+        if self.frozen_adapter is None:
+            self.refuse_unused({"frozen_scale": "there is no frozen_adapter"})
         if self.lora_rank < 0:
             raise ConfigError(f"lora_rank must be 0 (the whole network) or more, but got {self.lora_rank}.")
         if self.frozen_adapter is not None and not self.lora_rank:
@@ -141,6 +144,13 @@ class VideoArguments:
             raise ConfigError(f"ema_decay must be at least 0 and below 1, but got {self.ema_decay}.")
         library: Any = self
         library.dataloader_pin_memory = False  # rows are text and arrays, which cannot be pinned
+
+    def refuse_unused(self, reasons: Mapping[str, str]) -> None:
+        """Raise ConfigError for one of these settings that is not at its default, with the reason."""
+        for entry in fields(self):
+            if entry.name in reasons and (got := getattr(self, entry.name)) != entry.default:
+                why = reasons[entry.name]
+                raise ConfigError(f"{entry.name} = {got!r} would have no effect here, since {why}: leave it out.")
 
     def _check_choices(self) -> None:
         """Raise ConfigError for an invalid choice, since a dataclass accepts any value for a Literal."""

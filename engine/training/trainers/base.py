@@ -362,8 +362,8 @@ class _Guard(TrainerCallback):
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if "average" in self._trainer.copies:
-            self._trainer.copies["average"].blend(average_decay(state.global_step, args.ema_decay))
+        if "average" in self._trainer.copies and (done := args.updates_of_export(state.global_step)):
+            self._trainer.copies["average"].blend(average_decay(done, args.ema_decay))
 
 
 @torch.no_grad()

@@ -25,8 +25,8 @@ from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import rank, world_size
+from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.rollout.rollouts import KeptStep, Rollouts, generate_rollouts
-from engine.training.trainer_settings import VideoDistillConfig
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.online import EpochRepeatSampler
 from engine.training.weights import WeightCopy

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.prompt_settings import VideoDistillConfig
+from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer

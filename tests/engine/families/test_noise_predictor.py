@@ -12,9 +12,9 @@ import torch
 
 from engine.families.registry import family_class
 from engine.training.evaluation.preflight import preflight
+from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.trainer_settings import (
     VideoAWMConfig,
-    VideoDistillConfig,
     VideoDPOConfig,
     VideoGRPOConfig,
     VideoNFTConfig,

@@ -9,8 +9,8 @@ import torch
 
 from engine.errors import ConfigError
 from engine.seeds import generator_for
+from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.rollout.rollouts import generate_rollouts
-from engine.training.trainer_settings import VideoDistillConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.weights import trainable
 

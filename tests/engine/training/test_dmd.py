@@ -113,6 +113,17 @@ def test_the_students_adapter_alone_is_exported_and_the_checkpoint_has_both(open
     assert trainer.template.num_steps == 2
 
 
+def test_the_average_follows_the_students_updates_alone(open_tiny: Open, tmp_path: Path) -> None:
+    """Two updates of the student, of which the first replaces the start: decay 1 / 11 at the second."""
+    trainer = make(open_tiny(), tmp_path, max_steps=6, critic_updates=2, ema_decay=0.9, save_steps=3)
+    trainer.train()
+    first, last = (load_file(tmp_path / f"checkpoint-{step}" / "trained.safetensors") for step in (3, 6))
+    average = load_file(tmp_path / "checkpoint-6" / "trained.average.safetensors")
+    for name, value in average.items():
+        if ".critic." not in name:
+            torch.testing.assert_close(value, first[name] / 11 + last[name] * 10 / 11)
+
+
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_resumed_is_the_run_that_was_never_stopped(checkpointed: bool, open_tiny: Open, tmp_path: Path) -> None:
     others = {"max_steps": 4, "checkpoint_blocks": checkpointed}

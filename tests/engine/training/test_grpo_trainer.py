@@ -193,7 +193,7 @@ def test_the_clip_range_is_compared_with_what_it_limits(name: str, open_tiny: Op
         ({"step_choice": "per_prompt"}, "needs window"),
         ({"step_share": 0.0}, "step_share must be above 0"),
         ({"ratio": "guard", "step_weight": "gradient"}, "its own weights"),
-        ({"ratio": "kl_mask", "epsilon_high": 1e-3}, "epsilon_high has no effect"),
+        ({"ratio": "kl_mask", "epsilon_high": 1e-3}, "epsilon_high = 0.001 would have no effect"),
         ({"step_choice": "random", "window": 4}, "4 steps without neighbours do not fit among 7"),
         ({"step_choice": "window", "window": 5, "step_share": 0.5}, "a window of 5 does not fit"),
     ],

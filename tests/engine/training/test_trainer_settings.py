@@ -7,9 +7,9 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.training.build import build_config
+from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.trainer_settings import (
     VideoAWMConfig,
-    VideoDistillConfig,
     VideoDPOConfig,
     VideoGRPOConfig,
     VideoNFTConfig,
@@ -60,6 +60,15 @@ def built(kind: str, folder: Path, **settings: Any) -> Any:
         ("grpo", {"importance_sampling_level": "sequence"}, "would have no effect"),
         ("grpo", {"delta": 2.0}, "would have no effect"),
         ("dpo", {"f_divergence_type": "js_divergence"}, "would have no effect"),
+        ("nft", {"epsilon": 0.1}, "epsilon = 0.1 would have no effect here, since NFT has no ratio: leave it out"),
+        ("awm", {"epsilon_high": 0.3}, "would have no effect"),
+        ("awm", {"epsilon": 0.1, "weighting": "rvm"}, "no effect here, since weighting is 'rvm'"),
+        ("awm", {"preference_beta": 10.0}, "no effect here, since weighting is 'awm'"),
+        ("awm", {"moving_decay_most": 0.5, "moving_beta": 0.0}, "no effect here, since moving_beta is 0"),
+        ("nft", {"data_weight": 0.1}, "no effect here, since there is no data"),
+        ("grpo", {"skip_damaged": True}, "no effect here, since there is no data"),
+        ("grpo", {"window_every": 5, "step_choice": "random", "window": 1}, "no effect here, since step_choice"),
+        ("dpo", {"frozen_scale": 0.5}, "no effect here, since there is no frozen_adapter"),
         ("dpo", {"precompute_ref_log_probs": True}, "would have no effect"),
     ],
 )

@@ -19,7 +19,8 @@ from engine.model_spec import FamilyOptions
 from engine.runs.run import Run
 from engine.seeds import generator_for
 from engine.training.main import Recorder, train
-from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.prompt_settings import VideoDistillConfig
+from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer

@@ -21,7 +21,8 @@ from engine.families.ltx import LTXFamily
 from engine.families.wan import WanFamily
 from engine.training.distributed.checkpoint import gather_full_weights
 from engine.training.distributed.process_group import is_first, process_group, rank, world_size
-from engine.training.trainer_settings import VideoDistillConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
+from engine.training.prompt_settings import VideoDistillConfig
+from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.distill import VideoDistillTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
