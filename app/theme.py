@@ -112,6 +112,7 @@ _INPUTS = {
     "checkbox_background_color_selected": "*primary_600",
     "checkbox_background_color_selected_dark": "*primary_500",
     "checkbox_border_color": "*neutral_400",
+    "checkbox_border_color_dark": "*neutral_500",
     "checkbox_border_color_selected": "*primary_600",
     "checkbox_label_background_fill": "transparent",
     "checkbox_label_background_fill_dark": "transparent",
