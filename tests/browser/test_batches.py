@@ -79,7 +79,9 @@ def test_a_file_of_prompts_is_one_job_and_its_clips_have_an_address(page: Page, 
     opened(page, studio, "list")
     path = tmp_path / "prompts.csv"
     path.write_text("prompt,negative\na red star falling,\na blue ball rising,blurry\n")
-    page.locator("#prompts-file input[type=file], input#prompts-file").set_input_files(path)
+    with page.expect_file_chooser() as choosing:
+        page.locator("#prompts-file").click()
+    choosing.value.set_files(path)
     expect(field(page, "prompts")).to_have_value(re.compile(r'^a red star falling\n\{.*"negative_prompt": "blurry"'))
     expect(page.locator("#batch-count")).to_contain_text("2 clips (2 prompt)")
     page.locator("#generate").click()

@@ -28,13 +28,14 @@ def test_a_model_that_is_not_installed_says_so_before_generate(page: Page, studi
     expect(page.locator("#queue .job").filter(has_text="a cat on a mat")).to_have_count(0)
 
 
-def test_plots_that_are_drawn_in_a_hidden_tab_fit_their_box(page: Page, studio: Any) -> None:
+def test_plots_that_are_drawn_in_a_hidden_tab_fit_their_box(page: Page, studio: Any, watched: Any) -> None:
     page.goto(studio.address)
     expect(page.locator("#seed input, #seed textarea")).not_to_have_value("", timeout=120_000)
     page.locator("#prompt textarea").fill("a small blue square moving up")
     page.locator("#prompt textarea").press("Control+Enter")
     expect(page.locator("#generate-bars .ytick text")).not_to_have_count(0, timeout=180_000)
-    page.goto(f"{studio.address}?tab=score")
+    with watched.leaving():
+        page.goto(f"{studio.address}?tab=score")
     expect(page.get_by_role("tab", name=general.SCORE)).to_have_attribute("aria-selected", "true", timeout=120_000)
     page.wait_for_function("document.querySelector('#generate-bars .js-plotly-plot svg.main-svg')")
     page.get_by_role("tab", name=general.GENERATE).click()

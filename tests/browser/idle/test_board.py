@@ -181,7 +181,7 @@ def test_cancel_and_retry_say_when_the_server_does_not_answer(
     assert [one.config["requests"][0]["prompt"] for one in jobs.list("queued")] == ["to be tried again"]
 
 
-def test_what_ended_is_kept_with_its_error_and_its_log(page: Page, idle: Any, jobs: JobQueue) -> None:
+def test_what_ended_is_kept_with_its_error_and_its_log(page: Page, idle: Any, jobs: JobQueue, watched: Any) -> None:
     """Also when it ended long before anybody looked; the badge counts failures until the drawer is opened."""
     page.goto(idle.address)
     there, badge = page.locator("#queue-drawer"), page.locator("#queue .badge")
@@ -209,7 +209,8 @@ def test_what_ended_is_kept_with_its_error_and_its_log(page: Page, idle: Any, jo
     page.keyboard.press("Escape")
     expect(there).to_be_hidden()
     expect(badge).to_be_focused()
-    page.reload()
+    with watched.leaving():
+        page.reload()
     expect(there.locator(f'.ended [data-id="{failed.id}"]')).to_have_count(1)
     expect(page.locator("#queue .unread")).to_be_hidden()
 
