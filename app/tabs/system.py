@@ -39,6 +39,9 @@ class SystemTab:
         with gr.Column(elem_classes="desk-panel"):
             gr.HTML(f"<h3>{text_models.MODELS}</h3>")
             self.models = ModelList("system-models", context)
+        with gr.Column(elem_classes="desk-panel"):
+            gr.HTML(f"<h3>{text.WEIGHTS}</h3>")
+            self.weights = ActionTable("system-weights")
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=5, min_width=340):
                 with gr.Column(elem_classes="desk-panel"):
@@ -53,9 +56,6 @@ class SystemTab:
                     gr.HTML(f"<h3>{text.VERSIONS}</h3>")
                     self.versions = ActionTable("system-versions")
             with gr.Column(scale=7, min_width=420):
-                with gr.Column(elem_classes="desk-panel"):
-                    gr.HTML(f"<h3>{text.WEIGHTS}</h3>")
-                    self.weights = ActionTable("system-weights")
                 with gr.Column(elem_classes="desk-panel"):
                     with gr.Row(elem_classes="titled"):
                         gr.HTML(f"<h3>{text.DISK}</h3>")
