@@ -116,7 +116,7 @@ def painted(frames: Frames, prompt: str) -> Frames:
     (length, tall), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)
     label = np.zeros((tall + 2 * below, length + 2 * below, 3), np.uint8)
     cv2.putText(label, text, (below, tall + below // 2), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 2)
-    band = max(4, height // 8)
+    band = max(min(4, height // 2), height // 8)
     out = frames.copy()
     out[:, height - 2 * band : height - band] = cv2.resize(label, (width, band), interpolation=cv2.INTER_AREA)
     return out

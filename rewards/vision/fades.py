@@ -6,7 +6,8 @@ hundred steps.
 
 All frames of a cross-fade are mixtures of the same two pictures, so they lie on one line, at any speed: the first
 principal component explains all of their variance. Every frame is divided by its mean brightness first: mixtures stay
-on a line, but flicker and fades of one picture are no mixtures.
+on a line, but flicker and fades of one picture are no mixtures. A nearly black frame, as at the ends of a fade, has no
+picture that could be divided so: the nearest other one takes its place.
 """
 
 import cv2
@@ -20,6 +21,7 @@ DARK_LEVELS = 2.0  # added to the mean brightness, so that black has a finite ga
 WINDOW_FRAMES, WINDOW_S = 33, 0.5  # in which a cross-fade is looked for: the longer one
 LEAST_WINDOW = 17  # in shorter ones, soft shapes that move slowly change along a line, too
 STILL_SPREAD = 1e-3  # of the brightness: windows with less change are still
+BLACK_SHARE = 0.15  # of the brightest frame's brightness: darker frames are nearly black
 SMALL_PX = 64  # short side; at this size noise has little variance
 
 
@@ -54,9 +56,16 @@ def _mixture_share(frames: np.ndarray, fps: float) -> float:
     scale = SMALL_PX / min(frames.shape[1:3])
     small = [cv2.resize(f, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for f in frames]
     levels = np.stack(small).reshape(len(frames), -1).astype(np.float32)
-    levels /= np.maximum(levels.mean(axis=1, keepdims=True), 1)
+    brightness = levels.mean(axis=1, keepdims=True)
+    levels = (levels / np.maximum(brightness, 1))[_nearest(brightness[:, 0] >= BLACK_SHARE * brightness.max())]
     starts = range(0, len(frames) - length + 1, length // 2)
     return float(np.median([_first_component(levels[start : start + length]) for start in starts]))
+
+
+def _nearest(kept: np.ndarray) -> np.ndarray:
+    """Return the number of the nearest kept frame of each frame, `int[T]`."""
+    numbers = np.flatnonzero(kept)
+    return numbers[np.abs(np.arange(len(kept))[:, None] - numbers).argmin(axis=1)]
 
 
 def _first_component(levels: np.ndarray) -> float:

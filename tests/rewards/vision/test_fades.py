@@ -1,5 +1,6 @@
 """A fade is told from flicker and from a cut, and costs neither the distance over time nor the seam."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -9,11 +10,13 @@ import pytest
 from rewards import Clip, RewardResult, load_reward
 from rewards.calibration import read_calibration
 from rewards.features import ClipFeatures
-from rewards.matrix import perturbations
+from rewards.gates import MIXTURE_SHARE, liveness_gate
+from rewards.matrix import attacks, perturbations
 from rewards.matrix.reference_clips import read_reference
-from rewards.vision.fades import fade_gains, without_fade
+from rewards.vision.fades import fade_gains, mixture_share, without_fade
 
 FADE_STEPS = 14
+Fade = Callable[[np.ndarray], np.ndarray]
 
 
 @cache
@@ -68,6 +71,20 @@ def test_a_fade_does_not_change_the_distance_over_time(fade: object) -> None:
     whole, faded = value("t_lpips", film()), value("t_lpips", replace(film(), frames=fade(film().frames)))
     assert faded == pytest.approx(whole, abs=0.15)
     assert value("t_lpips", replace(film(), frames=perturbations.flicker(film().frames))) < whole - 0.1
+
+
+@pytest.mark.parametrize("length", [17, 33])
+@pytest.mark.parametrize("fade", [faded_in, faded_out])
+@pytest.mark.parametrize("name", ["carphone", "bunny", "tree"])
+def test_a_fade_neither_looks_like_a_cross_fade_nor_hides_one(name: str, fade: Fade, length: int) -> None:
+    """Its nearly black frames have no picture of their own."""
+    clip = read_reference("real")[name]
+    whole = clip.frames[:length]
+    plain, faded = (features_of(replace(clip, frames=frames)) for frames in (whole, fade(whole)))
+    assert mixture_share(faded) == pytest.approx(mixture_share(plain), abs=0.1)
+    assert liveness_gate(faded) == pytest.approx(liveness_gate(plain), abs=0.1)
+    mixed = fade(attacks.cross_fade(whole))
+    assert mixture_share(features_of(replace(clip, frames=mixed))) > MIXTURE_SHARE[0]
 
 
 @pytest.mark.parametrize("seam", [7, 14, 24])
