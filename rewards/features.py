@@ -133,7 +133,7 @@ class ClipFeatures:
     @cached_property
     def frames(self) -> np.ndarray:
         """`uint8[T,h,w,3]` at analysis size."""
-        return self.once("frames", lambda: _to_analysis_size(self.clip.frames))
+        return self.once("frames", lambda: to_analysis_size(self.clip.frames))
 
     @cached_property
     def gray(self) -> np.ndarray:
@@ -304,7 +304,8 @@ class ClipFeatures:
         return np.where(np.isfinite(lower), lower, 0) * enough
 
 
-def _to_analysis_size(frames: np.ndarray) -> np.ndarray:
+def to_analysis_size(frames: np.ndarray) -> np.ndarray:
+    """Resize `uint8[N,H,W,3]` to the size at which clips are analysed."""
     short = min(frames.shape[1:3])
     scale = float(np.clip(short, *SHORT_SIDE_PX)) / short
     if scale == 1:

@@ -30,6 +30,7 @@ REWARDS: dict[str, str] = {
     "aesthetic": "rewards.metrics.aesthetic",
     "framing": "rewards.metrics.framing",
     "novelty_after_k": "rewards.metrics.novelty_after_k",
+    "first_frame": "rewards.metrics.first_frame",
 }
 """The module of each built-in reward."""
 PIECES = {

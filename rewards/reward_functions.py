@@ -126,8 +126,9 @@ def _content(clip: Clip) -> tuple[Any, ...]:
 
     It holds a digest of the frames, because a caller may write the next batch into the same arrays.
     """
-    digest = hashlib.blake2b(np.ascontiguousarray(clip.frames).data, digest_size=16).digest()
-    return clip.prompt, float(clip.fps), tuple(clip.seams), clip.frames.shape, digest
+    pixels = [clip.frames] if clip.first_picture is None else [clip.frames, clip.first_picture]
+    digests = [hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest() for array in pixels]
+    return clip.prompt, float(clip.fps), tuple(clip.seams), clip.frames.shape, *digests
 
 
 def _checked(weights: dict[str, float]) -> dict[str, float]:

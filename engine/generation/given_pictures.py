@@ -1,4 +1,4 @@
-"""First and last pictures of requests: what `Conditioning.extras` they become."""
+"""First and last pictures of requests: what `Conditioning.extras` they become, and what rewards compare clips with."""
 
 from collections.abc import Callable, Sequence
 
@@ -34,6 +34,16 @@ def picture_extras(
         known[key] = known[key] if key in known else _encoded(family, request, load)
         rows.append(known[key])
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+def first_picture(request: GenerationRequest, load: LoadPicture | None) -> np.ndarray | None:
+    """Return the first picture `uint8[H,W,3]` at the clip's size, as the model gets it; None for a request without.
+
+    Raises StoreError for a missing picture.
+    """
+    if request.image is None or load is None:
+        return None
+    return np.array(fit_picture(load(request.image), request.width, request.height))  # a decoded picture is read-only
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from engine.generation.context import (
     denoise_to_end,
     encode,
 )
-from engine.generation.given_pictures import picture_extras
+from engine.generation.given_pictures import first_picture, picture_extras
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import num_tokens, sigmas_for
@@ -72,7 +72,8 @@ def generate_direct(
     latents = yield from denoise_to_end(family, noise, sigmas, prompts, first.guidance, counter)
     yield counter.progress("decode")
     for request, row in zip(batch, latents.split(1), strict=True):
-        clip = Clip(frames=family.decode(row)[0], fps=request.fps, prompt=request.prompt)
+        shown = first_picture(request, context.pictures)
+        clip = Clip(frames=family.decode(row)[0], fps=request.fps, prompt=request.prompt, first_picture=shown)
         yield ClipReady(request=request, clip=clip)
 
 

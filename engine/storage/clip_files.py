@@ -19,6 +19,7 @@ from engine.errors import MediaError, StoreError
 from engine.files.atomic import fsync_path
 from engine.files.locks import locked
 from engine.request import GenerationRequest
+from engine.storage.images import fit_picture, load_picture
 from engine.storage.temp_folders import temp_path
 from engine.video import writer
 from engine.video.reader import checksum, read_lossless
@@ -75,16 +76,41 @@ def shown_files(workspace: Workspace, clip_id: str) -> tuple[Path, Path]:
 
 
 def load_clip(workspace: Workspace, clip_id: str) -> Clip:
-    """Load the exact frames of a clip. Raises StoreError when its files are missing or damaged."""
+    """Load the exact frames of a clip, with its given first picture.
+
+    Raises StoreError when its files are missing or damaged.
+    """
     folder = workspace.clip_folder(clip_id)
     try:
         about = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
         frames, _ = read_lossless(folder / FRAMES, about["sha256"])
-        return Clip(frames=frames, fps=about["fps"], prompt=about["prompt"], seams=tuple(about["seams"]))
+        return Clip(
+            frames=frames,
+            fps=about["fps"],
+            prompt=about["prompt"],
+            seams=tuple(about["seams"]),
+            first_picture=_first_picture(workspace, about["request"], frames.shape[2], frames.shape[1]),
+        )
     except (OSError, ValueError, KeyError, MediaError) as error:
         raise StoreError(
             f"The files of clip {clip_id} in {folder} are missing or damaged ({error}); generate or import it again."
         ) from error
+
+
+def _first_picture(
+    workspace: Workspace, request: Mapping[str, Any] | None, width: int, height: int
+) -> np.ndarray | None:
+    """Return the picture that the clip was generated from; None without one, or when it was deleted.
+
+    A clip whose picture was deleted can still be shown and scored by what does not need it.
+    """
+    name = (request or {}).get("image")
+    if name is None:
+        return None
+    try:
+        return fit_picture(load_picture(workspace, name), width, height)
+    except StoreError:
+        return None
 
 
 def save_overlays(workspace: Workspace, clip_id: str, pictures: Mapping[str, np.ndarray], fps: float) -> dict[str, str]:

@@ -24,8 +24,10 @@ def encode_clip(clip: Clip, frames: int | None = None, picture: str = "png") -> 
     count = clip.num_frames if frames is None else min(frames, clip.num_frames)
     indices = np.rint(np.linspace(0, clip.num_frames - 1, count)).astype(int)
     seams = {"seams": list(clip.seams)} if clip.seams and count == clip.num_frames else {}
+    given = {} if clip.first_picture is None else {"first_picture": _encode(clip.first_picture, picture)}
     return {
         **seams,
+        **given,
         "prompt": clip.prompt,
         "fps": float(clip.fps),
         "num_frames": clip.num_frames,

@@ -52,11 +52,13 @@ class PythonClient:
 
     def _score_part(self, clips: Sequence[Clip]) -> list[ClipScores]:
         try:
-            request = {
+            request: dict[str, Any] = {
                 "prompts": [clip.prompt for clip in clips],
                 "completions": [clip.frames for clip in clips],
                 "fps": [float(clip.fps) for clip in clips],
             }
+            if any(clip.first_picture is not None for clip in clips):
+                request["first_picture"] = [clip.first_picture for clip in clips]
             return self._answers(self._call(request), len(clips))
         except CallFailed as error:
             log.warning("%s", error)

@@ -5,7 +5,7 @@ of the short side, so that one strength looks the same at 64 px and at 4K; `stre
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -158,17 +158,13 @@ class Perturbation:
     second: Literal["clip", "subject"] = "clip"
 
     def damage(self, clip: Clip, other: Clip) -> Clip:
-        """Return the damaged clip; its seams stay at the same time."""
+        """Return the damaged clip; its seams stay at the same time, and its first picture stays as it is."""
         frames = np.ascontiguousarray(self.apply(clip.frames, other.frames))
         if self.painted:
             frames = attacks.painted(frames, clip.prompt)
         seams = tuple(round(seam * self.rate) for seam in clip.seams)
-        return Clip(
-            frames=frames,
-            fps=clip.fps * self.rate,
-            prompt=other.prompt if self.prompt else clip.prompt,
-            seams=seams,
-        )
+        prompt = other.prompt if self.prompt else clip.prompt
+        return replace(clip, frames=frames, fps=clip.fps * self.rate, prompt=prompt, seams=seams)
 
 
 def _listed(key: str, title: str, apply: Callable[..., Frames], rate: float = 1.0, **options: float) -> Perturbation:

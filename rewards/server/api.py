@@ -44,6 +44,7 @@ class SentClip(BaseModel):
     indices: tuple[int, ...] = ()
     frames: list[str] = Field(min_length=1, max_length=MAX_FRAMES)
     seams: tuple[int, ...] = ()
+    first_picture: str | None = None
 
     def clip(self) -> Clip:
         """Return the clip, with the frame rate of the frames sent.
@@ -55,7 +56,15 @@ class SentClip(BaseModel):
             raise ValueError(f"{count} frames were sent of a clip of {self.num_frames}")
         fps = self.fps * (count - 1) / (self.num_frames - 1) if 1 < count < self.num_frames else self.fps
         seams = self.seams if count == self.num_frames else ()
-        return Clip(frames=np.ascontiguousarray(decode_frames(self.frames)), fps=fps, prompt=self.prompt, seams=seams)
+        given = [] if self.first_picture is None else [self.first_picture]
+        frames = np.ascontiguousarray(decode_frames([*self.frames, *given]))
+        return Clip(
+            frames=frames[:count],
+            fps=fps,
+            prompt=self.prompt,
+            seams=seams,
+            first_picture=frames[count] if given else None,
+        )
 
 
 class ScoreRequest(BaseModel):

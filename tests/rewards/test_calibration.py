@@ -9,7 +9,7 @@ import pytest
 from rewards import REWARDS, RewardError
 from rewards.calibration import PATH, PUBLISHED, Anchors, Calibration, CalibrationFile, CalibrationSet, read_calibration
 from rewards.matrix.reference_clips import read_reference
-from tools.rewards.calibrate import RECIPES, measure, merged, moved
+from tools.rewards.calibrate import RECIPES, changes_values, measure, merged, moved
 
 FILE = CalibrationFile.model_validate_json(PATH.read_bytes())
 LOWER_IS_BETTER = ("flow_smoothness", "flow_smoothness.roughness", "seam.z", "seam.unknown.z", "seam.critic")
@@ -33,7 +33,7 @@ def test_every_recipe_has_anchors_and_every_anchor_a_recipe(domain: str) -> None
     assert {key.split(".")[0] for key in anchors} <= REWARDS.keys()
     for key in LOWER_IS_BETTER:
         assert anchors[key].good < anchors[key].bad
-    for key in ("structure_constancy", "aesthetic.technical", "framing", "novelty_after_k.histogram"):
+    for key in ("structure_constancy", "aesthetic.technical", "framing", "novelty_after_k.histogram", "first_frame"):
         assert anchors[key].good > anchors[key].bad
 
 
@@ -61,6 +61,16 @@ def test_only_a_real_move_raises_the_version() -> None:
     others = CalibrationSet(clips=("b",), anchors=one.anchors)
     assert not moved({"d": one}, {"d": near})
     assert moved({"d": one}, {"d": far}) and moved({"d": one}, {"d": more}) and moved({"d": one}, {"d": others})
+
+
+def test_a_new_measurement_changes_no_value_that_was_there() -> None:
+    """So the version stays, and totals of before are not out of date."""
+    one = CalibrationSet(clips=("a",), anchors={"x": Anchors(bad=0, good=1)})
+    more = CalibrationSet(clips=("a",), anchors={**one.anchors, "y": Anchors(bad=0, good=1)})
+    far = CalibrationSet(clips=("a",), anchors={"x": Anchors(bad=0.2, good=1), "y": Anchors(bad=0, good=1)})
+    others = CalibrationSet(clips=("b",), anchors=more.anchors)
+    assert not changes_values({"d": one}, {"d": more}) and not changes_values({"d": one}, {"d": one})
+    assert changes_values({"d": one}, {"d": far}) and changes_values({"d": one}, {"d": others})
 
 
 def test_one_reward_can_be_measured_alone(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@
 
 Scores the reference clips, intact and damaged, with a calibration that records the raw values. For each measurement,
 `bad` is a quantile (by default the median) of the clips with the damage of its recipe, and `good` is a quantile of the
-intact clips. The version increases when an anchor moves. `--only` measures the anchors of some rewards, with the same
-result as the full command, and keeps the others; `--check` writes nothing and fails if the file would change.
+intact clips. The version increases when an anchor moves, but not when one is added: no earlier value depends on it.
+`--only` measures the anchors of some rewards, with the same result as the full command, and keeps the others; `--check`
+writes nothing and fails if the file would change.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from rewards import load_reward
@@ -88,6 +90,7 @@ RECIPES = {
     "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),
     "novelty_after_k.histogram.excess": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
     "novelty_after_k.incoherence": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
+    "first_frame": Recipe(damage=("shuffle", "to_the_edge"), full_marks=0.25, higher_is_better=True),
     "clip_vid.mini": _of_prompt(("clip", "mini"), "mini", full_marks=0.1),
     "clip_vid.ViT-B-32": _of_prompt(("clip", "ViT-B-32"), "real"),
     "clip_vid.ViT-L-14": _of_prompt(("clip", "ViT-L-14"), "real"),
@@ -127,7 +130,8 @@ def main() -> None:
         sys.exit(
             "The anchors have moved: run `python -m tools.rewards.calibrate` and give the reason in the commit message."
         )
-    new = CalibrationFile(version=old.version + 1 if old else 1, command="python -m tools.rewards.calibrate", sets=sets)
+    version = (old.version + changes_values(old.sets, sets)) if old else 1
+    new = CalibrationFile(version=version, command="python -m tools.rewards.calibrate", sets=sets)
     PATH.write_text(json.dumps(new.model_dump(), indent=1) + "\n", encoding="utf8")
     log.info("Wrote version %d.", new.version)
 
@@ -164,7 +168,11 @@ def merged(old: CalibrationSet | None, new: CalibrationSet) -> CalibrationSet:
 
 
 def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, Clip]]:
-    """Yield the intact clip, the intact clip with a declared seam, and every damage that a recipe names."""
+    """Yield the intact clip, the intact clip with a declared seam, and every damage that a recipe names.
+
+    Their given first picture is frame 0 of the intact clip, compressed as much as a video autoencoder loses.
+    """
+    clip = replace(clip, first_picture=_compressed(clip.frames[0]))
     middle = clip.num_frames // 2
     rng = np.random.default_rng(0)
     yield WHOLE[0], clip
@@ -182,6 +190,12 @@ def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator
             yield damage, broken
 
 
+def _compressed(picture: np.ndarray) -> np.ndarray:
+    """Return a picture after JPEG of quality 50: a PSNR of 30 to 35 dB, as of the autoencoders of video models."""
+    data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
 def moved(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet]) -> bool:
     """Return True if clips or anchors were added or removed, or an anchor moved by more than `TOLERANCE`."""
     if {d: (s.clips, s.anchors.keys()) for d, s in old.items()} != {
@@ -190,6 +204,18 @@ def moved(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet]) -> boo
         return True
     pairs = [(old[d].anchors[key], anchors) for d, found in new.items() for key, anchors in found.anchors.items()]
     return any(max(abs(a.bad - b.bad), abs(a.good - b.good)) > TOLERANCE * abs(a.good - a.bad) for a, b in pairs)
+
+
+def changes_values(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet]) -> bool:
+    """Return True if the new anchors change values of measurements that the old ones have."""
+    common = {
+        domain: found.model_copy(
+            update={"anchors": {key: one for key, one in found.anchors.items() if key in old[domain].anchors}}
+        )
+        for domain, found in new.items()
+        if domain in old
+    }
+    return moved(old, common)
 
 
 def _chosen(domain: str, only: Collection[str] | None) -> dict[str, Recipe]:

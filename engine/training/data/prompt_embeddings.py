@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.generation.given_pictures import LoadPicture, picture_extras
+from engine.generation.given_pictures import LoadPicture, first_picture, picture_extras
 from engine.model_spec import Conditioning, ModelFamily
 from engine.request import GenerationRequest
 
@@ -38,6 +38,10 @@ class PromptEmbeddings:
         """Return a picture `uint8[H,W,3]` of the data. Raises StoreError when it is missing or damaged."""
         assert self._load is not None, "a trainer has a store of pictures"
         return self._load(name)
+
+    def first_picture(self, request: GenerationRequest) -> np.ndarray | None:
+        """Return the picture that a request's clip begins with, at the clip's size; None without one."""
+        return first_picture(request, self._load)
 
     def of(self, requests: Sequence[GenerationRequest]) -> Conditioning:
         """Return the conditioning of the requests' prompts and pictures, one row each."""

@@ -176,7 +176,10 @@ def _generate_batch(
     latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
     began = time.perf_counter()
     frames = [frame for rows in latents.split(DECODED_TOGETHER) for frame in family.decode(rows)] if decode else []
-    clips = [Clip(frames=f, fps=first.fps, prompt=r.prompt) for f, r in zip(frames, requests, strict=False)]
+    clips = [
+        Clip(frames=shown, fps=first.fps, prompt=request.prompt, first_picture=prompts.first_picture(request))
+        for shown, request in zip(frames, requests, strict=False)
+    ]
     decode_s = time.perf_counter() - began
     chosen = [_concat_steps(steps) for steps in zip(*kept, strict=True)]
     return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=chosen, decode_s=decode_s)

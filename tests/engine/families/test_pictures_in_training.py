@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError
+from engine.generation.context import ClipReady, GenerationContext
+from engine.generation.pipeline import generate
 from engine.request import GenerationRequest
-from engine.storage.images import save_picture
+from engine.storage.images import load_picture, save_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.evaluation.picture_checks import picture_problem
 from engine.training.rollout.rollouts import generate_rollouts, stack_steps
@@ -24,6 +27,7 @@ from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
 from engine.workspace import Workspace
+from rewards import Mix, as_reward_funcs
 
 KEPT = pytest.mark.parametrize("tiny", ["wan_ti2v", "ltx_condition_without_pictures"], indirect=True)
 KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "rvm", "dgpo", "dpo"])
@@ -158,11 +162,27 @@ def test_clips_begin_with_their_pictures(tiny: SimpleNamespace, workspace: Works
     assert (plain.latents[0, :, 0] - made.latents[0, :, 0]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("tiny", ["wan_ti2v", "wan_i2v"], indirect=True)
+def test_rewards_get_the_picture_of_each_clip(tiny: SimpleNamespace, workspace: Workspace, tmp_path: Path) -> None:
+    """Generate, rollouts and the reward functions of a trainer; the mix scores it there."""
+    family, request = tiny.open(), tiny.model.request
+    rows = rows_of(family.spec, workspace, request.width)
+    shown = [load_picture(workspace, row["image"]) for row in rows]
+    requests = [request.model_copy(update={**row, "num_steps": 1}) for row in rows]
+    made = generate(family, requests, GenerationContext(pictures=partial(load_picture, workspace)))
+    clips = {event.request.id: event.clip for event in made if isinstance(event, ClipReady)}
+    for one, picture in zip(requests, shown, strict=True):
+        assert np.array_equal(clips[one.id].first_picture, picture)
+    rollouts = generate_rollouts(family, requests, trainer_prompts(family, workspace))
+    assert all(np.array_equal(clip.first_picture, p) for clip, p in zip(rollouts.clips, shown, strict=True))
+
+    trainer = trainer_of("grpo", family, request, workspace, tmp_path)
+    trainer.reward_funcs = as_reward_funcs(Mix(key="m", title="", weights={"first_frame": 1.0}, calibration="mini"))
+    rewards = trainer.first_generation_batch()[0].found.rewards
+    assert len(rewards) == 4 and rewards.isfinite().all()
+
+
 def trainer_prompts(family: Any, workspace: Workspace) -> PromptEmbeddings:
-    from functools import partial
-
-    from engine.storage.images import load_picture
-
     return PromptEmbeddings(family, 8.0, load=partial(load_picture, workspace))
 
 

@@ -14,6 +14,7 @@ import pytest
 from engine.errors import StoreError
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES, has_files, load_clip, remove_files, save_clip
+from engine.storage.images import fit_picture, save_picture
 from engine.storage.temp_folders import remove_orphans, temp_path
 from rewards.clip import Clip
 
@@ -35,6 +36,17 @@ def test_the_full_request_lies_beside_the_frames(workspace, clip):
     folder = save_clip(workspace, request.id, clip, request)
     stored = json.loads((folder / "request.json").read_text())
     assert GenerationRequest(**stored["request"]) == request and stored["id"] == request.id
+
+
+def test_the_given_first_picture_comes_back_at_the_clips_size(workspace, clip):
+    picture = np.random.default_rng(3).integers(0, 256, (2 * clip.height, 3 * clip.width, 3), dtype=np.uint8)
+    request = GenerationRequest(prompt="noise", image=save_picture(workspace, picture))
+    save_clip(workspace, request.id, clip, request)
+    again = load_clip(workspace, request.id)
+    assert np.array_equal(again.first_picture, fit_picture(picture, clip.width, clip.height))
+    (workspace.pictures / f"{request.image}.png").unlink()
+    again = load_clip(workspace, request.id)
+    assert again.first_picture is None and np.array_equal(again.frames, clip.frames)
 
 
 def test_a_clip_that_is_there_is_not_written_again(workspace, clip):
