@@ -322,15 +322,15 @@ def read_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
         raise FamilyError(f"The tokenizer in '{folder}/{part}' cannot be read: {error}") from error
 
 
-def read_image_processor(folder: Path) -> Any:
+def read_image_processor(folder: Path, part: str = "image_processor") -> Any:
     """Return the preprocessor of an image encoder. Raises FamilyError."""
     import transformers
 
-    _, name = read_json(folder / "model_index.json").get("image_processor", (None, "CLIPImageProcessor"))
+    _, name = read_json(folder / "model_index.json").get(part, (None, "CLIPImageProcessor"))
     try:
-        return getattr(transformers, name).from_pretrained(folder / "image_processor", local_files_only=True)
+        return getattr(transformers, name).from_pretrained(folder / part, local_files_only=True)
     except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
-        raise FamilyError(f"The image processor in '{folder}/image_processor' cannot be read: {error}") from error
+        raise FamilyError(f"The image processor in '{folder}/{part}' cannot be read: {error}") from error
 
 
 def text_fingerprint(folder: Path) -> str:

@@ -28,6 +28,7 @@ FAMILIES = {
     "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
     "hunyuanvideo15": "engine.families.hunyuanvideo15:HunyuanVideo15Family",
+    "hunyuanvideo15_i2v": "engine.families.hunyuanvideo15:HunyuanVideo15ImageFamily",
     "mochi": "engine.families.mochi:MochiFamily",
 }
 

@@ -59,11 +59,12 @@ def write_folder(key: str, folder: Path) -> ModelPreset:
     for name, length in model["tokenizers"].items():
         _write_tokenizer(folder / name, length, model.get("chat_template") if name == "tokenizer" else None)
         index[name] = ["transformers", "PreTrainedTokenizerFast"]
-    if "image_processor" in model:
-        from transformers import CLIPImageProcessor
+    for name in ("image_processor", "feature_extractor"):
+        if name in model:
+            import transformers
 
-        CLIPImageProcessor().save_pretrained(folder / "image_processor")
-        index["image_processor"] = ["transformers", model["image_processor"]]
+            getattr(transformers, model[name])().save_pretrained(folder / name)
+            index[name] = ["transformers", model[name]]
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf8")
     parts = {}
     for name, part in model.get("elsewhere", {}).items():

@@ -11,7 +11,11 @@ from engine.estimation.model_forecast import CARDS, fit_generation, fit_training
 from engine.generation.validation import why_untrainable
 
 LARGE = "hunyuanvideo"
-WITHOUT_LAW = ("hunyuanvideo15_480p", "mochi_1")  # tools.memory has fitted no law: docs/models.md says "unknown"
+WITHOUT_LAW = (
+    "hunyuanvideo15_480p",
+    "hunyuanvideo15_i2v_480p",
+    "mochi_1",
+)  # tools.memory has fitted no law: docs/models.md says "unknown"
 
 
 def changed(key: str, **fields: Any) -> Any:

@@ -73,7 +73,7 @@ def trainer_of(kind: str, family: Any, request: GenerationRequest, workspace: Wo
 
 @pytest.mark.double("pictures", "kind")
 @KINDS
-@pytest.mark.parametrize("tiny", ["wan_ti2v", "wan_i2v_experts", "wan_flf"], indirect=True)
+@pytest.mark.parametrize("tiny", ["wan_ti2v", "wan_i2v_experts", "wan_flf", "hunyuanvideo15_i2v"], indirect=True)
 def test_two_updates_from_pictures(tiny: SimpleNamespace, kind: str, workspace: Workspace, tmp_path: Path) -> None:
     trainer = trainer_of(kind, tiny.open(), tiny.model.request, workspace, tmp_path)
     before = {name: value.detach().clone() for name, value in trainable(trainer.family.network)}

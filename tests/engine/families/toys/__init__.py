@@ -31,6 +31,7 @@ DOUBLES: dict[str, str] = {
     "cogvideox_5b": "cogvideox_rotary",
     "hunyuanvideo": "hunyuanvideo",
     "hunyuanvideo15_480p": "hunyuanvideo15",
+    "hunyuanvideo15_i2v_480p": "hunyuanvideo15_i2v",
     "longanimatediff": "longanimatediff",
     "ltx": "ltx",
     "ltx2": "ltx2",
