@@ -322,6 +322,16 @@ def read_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
         raise FamilyError(f"The tokenizer in '{folder}/{part}' cannot be read: {error}") from error
 
 
+def read_processor(folder: Path, part: str = "tokenizer") -> Any:
+    """The processor of texts and pictures of a folder. Raises FamilyError."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(folder / part, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise FamilyError(f"The processor in '{folder}/{part}' cannot be read: {error}") from error
+
+
 def read_image_processor(folder: Path, part: str = "image_processor") -> Any:
     """Return the preprocessor of an image encoder. Raises FamilyError."""
     import transformers

@@ -29,6 +29,7 @@ FAMILIES = {
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
     "hunyuanvideo15": "engine.families.hunyuanvideo15:HunyuanVideo15Family",
     "hunyuanvideo15_i2v": "engine.families.hunyuanvideo15:HunyuanVideo15ImageFamily",
+    "kandinsky5": "engine.families.hunyuanvideo:Kandinsky5Family",
     "mochi": "engine.families.mochi:MochiFamily",
 }
 

@@ -163,3 +163,11 @@ MOCHI = _of_diffusers(
         *("time_embed.pooler.to_q", "time_embed.pooler.to_kv", "time_embed.pooler.to_out"),
     ),
 )
+_KANDINSKY_ATTENTION = ("to_query", "to_key", "to_value", "out_layer")
+_KANDINSKY_BLOCK = (
+    *_joined(["self_attention", "cross_attention"], _KANDINSKY_ATTENTION),
+    *("feed_forward.in_layer", "feed_forward.out_layer"),
+)
+KANDINSKY_5 = _of_diffusers(
+    "Kandinsky 5", _joined(["visual_transformer_blocks.*", "text_transformer_blocks.*"], _KANDINSKY_BLOCK)
+)

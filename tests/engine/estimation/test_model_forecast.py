@@ -11,11 +11,8 @@ from engine.estimation.model_forecast import CARDS, fit_generation, fit_training
 from engine.generation.validation import why_untrainable
 
 LARGE = "hunyuanvideo"
-WITHOUT_LAW = (
-    "hunyuanvideo15_480p",
-    "hunyuanvideo15_i2v_480p",
-    "mochi_1",
-)  # tools.memory has fitted no law: docs/models.md says "unknown"
+# tools.memory has fitted no law: docs/models.md says "unknown".
+WITHOUT_LAW = ("hunyuanvideo15_480p", "hunyuanvideo15_i2v_480p", "kandinsky5_lite_5s", "mochi_1")
 
 
 def changed(key: str, **fields: Any) -> Any:

@@ -289,7 +289,7 @@ def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> Non
 
 
 def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -> None:
-    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model)
+    family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model, SEEDS[:1])
     calls: list[tuple[int, ...]] = []
     handle = family.network.register_forward_pre_hook(lambda network, inputs: calls.append(()))
     steps = denoise(family, begin.latents, begin.sigmas, begin.conditioning)

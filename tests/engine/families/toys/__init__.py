@@ -3,7 +3,7 @@
 A further family is one more entry of `MODELS`, in a file of its own.
 """
 
-from . import animatediff, cogvideox, hunyuanvideo, hunyuanvideo15, ltx, ltx2, mochi, wan
+from . import animatediff, cogvideox, hunyuanvideo, hunyuanvideo15, kandinsky5, ltx, ltx2, mochi, wan
 from .base import Kit, TinyModel
 from .comparing import adapted, latents_of, their_latents
 from .steps import of_order
@@ -17,6 +17,7 @@ MODELS: dict[str, TinyModel] = (
     | cogvideox.MODELS
     | hunyuanvideo.MODELS
     | hunyuanvideo15.MODELS
+    | kandinsky5.MODELS
     | mochi.MODELS
     | animatediff.MODELS
 )
@@ -32,6 +33,7 @@ DOUBLES: dict[str, str] = {
     "hunyuanvideo": "hunyuanvideo",
     "hunyuanvideo15_480p": "hunyuanvideo15",
     "hunyuanvideo15_i2v_480p": "hunyuanvideo15_i2v",
+    "kandinsky5_lite_5s": "kandinsky5",
     "longanimatediff": "longanimatediff",
     "ltx": "ltx",
     "ltx2": "ltx2",
