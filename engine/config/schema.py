@@ -43,10 +43,10 @@ class NetworkShape(BaseModel):
     """GiB of the weights of other parts, which stay on the device."""
     token: tuple[int, int]
     """Frames and pixels (of each side) of one token. A U-Net's token is a latent."""
-    forward_bytes: tuple[float, float]
-    """Peak of a prediction above the weights: bytes per token, and per clip."""
-    update_bytes: tuple[float, float]
-    """Peak of a prediction and its backward pass with `checkpoint_blocks`: bytes per token, and per clip."""
+    forward_bytes: tuple[float, float] | tuple[float, float, float]
+    """Peak of a prediction above the weights: bytes per token, per clip, and per token squared (dense masks)."""
+    update_bytes: tuple[float, float] | tuple[float, float, float]
+    """The same of a prediction and its backward pass with `checkpoint_blocks`."""
     kept_factor: float = Field(gt=0)
     """The same peak without `checkpoint_blocks`, relative to the peak with it."""
     whole_factor: float = Field(1.0, gt=0)

@@ -7,7 +7,7 @@ Sizes and laws are those of the model's `[network]` table: fake-tensor peaks of 
 `MemoryEstimate`. Networks of rewards are not included.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -78,6 +78,12 @@ def tokens_of(shape: NetworkShape, num_frames: int, width: int, height: int) -> 
     """Return the number of tokens of a clip."""
     frames, pixels = shape.token
     return max(1, -(-num_frames // frames) * (width // pixels) * (height // pixels))
+
+
+def activations(law: Sequence[float], tokens: int) -> float:
+    """Return the bytes of a law of `NetworkShape` for one clip: linear, or with a term of tokens squared."""
+    per_token, constant, *per_square = law
+    return per_token * tokens + constant + sum(per_square) * tokens**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +194,8 @@ def decode(load: TrainingLoad) -> float:
     return (min(tiled, whole) if load.tiled_decode else whole) * _vae_scale(load)
 
 
-def _of_clips(law: tuple[float, float], clips: int, load: TrainingLoad) -> float:
-    return clips * (law[0] * load.tokens + law[1]) * load.scale
+def _of_clips(law: Sequence[float], clips: int, load: TrainingLoad) -> float:
+    return clips * activations(law, load.tokens) * load.scale
 
 
 def _vae_scale(load: TrainingLoad) -> float:

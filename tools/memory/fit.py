@@ -1,7 +1,8 @@
 """Laws of a preset's memory and FLOPs, fitted to a few shapes and checked at another.
 
-Activations grow by the tokens and the clips of a batch, decoding by the pixels of a clip, attention by the square of
-the tokens.
+Activations grow by the tokens and the clips of a batch, decoding by the pixels of a clip, the FLOPs of attention by the
+square of the tokens. So do the activations of a network with dense masks of attention: where a straight law is off, it
+gets a term of the square.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from engine.config.schema import ModelPreset, NetworkShape
+from engine.estimation.memory import activations
 from engine.model_spec import FamilySpec
 from tools.memory.measure import Shape, Subject, opened
 
 DIGITS = 4
 TINY = 1e-6  # left by the arithmetic of a fit
 LONG = 64  # frames
+STRAIGHT = 0.05  # deviation of a straight law above which it is fitted again, with the square of the tokens
 
 
 def shapes_of(preset: ModelPreset, spec: FamilySpec) -> list[Shape]:
-    """Return three shapes: of a default clip, of a smaller one, and one to check the laws with."""
+    """Return four shapes: of a default clip, of a smaller one, one to check laws with, and one for curved laws."""
 
     def shape(clips: int, length: float, size: float) -> Shape:
         multiple = 2 * (preset.size_multiple or spec.size_multiple)
@@ -30,7 +33,7 @@ def shapes_of(preset: ModelPreset, spec: FamilySpec) -> list[Shape]:
         frames = spec.nearest_frames(max(preset.min_frames, round(preset.num_frames * length)))
         return Shape(clips, frames, width, height)
 
-    return [shape(1, 1, 1), shape(1, 0.4, 0.7), shape(2, 0.6, 0.85)]
+    return [shape(1, 1, 1), shape(1, 0.4, 0.7), shape(2, 0.6, 0.85), shape(1, 0.7, 0.9)]
 
 
 def tokens_of(token: Sequence[int], shape: Shape) -> int:
@@ -74,19 +77,30 @@ def measure(
     """
     with opened(key) as subject:
         say(f"{key}: opened")
-        large, small, other = shapes_of(subject.preset, subject.family.spec)
+        large, small, other, middle = shapes_of(subject.preset, subject.family.spec)
         found: dict[str, Any] = dict(subject.sizes())
         found["text_bytes"] = subject.peak_of(subject.encode)
         deviations = {} if decoding is None else {"decoding": decoding.error}
-        count = {shape: tokens_of(found["token"], shape) for shape in (large, small, other)}
+        count = {shape: tokens_of(found["token"], shape) for shape in (large, small, other, middle)}
         if passes is not None:
             found |= {name: getattr(passes, name) for name in PASSES}
 
         def law(name: str, peak: Callable[[Shape], float]) -> None:
-            if passes is None:
-                found[name] = line([(count[shape], peak(shape)) for shape in (large, small)])
-            foretold = other.clips * (found[name][0] * count[other] + found[name][1])
-            deviations[name] = subject.deviation(foretold, peak(other))
+            points = [] if passes is not None else [(count[shape], peak(shape)) for shape in (large, small)]
+            if points:
+                found[name] = line(points)
+            measured = peak(other)
+
+            def check() -> float:
+                return subject.deviation(other.clips * activations(found[name], count[other]), measured)
+
+            deviations[name] = check()
+            if points and abs(deviations[name]) > STRAIGHT:
+                say(f"{key}: {name} {deviations[name]:+.1%} with a straight law")
+                points.append((count[middle], peak(middle)))
+                terms = np.array([[tokens, 1.0, tokens**2] for tokens, _ in points])
+                found[name] = _positive(terms, np.array([size for _, size in points]))
+                deviations[name] = check()
             say(f"{key}: {name} {deviations[name]:+.1%}")
 
         law("forward_bytes", subject.forward)
@@ -101,7 +115,7 @@ def measure(
         law("update_bytes", lambda shape: subject.update(shape, checkpointed=True))
         found["lora_params"] = subject.lora_params()
         if passes is None:
-            checkpointed = found["update_bytes"][0] * count[small] + found["update_bytes"][1]
+            checkpointed = activations(found["update_bytes"], count[small])
             found["kept_factor"] = subject.update(small, checkpointed=False) / checkpointed
             found["whole_factor"] = max(1.0, subject.update(small, checkpointed=True, rank=0) / checkpointed)
         found["error"] = max(abs(value) for value in deviations.values())

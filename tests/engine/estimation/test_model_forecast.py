@@ -12,7 +12,7 @@ from engine.generation.validation import why_untrainable
 
 LARGE = "hunyuanvideo"
 # tools.memory has fitted no law: docs/models.md says "unknown".
-WITHOUT_LAW = ("hunyuanvideo15_480p", "hunyuanvideo15_i2v_480p", "kandinsky5_lite_5s", "mochi_1")
+WITHOUT_LAW = ("hunyuanvideo15_480p", "hunyuanvideo15_i2v_480p", "kandinsky5_lite_5s")
 
 
 def changed(key: str, **fields: Any) -> Any:
