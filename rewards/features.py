@@ -9,7 +9,6 @@ areas have no flow of their own (any value warps them onto themselves), so avera
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from rewards.calibration import Calibration, read_calibration
 from rewards.clip import Clip
 from rewards.errors import RewardError
 from rewards.networks.frame_embedding import DEFAULT, FrameEmbedder, open_embedder
+from rewards.vision.camera import camera_step
 from rewards.vision.flow import (
     DisFlow,
     FlowBackend,
@@ -42,14 +42,11 @@ RESIDUAL_LEVELS = 20.0  # grey levels at which a warped pixel counts as explaine
 FASTEST_SHARE = 0.05
 WORST_ACCELERATION = 1.0
 LEAST_AREA, LEAST_SHARE = 0.0005, 0.25
-FIT_PX = 1.0
-RING_SHARE, RING_AGREEMENT = 0.15, 0.5  # of each side; of the ring's textured pixels
-WORLD_SHARE = 0.6  # of the width: what moves alike over this much is the world, not a thing in it
 UNCHANGED = frozenset(
     "frames gray texture texture_share flow visible visible_back warped visible_share speed least_px acceleration"
     " camera unexplained histograms sharpness soft_edges jump_series thumbnails"
     " repetition horizon_angles liveness"
-    " followable_share exaggeration fade_gains mixture_share".split()
+    " followable_share exaggeration fade_gains mixture_share copied_share".split()
 )
 """Pieces that depend on the clip and the flow alone, not on the calibration or another back end."""
 BACKED = {"lpips": "lpips", "video": "video", "subjects": "subject", "faces": "identity"}
@@ -279,7 +276,7 @@ class ClipFeatures:
 
     def _measure_camera(self) -> np.ndarray:
         seen = self.visible & (self.texture[:-1] > FOLLOWABLE)
-        steps = [_camera_step(flow, mask, self.least_px) for flow, mask in zip(self.flow[0], seen, strict=True)]
+        steps = [camera_step(flow, mask, self.least_px) for flow, mask in zip(self.flow[0], seen, strict=True)]
         return np.array(steps).reshape(-1, 3)
 
     @cached_property
@@ -326,64 +323,6 @@ def _share(mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights.sum(axis=(1, 2), dtype=np.float64)
     inside = (weights * mask).sum(axis=(1, 2), dtype=np.float64)
     return np.where(total > 0, inside / np.maximum(total, 1e-12), 1.0)
-
-
-def _camera_step(flow: np.ndarray, followed: np.ndarray, least_px: float) -> tuple[float, float, float]:
-    """Return shift (shares of the short side) and roll (degrees); see `ClipFeatures.camera`."""
-    whole = _similarity(flow, followed, least_px)
-    ring = followed & _outer_ring(*followed.shape)
-    if whole is None or np.count_nonzero(ring) < least_px:
-        fit = whole
-    else:
-        fit = whole if _agreement(whole.move, flow, ring) >= RING_AGREEMENT else _similarity(flow, ring, least_px)
-    if fit is None:
-        return (np.nan, np.nan, np.nan)
-    short = min(followed.shape)
-    turned = float(np.degrees(np.arctan2(fit.move[1, 0], fit.move[0, 0])))
-    return (fit.move[0, 2] / short, fit.move[1, 2] / short, turned if fit.width >= WORLD_SHARE else np.nan)
-
-
-@dataclass(frozen=True, slots=True)
-class _Similarity:
-    """`move` is `float64[2,3]` about the picture's centre; `width` the share of the width that follows it."""
-
-    move: np.ndarray
-    width: float
-
-
-def _similarity(flow: np.ndarray, followed: np.ndarray, least_px: float) -> _Similarity | None:
-    """Return the similarity that fits most of up to 500 tracked pixels; None where there are too few."""
-    rows, columns = np.nonzero(followed)
-    if len(rows) < max(least_px, 3):
-        return None
-    chosen = np.linspace(0, len(rows) - 1, min(500, len(rows))).astype(int)
-    rows, columns = rows[chosen], columns[chosen]
-    start = _from_centre(rows, columns, followed.shape)
-    cv2.setRNGSeed(0)  # RANSAC draws at random
-    fitted, kept = cv2.estimateAffinePartial2D(start, start + flow[rows, columns], ransacReprojThreshold=FIT_PX)
-    if fitted is None:
-        return None
-    left, right = np.percentile(columns[kept[:, 0] > 0], (5, 95))
-    return _Similarity(fitted, float(right - left) / followed.shape[1])
-
-
-def _agreement(move: np.ndarray, flow: np.ndarray, where: np.ndarray) -> float:
-    """Return the share of the pixels of the mask whose flow is within 1 px of `move`."""
-    rows, columns = np.nonzero(where)
-    start = _from_centre(rows, columns, where.shape)
-    off = start @ move[:, :2].T + move[:, 2] - start - flow[rows, columns]
-    return float((np.hypot(*off.T) <= FIT_PX).mean())
-
-
-def _outer_ring(height: int, width: int) -> np.ndarray:
-    ring = np.ones((height, width), bool)
-    rows, columns = round(RING_SHARE * height), round(RING_SHARE * width)
-    ring[rows : height - rows, columns : width - columns] = False
-    return ring
-
-
-def _from_centre(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.stack([columns - shape[1] / 2, rows - shape[0] / 2], axis=1)
 
 
 def _unexplained(

@@ -11,7 +11,8 @@ for a loop opens the loop gate (rewards/prompt_intent.py).
     sharpness   the share of the edges that a small blur removes (Crete et al. 2007, doi:10.1117/12.702790), and
                 exaggerated edges and colours
     cut         the worst step that flow cannot explain and that stands out from the rest and from its neighbours
-    loop        the same pictures again (rewards/vision/repetition.py): without it, repeating a good part would pay
+    loop        the same pictures again, in time (rewards/vision/repetition.py) or side by side
+                (rewards/vision/copies.py): without it, repeating a good part would pay
 """
 
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ import numpy as np
 from rewards.features import ClipFeatures
 from rewards.prompt_intent import PromptIntent, read_wishes
 from rewards.time_series import smoothstep, smoothstep_value
+from rewards.vision.copies import copied_share
 from rewards.vision.fades import mixture_share
 from rewards.vision.flow import contrast_axis, to_gray
 from rewards.vision.liveness import measure_liveness
@@ -35,6 +37,8 @@ CUT_UNEXPLAINED = (0.70, 0.95)
 CUT_PROMINENCE = (0.15, 0.35)
 FOLLOWABLE_SHARE = (0.20, 0.35)  # of the picture: flat shapes on a plain ground stay under 0.19, films above 0.5
 MIXTURE_SHARE = (0.90, 0.97)  # tuning clips and rendered ones up to 0.8, their cross-fades 0.98 to 1
+COPIES = (0.60, 0.85)  # tuning clips up to 0.08, rendered ones 0.34; four times in one picture 0.92 and more
+FLAT_LOOP = 0.5  # of the gate: the share that a repetition of flat shapes takes
 EXAGGERATION = (4.0, 12.0)  # films 0.5..3.9; the same sharpened by an unsharp mask of 2 and saturated by 1.7: 2.7..43
 CLIPPED_WEIGHT = 10.0
 CLIPPED_LEVELS = 2
@@ -147,14 +151,19 @@ def _beside(steps: np.ndarray) -> np.ndarray:
 
 
 def loop_gate(features: ClipFeatures) -> float:
-    """Return 0 when the same pictures come again and the prompt asks for no loop.
+    """Return 0 when the same pictures come again in time, or side by side in one picture.
 
-    Return 1 for a clip that is too short or too still to measure.
+    A prompt for a loop allows it in time. Clips too short or too still are not judged in time. Flat shapes are not
+    judged side by side, where two may be the same; in time they leave a gate of 0.5, because what goes round in a
+    circle repeats honestly.
     """
+    known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
+    single = 1.0 - known * smoothstep_value(copied_share(features), *COPIES) if known > 0 else 1.0
     clip = features.clip
     if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or wishes_of(features).loop:
-        return 1.0
-    return 1.0 - smoothstep_value(find_repetition(features).similarity, *REPEATS)
+        return single
+    repeats = smoothstep_value(find_repetition(features).similarity, *REPEATS)
+    return single * (1.0 - repeats * (FLAT_LOOP + (1 - FLAT_LOOP) * known))
 
 
 def _measure_sharpness(frames: np.ndarray) -> float | None:

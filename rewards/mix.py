@@ -43,7 +43,7 @@ class GateStrengths(BaseModel):
     cut: Share = 0.5
     """The share for a clip with a hard cut."""
     loop: Share = 0.5
-    """The share for a clip that repeats its pictures, unless the prompt asks for it."""
+    """The share for a clip that repeats its pictures, in time (unless the prompt asks for it) or side by side."""
 
 
 class Mix(BaseModel):

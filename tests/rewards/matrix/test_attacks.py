@@ -17,6 +17,7 @@ from rewards.matrix.reference_clips import read_reference
 from rewards.matrix.rows import ATTACKS
 from rewards.matrix.table import describe
 from rewards.suite import RewardSuite
+from rewards.vision.copies import copied_share
 from rewards.vision.fades import mixture_share
 from rewards.vision.flow import DisFlow
 from rewards.vision.subject import find_subjects
@@ -123,6 +124,41 @@ def test_a_repetition_is_found_at_any_speed_length_and_offset(name: str, how: st
     assert loop_gate(ClipFeatures(replace(clip, frames=REPETITIONS[how](clip.frames)))) < 0.3
 
 
+@pytest.mark.parametrize("name", [*TEST_CLIPS, "test/pillow.mp4"])
+def test_a_film_four_times_in_one_picture_is_a_repetition(name: str) -> None:
+    clip = replace(real_clip(name, num_frames=17), prompt="a seamless loop of people")
+    assert loop_gate(ClipFeatures(clip)) > 0.95
+    assert loop_gate(ClipFeatures(PERTURBATIONS["tiled"].damage(clip, clip))) < 0.1
+
+
+def test_a_wall_of_bricks_is_not_copied_where_something_moves_before_it() -> None:
+    brick = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    frames = np.repeat(np.tile(brick, (4, 4, 1))[None], 9, axis=0)
+    walker = np.random.default_rng(1).integers(0, 256, (64, 24, 3), dtype=np.uint8)
+    panned = np.stack([np.roll(frame, 3 * t, axis=1) for t, frame in enumerate(frames)])
+    for t, frame in enumerate(frames):
+        frame[100:164, 10 + 12 * t : 34 + 12 * t] = walker
+    shares = [copied_share(ClipFeatures(Clip(frames=shown, fps=8.0))) for shown in (frames, panned)]
+    assert shares[0] < 0.5 and shares[1] > 0.9
+
+
+def test_a_flat_shape_that_goes_in_circles_loses_at_most_half() -> None:
+    circling = ClipFeatures(render_clip("circle", num_frames=65))
+    again = ClipFeatures(replace(circling.clip, frames=circling.clip.frames[np.arange(65) % 16]))
+    assert 0.5 <= loop_gate(circling) and loop_gate(again) == pytest.approx(0.5)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_neither_tiles_nor_slow_motion_back_and_forth_pay() -> None:
+    clips = {name.removeprefix("test/"): real_clip(name, num_frames=33) for name in TEST_CLIPS[:2]}
+    mixes = [load_preset("rewards", key) for key in ("motion", "mini_train")]
+    totals = [
+        cell for one in fill_matrix(set_of_clips(clips, 33), mixes, ("tiled", "slow_ping_pong")) for cell in one.totals
+    ]
+    assert len(totals) == 4 and all(len(cell.changes) == 2 for cell in totals)
+    assert [describe(cell) for cell in totals if not cell.holds] == []
+
+
 def test_a_passer_by_close_to_the_camera_is_no_cut() -> None:
     clip = real_clip("carphone_pristine.mp4", num_frames=32)
     van = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8).repeat(12, axis=0).repeat(12, axis=1)
@@ -165,6 +201,14 @@ def test_the_subject_of_a_mirrored_clip_is_the_mirrored_subject(name: str) -> No
     one, other = (find_subjects(ClipFeatures(c)).boxes for c in (clip, mirrored))
     back = np.stack([1 - other[:, 2], other[:, 1], 1 - other[:, 0], other[:, 3]], axis=1)
     assert np.isfinite(one).any() and np.allclose(one, back, atol=0.02, equal_nan=True)
+
+
+def test_the_camera_of_a_mirrored_clip_is_the_mirrored_camera() -> None:
+    """Of one shape that turns by itself, so that pixels disagree on the motion."""
+    clip = read_reference("mini")["mini_2"]
+    clip = replace(clip, frames=np.ascontiguousarray(clip.frames[:33]))
+    one, other = (ClipFeatures(c).camera[:, :2] for c in (clip, PERTURBATIONS["flip"].damage(clip, clip)))
+    assert np.isfinite(one).all() and np.abs(one * (-1, 1) - other).max() < 1e-3
 
 
 def test_flow_of_a_mirrored_pair_is_the_mirrored_flow() -> None:
