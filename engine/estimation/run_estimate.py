@@ -116,10 +116,23 @@ def load_of(planned: RunPlan) -> TrainingLoad:
         height=int(values["height"]),
         graph_clips=graph,
         rollout_clips=int(values.get("rollout_batch", 0)) * planned.rows_per_clip,
-        lora_rank=int(values["lora_rank"]),
+        lora_rank=int(values["lora_rank"]) * (2 if "critic_updates" in values else 1),  # the critic is a second one
         checkpointed=bool(values["checkpoint_blocks"] or values.get("gradient_checkpointing")),
-        copies=(1 if values["ema_decay"] else 0) + (1 if "old_decay_flat" in values else 0),
+        copies=_copies(planned.preset.algorithm, values),
     )
+
+
+def _copies(algorithm: str, values: Mapping[str, Any]) -> int:
+    """Return the number of copies of the trained weights: the average, older policies, the model before training."""
+    average, beneath = bool(values["ema_decay"]), bool(values.get("frozen_adapter"))
+    match algorithm:
+        case "nft" | "distill":  # the old policy, and the teacher
+            own = 1
+        case "awm":
+            own = (values["weighting"] != "rvm") + bool(values["moving_beta"])
+        case _:
+            own = 0
+    return average + beneath + own
 
 
 # ---- Network passes per update

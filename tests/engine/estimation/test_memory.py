@@ -172,6 +172,27 @@ def test_a_larger_group_of_settings_follows_through_to_the_load() -> None:
     assert load_of(plans[1]).tokens > load_of(plans[0]).tokens  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "settings", "copies"),
+    [
+        ("mini_grpo", {"ema_decay": 0.0}, 0),
+        ("mini_grpo", {"ema_decay": 0.9, "frozen_adapter": "fast"}, 2),
+        ("mini_nft", {"ema_decay": 0.0}, 1),
+        ("mini_distill", {"ema_decay": 0.9}, 2),
+        ("mini_awm", {"ema_decay": 0.0}, 2),
+        ("mini_awm", {"ema_decay": 0.0, "moving_beta": 0.0}, 1),
+        ("mini_rvm", {"ema_decay": 0.0}, 0),
+        ("mini_dgpo", {"ema_decay": 0.9}, 2),
+    ],
+)
+def test_the_copies_of_the_weights_are_those_that_the_trainers_keep(
+    recipe: str, settings: dict[str, object], copies: int
+) -> None:
+    planned = plan(load_train_preset(recipe, {"settings": settings}))
+    assert planned is not None
+    assert load_of(planned).copies == copies
+
+
 # ---- What runs on this machine have told
 def test_runs_that_needed_more_than_was_foretold_correct_the_forecast(workspace: Workspace) -> None:
     preset = load_train_preset("grpo_online", {"settings": {"per_device_train_batch_size": 1}})
