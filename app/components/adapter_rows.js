@@ -1,6 +1,7 @@
-// Adapters and their strengths. `props.value` = {names, rows: [{name, scale}]}; what is chosen here is written to its
-// rows. Without one, a single row has the base model. A mistake is marked at its field, and told below.
-import { make, stamp } from "../scripts/dom.js";
+// Adapters and their strengths. `props.value` = {names, triggers: {name: text}, rows: [{name, scale}]}; what is chosen
+// here is written to its rows. Without one, a single row has the base model. A mistake is marked at its field, and told
+// below, as is a text that the prompt lacks for the effect of an adapter, with a button that inserts it.
+import { listen, make, stamp } from "../scripts/dom.js";
 
 export default function mount({ element, props, watch }) {
   const { words } = props;
@@ -12,7 +13,8 @@ export default function mount({ element, props, watch }) {
     const next = value?.rows ?? [];
     const same = JSON.stringify([next, value?.names]) === $(".rows").dataset.shown;
     rows = next.map((row) => ({ ...row }));
-    if (!same) build();
+    if (same) paintTriggers();
+    else build();
   }
 
   function build() {
@@ -55,7 +57,32 @@ export default function mount({ element, props, watch }) {
     $(".problem").hidden = !first;
     $(".problem").textContent = first?.[1] ?? "";
     $(".none").hidden = names().length > 0;
+    paintTriggers();
     $('[data-do="add"]').hidden = !rows.length || rows.length >= names().length;
+  }
+
+  const field = () => document.querySelector("#prompt textarea");
+  const prompt = () => field()?.value ?? "";
+
+  // The texts of the chosen adapters that the prompt does not contain.
+  function paintTriggers() {
+    const known = props.value?.triggers ?? {};
+    const lacking = rows.filter(({ name }) => known[name] && !prompt().includes(known[name]));
+    const lines = lacking.map(({ name }) => {
+      const textContent = words.trigger.replace("{text}", () => known[name]).replace("{name}", () => name);
+      const button = make("button", { type: "button", textContent: words.insert, hidden: !field()?.offsetParent });
+      Object.assign(button.dataset, { do: "insert", text: known[name] });
+      return make("li", {}, make("span", { textContent }), button);
+    });
+    $(".triggers").replaceChildren(...lines);
+    $(".triggers").hidden = !lines.length;
+  }
+
+  function insert(text) {
+    const to = field();
+    to.value = [to.value.trim(), text].filter(Boolean).join(", ");
+    to.dispatchEvent(new Event("input", { bubbles: true }));
+    to.focus();
   }
 
   function tell() {
@@ -83,12 +110,14 @@ export default function mount({ element, props, watch }) {
   element.addEventListener("click", ({ target }) => {
     const hand = target.closest("[data-do]");
     if (!hand) return;
+    if (hand.dataset.do === "insert") return insert(hand.dataset.text);
     if (hand.dataset.do === "add")
       rows.push({ name: names().find((name) => !rows.some((row) => row.name === name)), scale: 1 });
     else rows.splice([...$(".rows").children].indexOf(hand.closest(".row")), 1);
     rebuild();
     $(".rows").lastElementChild.querySelector("select").focus();
   });
+  listen(element, "input", ({ target }) => target === field() && paintTriggers());
   watch("value", () => show(props.value));
   show(props.value);
 }

@@ -1,15 +1,19 @@
 """Adapters in the Generate form: rows of an adapter and its strength."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Scales = Sequence[tuple[str, Any]]
 
 
-def shown(names: Iterable[str], scales: Scales = ()) -> dict[str, Any]:
-    """Return the value of `AdapterRows`: the model's adapters, and the chosen ones with their strengths."""
+def shown(adapters: Mapping[str, str], scales: Scales = ()) -> dict[str, Any]:
+    """Return the value of `AdapterRows`: the model's adapters, and the chosen ones with their strengths.
+
+    `adapters` are trigger texts by name.
+    """
     rows = [{"name": name, "scale": scale} for name, scale in scales]
-    return {"names": sorted(names), "rows": rows}
+    triggers = {name: trigger for name, trigger in adapters.items() if trigger}
+    return {"names": sorted(adapters), "triggers": triggers, "rows": rows}
 
 
 def scales_in(value: Any) -> Scales:

@@ -171,17 +171,17 @@ class Ranges:
         return cls(first_frames=first, last_frames=longest, frame_step=spec.frame_stride, size_step=size_step)
 
 
-def adapter_names(workspace: Workspace, model: str) -> list[str]:
-    """Return the names of the adapters for this model."""
-    return [adapter.name for adapter in list_adapters(workspace, model)]
+def adapter_triggers(workspace: Workspace, model: str) -> dict[str, str]:
+    """Return the adapters for this model by name, each with its trigger text, "" without one."""
+    return {adapter.name: adapter.card.trigger for adapter in list_adapters(workspace, model)}
 
 
 def settings_of(
-    model: str, adapters: Sequence[str], values: Mapping[str, Any] | None = None, mode: str | None = None
+    model: str, adapters: Mapping[str, str], values: Mapping[str, Any] | None = None, mode: str | None = None
 ) -> list[Any]:
     """Return updates for the components of `SETTINGS`: ranges, adapters and defaults of a model in a mode.
 
-    `values` override the defaults; their "adapters" are names and strengths.
+    `adapters` are trigger texts by name. `values` override the defaults; their "adapters" are names and strengths.
     """
     preset: ModelPreset = load_preset("models", model)
     ranges = Ranges.of(preset)
@@ -246,17 +246,17 @@ class RequestForm:
         model = values.get("model", self.model)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in values.items()}
         if model:
-            names = adapter_names(self.workspace, model)
+            known = adapter_triggers(self.workspace, model)
             asked = {name: values[name] for name in SETTINGS if values.get(name) is not None}
             asked["adapters"] = scales_in(values.get("adapters"))
-            updates |= zip(SETTINGS, settings_of(model, names, asked, values.get("mode")), strict=True)
+            updates |= zip(SETTINGS, settings_of(model, known, asked, values.get("mode")), strict=True)
         if not (values.get("keep_seed") and values.get("seed")):
             updates["seed"] = gr.update(value=str(draw_seed()))
         return [updates.get(name, gr.skip()) for name in FIELDS]
 
     def defaults(self, model: str, mode: str | None = None) -> list[Any]:
         """Return updates for `settings` after a model was chosen."""
-        return settings_of(model, adapter_names(self.workspace, model), mode=mode)
+        return settings_of(model, adapter_triggers(self.workspace, model), mode=mode)
 
     def offer(self, model: str | None, adapters: Any) -> list[Any]:
         """Return updates for the fields of the model and the adapters: what there is to choose now."""
@@ -264,7 +264,7 @@ class RequestForm:
             return [gr.update(choices=model_choices()), adapters]
         why = why_unavailable(preset := load_preset("models", model))
         shown = gr.update(choices=model_choices(), info=why or preset.recommended)
-        return [shown, shown_adapters(adapter_names(self.workspace, model), scales_in(adapters))]
+        return [shown, shown_adapters(adapter_triggers(self.workspace, model), scales_in(adapters))]
 
     @property
     def by_batch(self) -> list[Any]:
@@ -287,10 +287,10 @@ class RequestForm:
     def fill(self, request: GenerationRequest) -> list[Any]:
         """Return updates for `inputs` that show a request, with its seed locked."""
         values = request.model_dump(include={*ASKED, *PICTURES})
-        names = adapter_names(self.workspace, request.model)
+        known = adapter_triggers(self.workspace, request.model)
         asked = {name: value for name, value in values.items() if name not in PICTURES}
         asked["adapters"] = list(request.scales.items())
-        settings = settings_of(request.model, names, asked, request.mode)
+        settings = settings_of(request.model, known, asked, request.mode)
         seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
         batch = [ONE, *(gr.skip() for _ in BATCH_FIELDS[1:])]
         how = [*seed_to_mix, *shown_mode(request), *shown_pictures(values), *batch]
@@ -301,10 +301,10 @@ class RequestForm:
         model = fields["model"] or ""
         if fields["batch"] == SWEEP and "checkpoint" in (fields["columns"], fields["rows"]):
             names = {checkpoint.name for checkpoint in list_checkpoints(self.workspace, model)}
-            order = read_order(fields, {*names, *adapter_names(self.workspace, model)})
+            order = read_order(fields, {*names, *adapter_triggers(self.workspace, model)})
             publish_named(self.workspace, model, {name for request in order.requests for name in request.scales})
             return order
-        return read_order(fields, adapter_names(self.workspace, model))
+        return read_order(fields, adapter_triggers(self.workspace, model))
 
     def counted(self, *values: Any) -> dict[str, Any]:
         """Return an update for `count`: the clips of a list or a sweep and their time, or a mistake.

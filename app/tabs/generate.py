@@ -16,7 +16,14 @@ from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms import picture_fields
 from app.forms.batch_fields import read_file, shown_for
-from app.forms.generation_form import GenerationOrder, RequestForm, adapter_names, draw_seed, named_values, settings_of
+from app.forms.generation_form import (
+    GenerationOrder,
+    RequestForm,
+    adapter_triggers,
+    draw_seed,
+    named_values,
+    settings_of,
+)
 from app.forms.kept_form import keep_js
 from app.middleware.idempotency import once
 from app.text import general
@@ -170,8 +177,8 @@ class GenerateTab:
         newest = newest_of_runs(self.context.workspace).get(run_id) or find_adapter(
             self.context.workspace, run_id, model
         )
-        names = adapter_names(self.context.workspace, model)
-        return settings_of(model, names, {"adapters": [(newest.name, 1)], **newest.card.recommended})
+        known = adapter_triggers(self.context.workspace, model)
+        return settings_of(model, known, {"adapters": [(newest.name, 1)], **newest.card.recommended})
 
     def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
         """Queue the form's current request with the seed of the shown clip."""

@@ -40,6 +40,8 @@ ADAPTER_WORDS = {
     "gone": "There is no adapter '{name}' for this model: choose another one.",
     "twice": "The adapter '{name}' is listed twice: add the strengths in one row.",
     "range": "A strength is a number from -10 to 10, such as 0.8.",
+    "trigger": "Prompts need “{text}” for the effect of {name}.",
+    "insert": "Insert",
 }
 MIX = "Reward mix"
 NO_MIX = "None (do not score)"

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from pydantic import ValidationError
 
 from app.context import AppContext
-from app.forms.generation_form import adapter_names, preset_choices
+from app.forms.generation_form import adapter_triggers, preset_choices
 from app.plots.labelling import reward_bars, strengths, win_matrix
 from app.text import labelling as text
 from app.views import clip_sets
@@ -52,7 +52,7 @@ def entrant_choices(context: AppContext, models: Sequence[tuple[str, str]]) -> l
     choices = []
     for title, model in models:
         choices.append((title, model))
-        names = adapter_names(context.workspace, model)
+        names = list(adapter_triggers(context.workspace, model))
         names += [
             checkpoint.name for checkpoint in list_checkpoints(context.workspace, model) if checkpoint.name not in names
         ]

@@ -183,15 +183,21 @@ def test_sliders_offer_only_what_the_family_can_do() -> None:
 
 
 def test_settings_are_the_models_defaults_or_what_is_given() -> None:
-    values = [update["value"] for update in settings_of("mini", []) if "value" in update]
+    values = [update["value"] for update in settings_of("mini", {}) if "value" in update]
     assert values == ["mini", 33, 20, 3.0, 64, 64, 8.0]
-    assert settings_of("mini", [], {"num_frames": 65})[2]["value"] == 65
+    assert settings_of("mini", {}, {"num_frames": 65})[2]["value"] == 65
 
 
 def test_adapters_are_offered_and_those_of_a_clip_are_shown_even_if_they_are_gone() -> None:
-    none, some = settings_of("mini", [])[1], settings_of("mini", ["run-2"], {"adapters": [("gone", 0.5)]})[1]
-    assert none == {"names": [], "rows": []}
-    assert some == {"names": ["run-2"], "rows": [{"name": "gone", "scale": 0.5}]}
+    none = settings_of("mini", {})[1]
+    known = {"run-2": "", "film": "film look"}
+    some = settings_of("mini", known, {"adapters": [("gone", 0.5)]})[1]
+    assert none == {"names": [], "triggers": {}, "rows": []}
+    assert some == {
+        "names": ["film", "run-2"],
+        "triggers": {"film": "film look"},
+        "rows": [{"name": "gone", "scale": 0.5}],
+    }
 
 
 def test_adapters_become_the_requests_own() -> None:

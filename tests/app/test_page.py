@@ -142,23 +142,23 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
     write_card(folder, AdapterCard(model="mini"))
     offered = dict(zip(FIELDS, tabs[0].form.start(), strict=True))["adapters"]
     assert offered["names"] == ["run-2"]
-    tabs[0].submit(*typed(adapters=shown(["run-2"], [("run-2", 1)])))
+    tabs[0].submit(*typed(adapters=shown({"run-2": ""}, [("run-2", 1)])))
     assert context.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
     with pytest.raises(ConfigError, match="Unknown adapter 'run-3'"):
-        tabs[0].submit(*typed(adapters=shown([], [("run-3", 1)])))
+        tabs[0].submit(*typed(adapters=shown({}, [("run-3", 1)])))
 
 
 def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:
-    models, offered, strip = tabs[0].on_tab_selected("mini", shown([]))
-    assert offered == shown([]) and strip["active"] == []
+    models, offered, strip = tabs[0].on_tab_selected("mini", shown({}))
+    assert offered == shown({}) and strip["active"] == []
     assert models["choices"] == model_choices() and "value" not in models
     folder = context.workspace.adapters / "run-2"
     folder.mkdir(parents=True)
     (folder / WEIGHTS_FILE).write_bytes(b"0")
     write_card(folder, AdapterCard(model="mini"))
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
-    _, offered, strip = tabs[0].on_tab_selected("mini", shown([], [("gone", 0.5)]))
-    assert offered == shown(["run-2"], [("gone", 0.5)]), "what is chosen stays"
+    _, offered, strip = tabs[0].on_tab_selected("mini", shown({}, [("gone", 0.5)]))
+    assert offered == shown({"run-2": ""}, [("gone", 0.5)]), "what is chosen stays"
     assert strip["active"] == [job.id]
 
 
@@ -284,7 +284,7 @@ def test_several_adapters_fill_the_form_with_their_strengths(tabs: Any, make_cli
     assert record.adapter == "film 0.8 + motion 1"
     updates = dict(zip(FIELDS, tabs[0].fill(record), strict=False))
     rows = [{"name": "film", "scale": 0.8}, {"name": "motion", "scale": 1.0}]
-    assert updates["adapters"] == {"names": [], "rows": rows}
+    assert updates["adapters"] == {"names": [], "triggers": {}, "rows": rows}
 
 
 def test_a_rolled_seed_fits_the_form() -> None:

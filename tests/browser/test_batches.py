@@ -13,9 +13,14 @@ from engine.families.lora import save_adapter
 from engine.families.registry import open_model
 from engine.runs.adapters import AdapterCard, write_card
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),
+]
 
 ADAPTERS = ("film-look", "motion")
+TRIGGER = "in <b>motion</b> style"
 TAKES = "#generate-takes"
 
 
@@ -32,7 +37,8 @@ def studio(studio: Any, model_folder: Path) -> Any:
         config = LoraConfig(r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False)
         family.network.add_adapter(config, adapter_name=name)
         save_adapter(family.network, name, studio.workspace.adapters / name)
-        write_card(studio.workspace.adapters / name, AdapterCard(model="mini"))
+        trigger = TRIGGER if name == ADAPTERS[1] else ""
+        write_card(studio.workspace.adapters / name, AdapterCard(model="mini", trigger=trigger))
     return studio
 
 
@@ -48,6 +54,21 @@ def opened(page: Page, bench: Any, kind: str, prompt: str = "") -> Page:
 
 def field(page: Page, name: str) -> Locator:
     return page.locator(f"#{name} textarea, #{name} input").first
+
+
+def test_the_trigger_text_of_an_adapter_is_shown_and_inserted(page: Page, studio: Any) -> None:
+    opened(page, studio, "one", "a green heart growing at night")
+    triggers, prompt = page.locator("#adapters .triggers"), page.locator("#prompt textarea")
+    select = page.locator("#adapters .row select").first
+    select.select_option(ADAPTERS[0])
+    expect(triggers).to_be_hidden()
+    select.select_option(ADAPTERS[1])
+    expect(triggers).to_contain_text(f"Prompts need “{TRIGGER}” for the effect of {ADAPTERS[1]}.")
+    triggers.locator("[data-do=insert]").click()
+    expect(prompt).to_have_value(f"a green heart growing at night, {TRIGGER}")
+    expect(triggers).to_be_hidden()
+    prompt.fill(TRIGGER.upper())
+    expect(triggers).to_be_visible()
 
 
 def test_adapters_have_strengths_and_a_clip_is_compared_with_the_base(page: Page, studio: Any) -> None:
