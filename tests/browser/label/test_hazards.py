@@ -1,6 +1,7 @@
 """Voting under an input method, another keyboard layout, a browser without site data, a proxy that answers itself."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -102,20 +103,24 @@ FOREIGN: list[tuple[int, dict[str, Any] | None]] = [
 ]
 
 
+def answering(status: int, body: dict[str, Any] | None, sent: list[str]) -> Callable[[Route], None]:
+    """A proxy that answers by itself, and keeps in `sent` what it was sent."""
+
+    def proxy(route: Route) -> None:
+        sent.append(route.request.post_data or "")
+        content = "<html>Please log in</html>" if body is None else json.dumps(body)
+        kind = "text/html" if body is None else "application/json"
+        route.fulfill(status=status, body=content, headers={"content-type": kind})
+
+    return proxy
+
+
 def test_an_answer_that_is_not_ours_drops_no_vote(desk: Any, page: Page, watched: Any) -> None:
     desk.arrive()
     notice = page.locator("#label-desk .notice")
     for count, (status, body) in enumerate(FOREIGN, 1):
         sent: list[str] = []
-
-        def proxy(
-            route: Route, status: int = status, body: dict[str, Any] | None = body, sent: list[str] = sent
-        ) -> None:
-            sent.append(route.request.post_data or "")
-            content = "<html>Please log in</html>" if body is None else json.dumps(body)
-            kind = "text/html" if body is None else "application/json"
-            route.fulfill(status=status, body=content, headers={"content-type": kind})
-
+        proxy = answering(status, body, sent)
         page.route("**/voting/vote", proxy)
         with watched.expecting(rf"status of {status}"):
             desk.prefer()
