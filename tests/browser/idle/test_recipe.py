@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 Held = Callable[[str], AbstractContextManager[list[Route]]]
 WORDS = training.FORM_WORDS
-SHOWN, OTHER, THIRD = "mini_grpo", "mini_nft", "mini_dpo"
+SHOWN, OTHER, THIRD = "mini_grpo", "mini_nft", "mini_awm"
 PATIENCE_S = 60.0
 ATTEMPTS = 4  # of a call without an answer, see app/scripts/requests.js
 VERDICTS = {"verdicts": [{"level": "ok", "sentence": "Looks well."}]}
@@ -65,7 +65,7 @@ def test_a_recipe_that_does_not_open_leaves_the_one_that_is_shown(
             for attempt in range(ATTEMPTS):
                 wait_for(page, waiting, attempt + 1)
                 waiting[attempt].abort()
-            expect(form.locator(".problem")).to_have_text(WORDS["not_opened"])
+            expect(form.locator(".problem span")).to_have_text(WORDS["not_opened"])
     expect_to_queue(form, SHOWN)
     form.locator('[data-setting="learning_rate"]').fill("0.002")
     expect(form.locator(".shell code")).to_contain_text("0.002")
@@ -119,7 +119,7 @@ def test_a_check_that_failed_is_shown_as_an_error(page: Page, form: Locator, job
     assert job is not None and job.kind == "preflight"
     jobs.finish(job.id, "failed", error="The recipe was not checked: no memory.")
     problem = form.locator(".problem")
-    expect(problem).to_have_text("The recipe was not checked: no memory.")
+    expect(problem.locator("span")).to_have_text("The recipe was not checked: no memory.")
     expect(problem).to_have_attribute("role", "alert")
     expect(form.locator(".note")).to_be_hidden()
     expect(form.locator(".verdicts")).to_be_hidden()
