@@ -1,7 +1,7 @@
 // Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model,
-// total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, current: id, empty: {title, hint} |
-// null}. Events: open_clip {id}, compare {ids}.
-import { fill, stamp } from "../scripts/dom.js";
+// file, total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, failed: [{name, why}], current: id,
+// empty: {title, hint} | null}. Events: open_clip {id}, compare {ids}.
+import { fill, make, stamp } from "../scripts/dom.js";
 import { csv, save } from "../scripts/files.js";
 
 export default function mount({ element, trigger, props, watch }) {
@@ -36,6 +36,9 @@ export default function mount({ element, trigger, props, watch }) {
     $(".scroll").hidden = !rows().length;
     $(".empty").hidden = !value?.empty;
     fill($(".empty"), value?.empty ?? {});
+    const failed = value?.failed ?? [];
+    $(".failed").hidden = !failed.length;
+    $(".failed ul").replaceChildren(...failed.map(({ name, why }) => make("li", {}, make("b", {}, name), ": " + why)));
     showHead(value?.columns ?? []);
     showRows();
   }
@@ -74,7 +77,8 @@ export default function mount({ element, trigger, props, watch }) {
     made.querySelector("input").setAttribute("aria-label", words.select + ": " + row.prompt);
     Object.assign(link, { href: row.link, title: row.prompt });
     link.querySelector("img").src = row.poster;
-    link.querySelector("span").textContent = row.prompt || row.id;
+    link.querySelector(".prompt").textContent = row.prompt || row.id;
+    link.querySelector(".file").textContent = row.file === row.prompt ? "" : row.file;
     const total = cell(row.total, "total");
     if (row.apart) Object.assign(total, { textContent: row.apart.total, title: row.apart.why });
     made.append(total, ...(props.value.columns ?? []).map(({ key }) => cell(row.values[key] ?? null, "part")));
@@ -112,13 +116,14 @@ export default function mount({ element, trigger, props, watch }) {
     const keys = (props.value.columns ?? []).map(({ key }) => key);
     const lines = sorted().map((row) => [
       row.id,
+      row.file,
       row.prompt,
       row.model,
       row.seed,
       row.total,
       ...keys.map((key) => row.values[key]),
     ]);
-    save("scores.csv", csv([["clip", "prompt", "model", "seed", "total", ...keys], ...lines]));
+    save("scores.csv", csv([["clip", "file", "prompt", "model", "seed", "total", ...keys], ...lines]));
   }
 
   // ---- Hands

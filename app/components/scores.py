@@ -1,7 +1,23 @@
 """Components of the Score tab: the table of clips, the weights of the mix, and reward disagreement."""
 
+from typing import Any
+
+from typing_extensions import TypedDict
+
 from app.components.base import Component
-from app.text import general
+from app.context import AppContext
+from app.events import with_problem
+from app.middleware.idempotency import once
+from app.text import general, score
+from engine.config.presets import load_preset, save_reweighted
+
+
+class NewMix(TypedDict):
+    """A mix to save: the one that its weights change, its name, and the weights."""
+
+    mix: str
+    title: str
+    weights: dict[str, float]
 
 
 class ScoreTable(Component):
@@ -19,13 +35,21 @@ class ScoreTable(Component):
 class WeightSliders(Component):
     """Sliders for the weights of a mix. `value` comes from `app.views.campaign_ranking.sliders`.
 
-    Moving one ranks the clips again; nothing is stored. Event: weigh {weights}, while a slider moves and on reset.
+    Moving one ranks the clips again. Events: weigh {weights}, while a slider moves and on reset; saved, when the
+    weights were saved as a mix.
     """
 
-    custom_events = ("weigh",)
+    custom_events = ("weigh", "saved")
 
-    def __init__(self, name: str, *, render: bool = True) -> None:
-        super().__init__("weight_sliders", words=general.SLIDER_WORDS, elem_id=name, render=render)
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
+        def save_mix(order: NewMix) -> dict[str, Any]:
+            base = load_preset("rewards", order["mix"])
+            saved = save_reweighted(context.workspace, base, order["title"].strip(), order["weights"])
+            return {"said": score.saved(saved.title)}
+
+        words = {**general.SLIDER_WORDS, **score.SAVE_WORDS}
+        functions = [with_problem(once(save_mix))]
+        super().__init__("weight_sliders", words=words, elem_id=name, server_functions=functions, render=render)
 
 
 class RewardDisagreement(Component):

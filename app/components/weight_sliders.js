@@ -1,8 +1,10 @@
 // The weights of a mix. `props.value` = {mix, own: {key: weight}, weights: {key: weight}, names: {key: {title,
-// question}}}. Event "weigh" {weights}: at most one a frame while a slider is moved.
+// question}}}. Events: "weigh" {weights}, at most one a frame while a slider is moved; "saved", when
+// `server.save_mix({mix, title, weights})` has saved the weights as a mix.
 import { stamp } from "../scripts/dom.js";
 
-export default function mount({ element, trigger, props, watch }) {
+export default function mount({ element, trigger, props, server, watch }) {
+  const { words } = props;
   const $ = (selector) => element.querySelector(selector);
   const WHOLE = 3; // the largest weight that a slider offers, unless the mix has a larger one
   let weights = {},
@@ -57,6 +59,16 @@ export default function mount({ element, trigger, props, watch }) {
     weights = { ...props.value.own };
     paint();
     tell();
+  });
+  $(".save").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const title = $(".save input"),
+      order = { mix: props.value.mix, title: title.value, weights },
+      answer = await server.save_mix(order).catch(() => ({ problem: words.unreachable }));
+    $(".said").textContent = answer.problem ?? answer.said;
+    if (answer.problem) return title.focus();
+    title.value = "";
+    trigger("saved", {});
   });
   watch("value", () => show(props.value));
   show(props.value);

@@ -10,10 +10,10 @@ from app.components.clips import ClipDetails, ClipGrid, ClipPlayer
 from app.components.job_queue import JobWatch
 from app.context import AppContext
 from app.events import bind
-from app.forms.generation_form import default_mix, mix_choices
+from app.forms.generation_form import default_choice, mix_choices
 from app.middleware.idempotency import once
 from app.text import general
-from app.views import clip_panel, library
+from app.views import clip_panel, clip_sets, library
 from app.views.jobs import clip_ids, watched_jobs
 from engine.errors import ConfigError
 from engine.jobs.spec import JobSpec
@@ -91,7 +91,8 @@ class LibraryTab:
                 with gr.Column(scale=4, min_width=280):
                     self.upload_prompt = gr.Textbox(label=general.IMPORT_PROMPT, max_lines=3, elem_id="upload-prompt")
                     mixes = mix_choices()[:-1]
-                    self.mix = gr.Dropdown(mixes, value=default_mix(mixes), label=general.MIX)
+                    mix = default_choice(mixes, clip_sets.REAL_MIX)
+                    self.mix = gr.Dropdown(mixes, value=mix, label=general.MIX, elem_id="upload-mix")
                     with gr.Row(elem_classes="tight"):
                         self.import_button = gr.Button(general.IMPORT_SUBMIT, variant="primary", elem_id="import")
                         self.import_close = gr.Button(general.CLOSE)
@@ -139,7 +140,7 @@ class LibraryTab:
         bind(self.facts.star_clip, once(self.star), starring, [self.grid, self.facts])
         bind(self.facts.remove_clip, once(self.remove_opened), [self.grid, *self.filters], [self.grid, *self.opened])
         bind(self.facts.close_clip, self.close, None, self.opened)
-        bind(self.facts.score_clip, once(self.score), self.mix, self.jobs)
+        bind(self.facts.score_clip, once(self.score), None, self.jobs)
         bind(
             self.compare_close.click, self.close_comparison, None, [self.comparison, self.compared, self.compared_bars]
         )
@@ -205,9 +206,10 @@ class LibraryTab:
         self.context.store.delete([event.id])
         return [self._same_page(grid_and_filters, removed=[event.id]), *self.close()]
 
-    def score(self, mix: str, event: gr.EventData) -> dict[str, Any]:
-        """Score the clip by its previous mix, or else by the mix for imports."""
-        self.context.file(JobSpec.score([event.id], self.context.store.clip(event.id).mix or mix))
+    def score(self, event: gr.EventData) -> dict[str, Any]:
+        """Score the clip by its previous mix, or else by the mix that suits its source."""
+        clip = self.context.store.clip(event.id)
+        self.context.file(JobSpec.score([event.id], clip.mix or clip_sets.mix_for([clip])))
         return watched_jobs(self.context, KIND)
 
     def _opened(self, view: clip_panel.View) -> list[Any]:

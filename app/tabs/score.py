@@ -1,5 +1,6 @@
 """The Score tab: clips ranked by a mix with adjustable weights, and the scores of each clip."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from app.components.clips import ClipDetails, ClipPlayer
 from app.components.job_queue import JobWatch
 from app.components.scores import RewardDisagreement, ScoreTable, WeightSliders
 from app.context import AppContext
-from app.events import bind, show_warning
-from app.forms.generation_form import default_mix, mix_choices
+from app.events import bind, show_info, show_warning
+from app.forms.generation_form import default_choice, mix_choices
 from app.middleware.idempotency import once
 from app.plots.scores import matrix
-from app.text import general
+from app.text import general, score
 from app.views import campaign_ranking as ranking
 from app.views import clip_panel, clip_sets, clips
-from app.views.jobs import clip_ids, watched_jobs
+from app.views.jobs import clip_ids, title, watched_jobs
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.jobs.spec import Job, JobSpec
@@ -43,8 +44,9 @@ class ScoreTab:
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
                 gr.HTML(f'<h3>{general.WEIGHTS}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
-                self.sliders = WeightSliders("score-weights")
+                self.sliders = WeightSliders("score-weights", context)
             with gr.Column(scale=6, min_width=360, elem_classes="stage-column"):
+                self.notice = gr.HTML("", visible=False, elem_id="score-notice", padding=False)
                 self.table = ScoreTable("score-table")
                 self._relations()
             with gr.Column(
@@ -55,7 +57,6 @@ class ScoreTab:
 
     # ---- Layout
     def _choices(self) -> None:
-        mixes = mix_choices()[:-1]
         with gr.Row(elem_classes="tight"):
             self.which = gr.Dropdown(
                 clip_sets.choices(self.context),
@@ -66,7 +67,7 @@ class ScoreTab:
                 elem_id="which",
             )
             self.mix = gr.Dropdown(
-                mixes, value=default_mix(mixes), label=general.MIX, min_width=180, scale=3, elem_id="score-mix"
+                mix_choices()[:-1], value=None, label=general.MIX, min_width=180, scale=3, elem_id="score-mix"
             )
             self.fill = gr.Button(general.SCORE_THESE, size="md", scale=0, min_width=200, elem_classes="beside-label")
             self.drop = gr.Button(general.DROP, size="md", scale=0, min_width=200, elem_classes="beside-label")
@@ -91,6 +92,9 @@ class ScoreTab:
                         elem_id="score-folder",
                     )
                     self.prompt = gr.Textbox(label=general.DROP_PROMPT, max_lines=3, elem_id="score-prompt")
+                    mixes = mix_choices()[:-1]
+                    mix = default_choice(mixes, clip_sets.REAL_MIX)
+                    self.import_mix = gr.Dropdown(mixes, value=mix, label=general.MIX, elem_id="score-import-mix")
                     with gr.Row(elem_classes="tight"):
                         self.drop_button = gr.Button(general.DROP_SUBMIT, variant="primary", elem_id="score-import")
                         self.drop_close = gr.Button(general.CLOSE)
@@ -124,50 +128,70 @@ class ScoreTab:
         return [self.inspector, self.facts, self.player, self.bars, self.radar, self.timeline, self.overlay, self.draw]
 
     def _wire(self, tab: gr.Tab) -> None:
-        selection, loaded = [self.which, self.mix], [self.jobs, self.which, self.sliders, *self.ranking]
-        bind(tab.select, self.load, selection, loaded, line=RANKING)
-        for dropdown in selection:
-            bind(dropdown.input, self.load, selection, loaded, line=RANKING)
+        selection = [self.which, self.mix]
+        loaded = [self.jobs, self.which, self.mix, self.notice, self.sliders, *self.ranking]
+        for event in (tab.select, self.mix.input):
+            bind(event, self.load, selection, loaded, line=RANKING)
+        bind(self.which.input, self.load_suited, selection, loaded, line=RANKING)
         bind(
             self.sliders.weigh,
             self.weigh,
-            [self.sliders, self.table],
-            self.ranking,
+            [self.sliders, self.table, self.facts],
+            [*self.ranking, self.facts],
             line=RANKING,
             trigger_mode="always_last",
         )
+        bind(self.sliders.saved, lambda: gr.update(choices=mix_choices()[:-1]), None, self.mix)
         bind(self.fill.click, once(self.score_missing), [self.table, self.mix], self.jobs)
-        bind(self.table.open_clip, self.open_event, self.mix, self.opened)
-        bind(self.dissent.open_clip, self.open_event, self.mix, self.opened)
+        weighed = [self.mix, self.sliders]
+        bind(self.table.open_clip, self.open_event, weighed, self.opened)
+        bind(self.dissent.open_clip, self.open_event, weighed, self.opened)
         bind(self.table.compare, self.compare, self.mix, self.opened)
         bind(self.facts.close_clip, self.close, None, self.opened)
-        bind(self.facts.star_clip, once(self.star), self.mix, self.opened)
+        bind(self.facts.star_clip, once(self.star), weighed, self.opened)
         bind(self.overlay.input, self.show_overlay, [self.facts, self.overlay], self.player)
         bind(self.draw.click, once(self.draw_overlays), [self.facts, self.mix], self.jobs)
         bind(self.drop.click, lambda: gr.update(visible=True), None, self.drop_panel)
         bind(self.drop_close.click, lambda: gr.update(visible=False), None, self.drop_panel)
-        dropped = [self.files, self.folder, self.prompt, self.mix]
+        dropped = [self.files, self.folder, self.prompt, self.import_mix]
         bind(self.drop_button.click, once(self.import_videos), dropped, [self.jobs, self.files, self.drop_panel])
         ended = [self.which, self.mix, self.facts]
         bind(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened], line=RANKING)
 
     # ---- The ranking
-    def load(self, which: str, mix: str) -> list[Any]:
-        """Rank the clips of a set by the mix's own weights."""
-        preset = load_preset("rewards", mix)
+    def load(self, which: str, mix: str | None) -> list[Any]:
+        """Rank the clips of a set by the mix's own weights; without a mix, by the one that suits the clips."""
         records = clip_sets.records(self.context, which)
+        mix = mix or clip_sets.mix_for(records)
+        preset = load_preset("rewards", mix)
         reports = self.context.store.reports([record.id for record in records], mix)
         calibration = mix_calibration(preset)
         rows = [ranking.row(record, reports.get(record.id), calibration) for record in records]
         sliders = ranking.sliders(preset)
         offered = gr.update(choices=clip_sets.choices(self.context), value=which)
-        return [watched_jobs(self.context, KINDS), offered, sliders, *self._ranked(rows, sliders)]
+        chosen = gr.update(choices=mix_choices()[:-1], value=mix)
+        warning = clip_sets.warning(records, mix)
+        notice = gr.update(
+            value=f'<p class="warning-line" role="status">{html.escape(warning)}</p>', visible=bool(warning)
+        )
+        ranked = self._ranked(rows, sliders, clip_sets.failed(self.context, which))
+        return [watched_jobs(self.context, KINDS), offered, chosen, notice, sliders, *ranked]
 
-    def weigh(self, sliders: dict[str, Any], table: dict[str, Any], event: gr.EventData) -> list[Any]:
+    def load_suited(self, which: str, mix: str | None) -> list[Any]:
+        """Rank another set, by another mix if this one is not for its clips."""
+        suits = mix and not clip_sets.warning(clip_sets.records(self.context, which), mix)
+        return self.load(which, mix if suits else None)
+
+    def weigh(
+        self, sliders: dict[str, Any], table: dict[str, Any], facts: dict[str, Any] | None, event: gr.EventData
+    ) -> list[Any]:
         """Rank the same clips by the weights of the sliders, without a database query."""
-        return self._ranked(table["rows"], {**sliders, "weights": event.weights})
+        ranked = self._ranked(table["rows"], {**sliders, "weights": event.weights}, table["failed"])
+        return [*ranked, ranking.with_total(facts, ranked[0]["rows"])]
 
-    def _ranked(self, rows: Sequence[dict[str, Any]], sliders: dict[str, Any]) -> list[Any]:
+    def _ranked(
+        self, rows: Sequence[dict[str, Any]], sliders: dict[str, Any], failed: Sequence[dict[str, str]]
+    ) -> list[Any]:
         weights = sliders["weights"]
         ranked = ranking.ranked(rows, weights, load_preset("rewards", sliders["mix"]).gates)
         measures = ranking.columns(ranked, list(weights))
@@ -176,7 +200,7 @@ class ScoreTab:
         plot = matrix([measure.title for measure in varied], values) if varied else None
         dissent = ranking.disagreements(ranked, measures) if scored else []
         shown = [gr.update(visible=bool(varied)), gr.update(visible=scored)]
-        return [ranking.table(ranked, weights), dissent, plot, *shown]
+        return [ranking.table(ranked, weights, failed), dissent, plot, *shown]
 
     def score_missing(self, table: dict[str, Any], mix: str) -> dict[str, Any]:
         """Score the clips of the table that have no score of this mix with its current calibration."""
@@ -188,19 +212,25 @@ class ScoreTab:
         return watched_jobs(self.context, KINDS)
 
     # ---- One clip, or several
-    def open(self, clip_id: str, mix: str, overlay: str = "") -> list[Any]:
-        """Show a clip with its scores by a mix, and next to it the `overlay` of this name if it exists."""
-        record = self.context.store.clip(clip_id)
+    def open(self, clip_id: str, mix: str, sliders: dict[str, Any] | None = None, overlay: str = "") -> list[Any]:
+        """Show a clip with its scores by a mix, and next to it the `overlay` of this name if it exists.
+
+        The total is that of the weights of the `sliders`, if these are of this mix.
+        """
+        record, preset = self.context.store.clip(clip_id), load_preset("rewards", mix)
         view = clip_panel.one(self.context.store, record, ACTIONS, mix=mix)
+        weights = sliders["weights"] if sliders and sliders["mix"] == mix else preset.weights
+        row = ranking.row(record, self.context.store.report(clip_id, mix), mix_calibration(preset))
+        facts = ranking.with_total(view.facts, ranking.ranked([row], weights, preset.gates))
         drawn = clips.overlays(self.context.workspace, clip_id)
         player = clips.with_overlay(record, overlay) if overlay in drawn else view.player
         pick = gr.update(
             choices=clip_sets.overlay_choices(drawn), value=overlay if overlay in drawn else "", visible=True
         )
-        return [gr.update(visible=True), view.facts, player, *_plots(view), pick, gr.update(visible=True)]
+        return [gr.update(visible=True), facts, player, *_plots(view), pick, gr.update(visible=True)]
 
-    def open_event(self, mix: str, event: gr.EventData) -> list[Any]:
-        return self.open(event.id, mix)
+    def open_event(self, mix: str, sliders: dict[str, Any], event: gr.EventData) -> list[Any]:
+        return self.open(event.id, mix, sliders)
 
     def compare(self, mix: str, event: gr.EventData) -> list[Any]:
         records = clip_panel.in_order(self.context.store, event.ids)
@@ -211,9 +241,9 @@ class ScoreTab:
         view, skip = clip_panel.NOTHING, gr.skip()
         return [gr.update(visible=False), view.facts, view.player, *_plots(view), skip, skip]
 
-    def star(self, mix: str, event: gr.EventData) -> list[Any]:
+    def star(self, mix: str, sliders: dict[str, Any], event: gr.EventData) -> list[Any]:
         self.context.store.star(event.ids, event.starred)
-        return self.open(event.id, mix)
+        return self.open(event.id, mix, sliders)
 
     # ---- Overlays
     def show_overlay(self, facts: dict[str, Any], overlay: str) -> dict[str, Any]:
@@ -249,13 +279,14 @@ class ScoreTab:
 
     # ---- Results of jobs
     def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
-        """Show the new scores, of the scored folder if there is one, and the clip that the last job concerned."""
+        """Show the new scores: those of imported videos, unless a clip is open, and of the last job's clip."""
         jobs = [self.context.queue.get(job_id) for job_id in event.ids]
-        folders = [job for job in jobs if job.kind == "score_folder"]
-        for job in folders:
-            if unread := (job.result or {}).get("unread"):
-                show_warning(general.unread_videos(unread))
-        which = clip_sets.of_job(folders[-1]) if folders else which
+        imports = [job for job in jobs if job.kind == "score_folder" or job.config.get("path")]
+        if imports and facts:
+            show_info(score.imported(title(imports[-1]), len((imports[-1].result or {}).get("unread", ()))))
+        elif imports:
+            job, mix = imports[-1], str(imports[-1].config["mix"])
+            which = clip_sets.of_job(job) if job.kind == "score_folder" else clip_sets.NEWEST
         return [*self.load(which, mix), *self._about(jobs[-1], mix, facts)]
 
     def _about(self, job: Job, mix: str, facts: dict[str, Any] | None) -> list[Any]:
@@ -263,8 +294,8 @@ class ScoreTab:
         if job.kind == "overlays":
             if not result["overlays"]:
                 show_warning(general.NO_OVERLAYS)
-            return self.open(result["clip_id"], mix, next(iter(result["overlays"]), ""))
-        if job.config.get("path"):
+            return self.open(result["clip_id"], mix, overlay=next(iter(result["overlays"]), ""))
+        if job.config.get("path") and not facts:
             return self.open(clip_ids(job)[-1], mix)
         return self.open(facts["id"], mix) if facts else self.close()
 

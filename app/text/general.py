@@ -142,7 +142,7 @@ DROP_PROMPT = "Prompt (optional; clip.txt next to clip.mp4 takes precedence)"
 DROP_SUBMIT = "Import and score"
 NOTHING_TO_SCORE = "No video selected: drop files onto the field, or enter a folder."
 WEIGHTS = "Weights"
-WEIGHTS_HINT = "Changing a weight ranks the clips again. Nothing is stored."
+WEIGHTS_HINT = "Changing a weight ranks the clips again. The stored scores keep the weights of the mix."
 TABLE_EMPTY = ("No clips to rank", "Generate some, or import a video or a folder.")
 TOTAL = "Total"
 OVERLAY = "Overlay"
@@ -173,6 +173,7 @@ TABLE_WORDS = {
     "select": "Select",
     "sort": "Sort by {name}",
     "none": "-",
+    "failed": "Not scored",
 }
 SLIDER_WORDS = {"reset": "Reset weights", "weights": WEIGHTS}
 DISSENT_WORDS = {"dissent": DISSENT, "none": "No reward prefers another clip than the total."}
@@ -184,6 +185,7 @@ NONE = "none"
 FACTS = {
     "prompt": "Prompt",
     "model": "Model",
+    "file": "File",
     "adapter": "Adapter",
     "seed": "Seed",
     "size": "Size",
@@ -290,13 +292,6 @@ def dissent(title: str, prompt: str, share: float) -> str:
     """Compare a reward's ranking with the total's."""
     shown = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
     return f"{title} prefers {f'“{shown}”' if shown else 'this one'}; it disagrees on {share:.0%} of pairs."
-
-
-def unread_videos(unread: Mapping[str, str]) -> str:
-    """Name the first unreadable video of a folder, and count the others."""
-    name, why = next(iter(unread.items()))
-    more = f" The same holds for {count(len(unread) - 1, 'other video')}." if len(unread) > 1 else ""
-    return f"{name} could not be scored: {why}{more}"
 
 
 def overlay(name: str) -> str:

@@ -1,6 +1,8 @@
 """Remarks on scores: penalties that lower a total, and reasons why a total is not ranked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from app.text.general import count
 
 UNRANKED = "score not ranked"
 OLD_REPORT = "Scored with another calibration, so it is not ranked. Score the clip again."
@@ -29,3 +31,49 @@ GATES = {
     "cut": "abrupt change as in a cut",
     "loop": "frames repeat",
 }
+
+
+# ---- Which mix suits which clips
+def strange_to_mix(title: str, count_of: int, total: int, *, toy: bool) -> str:
+    """Warning that a mix scores clips of a world that its networks do not know; `toy`: those of drawn shapes."""
+    clips = f"{count_of:,} of {count(total, 'clip')}"
+    if toy:
+        return (
+            f"The networks of “{title}” were trained on the drawn shapes of the embedded model only. {clips} here show "
+            "something else: their scores mean little. Choose another reward mix for them."
+        )
+    return (
+        f"“{title}” is for real video. {clips} here are drawn shapes of the embedded model: their scores mean little. "
+        "Choose “Embedded model” for them."
+    )
+
+
+def stored(total: float) -> str:
+    return f"{total:.2f} with the mix's own weights"
+
+
+# ---- Imports
+def uploads(number: int) -> str:
+    return count(number, "upload")
+
+
+def imported(label: str, failed: int) -> str:
+    lost = f", {failed:,} failed" if failed else ""
+    return f"Scored: {label}{lost}. Choose it under Clips."
+
+
+def failures(unread: Mapping[str, str], unscored: Mapping[str, str]) -> list[dict[str, str]]:
+    """Rows of files that were not read, and of clips (by name) that were not scored, each with the reason."""
+    return [{"name": name, "why": why} for reasons in (unread, unscored) for name, why in reasons.items()]
+
+
+SAVE_WORDS = {
+    "save": "Save as mix",
+    "name": "Name of the new mix",
+    "name_hint": "e.g. Smooth motion",
+    "unreachable": "The server is not responding: save again.",
+}
+
+
+def saved(title: str) -> str:
+    return f"Saved. “{title}” can be chosen under Reward mix, here and in Generate and Label."

@@ -30,6 +30,7 @@ class RankingColumn:
 
 
 TOTAL = "total"
+LEAST_SHOWN = 0.005  # difference of two totals that the page tells apart
 MIN_FRAMES = 8  # of a ranked clip: shorter clips have too few chances of defects
 
 
@@ -42,6 +43,8 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
     return {
         **clips.card(record),
         "seed": record.seed,
+        "file": record.file or "",
+        "stored": report["total"] if report else None,
         "model": clips.made_by(record) or general.IMPORTED,
         "values": {key: result["value"] for key, result in results.items()},
         "gates": dict(report["gates"]) if report else {},
@@ -76,10 +79,25 @@ def _totalled(clip: Mapping[str, Any], total: float | None, weights: Mapping[str
     return {**clip, "total": None, "apart": {"total": f"({total:.2f})", "why": reason}}
 
 
-def table(rows: Rows, weights: Mapping[str, float], current: str | None = None) -> dict[str, Any]:
-    """Return the value of a `ScoreTable`: one column per reward, rows in ranked order."""
+def table(
+    rows: Rows, weights: Mapping[str, float], failed: Sequence[Mapping[str, str]] = (), current: str | None = None
+) -> dict[str, Any]:
+    """Return the value of a `ScoreTable`: one column per reward, rows in ranked order, and files that failed."""
     columns = [{"key": key, "title": spec_of(key).title, "question": spec_of(key).question} for key in weights]
-    return {"columns": columns, "rows": rows, "current": current, "empty": None if rows else empty()}
+    nothing = None if rows or failed else empty()
+    return {"columns": columns, "rows": rows, "failed": list(failed), "current": current, "empty": nothing}
+
+
+def with_total(facts: dict[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the details of a clip with its total in these ranked rows, and the stored one where it differs."""
+    row = next((row for row in rows if facts and row["id"] == facts["id"]), None)
+    if facts is None or row is None:
+        return facts
+    total, stored = row["total"], row["stored"]
+    is_same = total is None or stored is None or abs(total - stored) < LEAST_SHOWN
+    shown = row["apart"]["total"] if row["apart"] else general.score(total)
+    more = {"stored": "" if is_same else score.stored(stored), "scored": total is not None}
+    return {**facts, **more, "total": shown or general.NOT_SCORED}
 
 
 def empty() -> dict[str, str]:

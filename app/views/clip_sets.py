@@ -1,13 +1,14 @@
-"""Sets of clips to rank or to label: latest, starred, of a scored folder, or selected."""
+"""Sets of clips to rank or to label: latest, starred, of a scored folder, or selected; and the mix that suits them."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from app.context import AppContext
-from app.text import general
+from app.text import general, score
 from app.views.clip_panel import in_order
 from app.views.clips import moment
-from app.views.jobs import clip_ids
+from app.views.jobs import clip_ids, folder_title
+from engine.config.presets import load_preset
+from engine.errors import DailiesError
 from engine.jobs.spec import Job
 from engine.storage.library import ClipFilter, ClipRecord
 
@@ -31,8 +32,7 @@ def choices(context: AppContext, chosen: str = "") -> Choices:
 
 
 def label(job: Job) -> str:
-    name = Path(job.config["folder"]).name
-    kept = general.DROPPED if name.startswith("kept-") else general.folder(name)
+    kept = folder_title(job)
     number = len(clip_ids(job))
     cut = f" ({general.the_first(LIMIT)})" if number > LIMIT else ""
     return f"{kept}, {general.count(number, 'clip')}{cut}, {moment(job.created_at)}"
@@ -57,6 +57,47 @@ def records(context: AppContext, which: str) -> list[ClipRecord]:
     if which.startswith(CHOSEN):
         return in_order(context.store, _ids(which)[:LIMIT])
     return context.store.clips(ClipFilter(starred=True if which == STARRED else None), limit=LIMIT)
+
+
+def failed(context: AppContext, which: str) -> list[dict[str, str]]:
+    """Return the files of a scored folder that have no score, each {name, why}."""
+    if not which.startswith(JOB):
+        return []
+    result = context.queue.get(which.removeprefix(JOB)).result or {}
+    names = {record.id: record.file or record.prompt for record in records(context, which)}
+    unscored = {names.get(clip_id, clip_id): why for clip_id, why in result.get("unscored", {}).items()}
+    return score.failures(result.get("unread", {}), unscored)
+
+
+# ---- Mixes
+TOY_MIX, REAL_MIX = "mini", "seed"  # for drawn shapes, and for everything else
+TOY = "mini"  # calibration of a mix whose networks know only drawn shapes
+
+
+def is_toy(model: str | None) -> bool:
+    """Return True for a model of a synthetic world; False for an imported clip (None) and for an unknown model."""
+    try:
+        return model is not None and load_preset("models", model).judge is not None
+    except DailiesError:
+        return False
+
+
+def _toys(clips: Sequence[ClipRecord]) -> int:
+    toys = {model for model in {clip.model for clip in clips} if is_toy(model)}
+    return sum(clip.model in toys for clip in clips)
+
+
+def mix_for(clips: Sequence[ClipRecord]) -> str:
+    """Return the mix that suits most of the clips; without clips, that of drawn shapes, which needs no weights."""
+    return TOY_MIX if _toys(clips) * 2 >= len(clips) else REAL_MIX
+
+
+def warning(clips: Sequence[ClipRecord], mix: str) -> str:
+    """Return a warning if the mix is not for all of the clips, else ""."""
+    preset, toys = load_preset("rewards", mix), _toys(clips)
+    toy = preset.calibration == TOY
+    strange = len(clips) - toys if toy else toys
+    return score.strange_to_mix(preset.title, strange, len(clips), toy=toy) if strange else ""
 
 
 def overlay_choices(drawn: Iterable[str]) -> Choices:

@@ -37,7 +37,7 @@ def card(record: ClipRecord, name: str = "") -> dict[str, Any]:
     return {
         "id": record.id,
         "name": name,
-        "prompt": record.prompt,
+        "prompt": record.prompt or record.file or "",
         "poster": media_url(record.id, POSTER),
         "video": media_url(record.id, MP4),
         "link": permalink(record.id),
@@ -160,6 +160,7 @@ def _rows(record: ClipRecord) -> dict[str, str]:
     steps, guidance = request.get("num_steps"), request.get("guidance")
     return {
         "model": record.model or general.IMPORTED,
+        "file": record.file or "",
         "adapter": record.adapter or "",
         "seed": "" if record.seed is None else str(record.seed),
         "size": f"{record.width} × {record.height} px",

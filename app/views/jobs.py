@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
-from app.text import batches, general, training
+from app.text import batches, general, score, training
 from app.text import jobs as text_jobs
 from app.text.modes import keyframes_of
 from app.views.clips import moment
@@ -15,6 +15,7 @@ from engine.jobs.device_leases import Demand
 from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.spec import ACTIVE, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
+from engine.storage.uploads import is_kept
 
 NAMING = ("run", "curriculum", "key", "judge")  # keys of a config whose value is the title of the job
 OVERLAYS = "overlays"
@@ -120,10 +121,23 @@ def title(job: Job) -> str:
     if "preset" in job.config:
         return str(job.config["preset"]["title"])
     if "folder" in job.config:
-        return general.folder(Path(job.config["folder"]).name)
+        return folder_title(job)
     if job.kind == OVERLAYS:
         return general.OVERLAYS_JOB
+    if job.config.get("path"):
+        return Path(job.config["path"]).name
     return job.config.get("prompt") or general.count(len(job.config.get("clip_ids", ())) or 1, "clip")
+
+
+def folder_title(job: Job) -> str:
+    """Return the name of a scored folder; that of uploads is their number, once it is known."""
+    folder = Path(job.config["folder"])
+    if not is_kept(folder):
+        return general.folder(folder.name)
+    result = job.result or {}
+    number = len(result.get("clip_ids", ())) + len(result.get("unread", ()))
+    number = number or (job.progress.of if job.progress else 0)
+    return score.uploads(number) if number else general.DROPPED
 
 
 def line(job: Job) -> str:

@@ -7,6 +7,7 @@ no torch.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ from rewards.external.declaration import read_declaration
 from rewards.external.folders import use_folders
 from rewards.mix import Mix, read_mix
 
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")  # of TOML: needs no quotes
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a mix or a head
 KINDS = ("models", "rewards", "external_rewards", "train", "curricula")
 
 
@@ -158,15 +161,65 @@ def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
     return path
 
 
+def write_mix(folder: Path, key: str, text: str) -> Path:
+    """Write a mix as preset `key` into `folder`, one of `preset_folders("rewards")`, and return its file.
+
+    Raises ConfigError for an invalid name or one in use, or a folder that cannot be written.
+    """
+    path = folder / f"{key}.toml"
+    taken = f"A mix named '{key}' exists already: choose another name."
+    if key in preset_keys("rewards") or path.exists():
+        raise ConfigError(taken)
+    if not NAME.fullmatch(key):
+        raise ConfigError(f"The name of a mix may have letters, digits, _ and - only, but got {key[:40]!r}.")
+    try:
+        write_text_atomic(path, text, new=True)
+    except FileExistsError as error:
+        raise ConfigError(taken) from error
+    except OSError as error:
+        raise ConfigError(f"The mix cannot be written to {folder}: {error.strerror or error}.") from error
+    return path
+
+
+def save_reweighted(workspace: Workspace, base: Mix, title: str, weights: Mapping[str, float]) -> Mix:
+    """Save `base` with other weights as a mix of the workspace, and return it; its key is made from the title.
+
+    Raises ConfigError for a title without a letter or digit, a name in use, or invalid weights.
+    """
+    key = "_".join(re.findall(r"[a-z0-9]+", title.lower()))
+    if not key:
+        raise ConfigError(f"The name of a mix needs a letter from a to z or a digit, but got {title[:40]!r}.")
+    table = base.model_dump(exclude={"key"}) | {"title": title, "weights": dict(weights)}
+    table["description"] = f"The weights of {base.title} changed."
+    try:
+        mix = Mix(**{"key": key, **table})
+    except ValidationError as error:
+        raise ConfigError(validation_message(error, f"The mix '{title}'", Mix.model_fields)) from error
+    write_mix(workspace.saved / "rewards", key, to_toml(table))
+    return mix
+
+
 def to_toml(table: Mapping[str, Any], name: str = "") -> str:
     """Convert a table of strings, numbers, booleans, lists and tables to TOML.
 
     Values other than tables have the same syntax in JSON.
     """
-    own = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items() if _is_plain(value)]
+    own = [
+        f"{_toml_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in table.items()
+        if _is_plain(value)
+    ]
     lines = [f"[{name}]", *own] if name else own
-    below = [to_toml(value, f"{name}.{key}".lstrip(".")) for key, value in table.items() if isinstance(value, Mapping)]
+    below = [
+        to_toml(value, f"{name}.{_toml_key(key)}".lstrip("."))
+        for key, value in table.items()
+        if isinstance(value, Mapping)
+    ]
     return "\n".join(["\n".join(lines) + "\n", *below])
+
+
+def _toml_key(key: str) -> str:
+    return key if BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
 def _is_plain(value: Any) -> bool:

@@ -24,6 +24,7 @@ from engine.workspace import Workspace
 from rewards.clip import Clip
 
 Source = Literal["generated", "imported"]
+FILE_NAME_LIMIT = 255  # characters
 SortOrder = Literal["newest", "oldest", "best", "worst"]
 # Columns written by scoring or by users: adding a clip again does not overwrite them.
 PRESERVED_COLUMNS = ("mix", "total", "parts", "created_at", "number", "starred", "notes")
@@ -48,8 +49,8 @@ class ClipRecord:
     """A clip's record in the database.
 
     `total` (0..1) and `parts` (0..1 by reward, None = not applicable) come from its newest report, by `mix`; all three
-    are empty until the clip is scored. `model`, `request` and `seed` are None for an imported clip. `notes` are
-    sentences about its generation or import; users star clips to find them again.
+    are empty until the clip is scored. `model`, `request` and `seed` are None for an imported clip, whose file had the
+    name `file`. `notes` are sentences about its generation or import; users star clips to find them again.
     """
 
     id: str
@@ -61,6 +62,7 @@ class ClipRecord:
     fps: float
     model: str | None = None
     adapter: str | None = None
+    file: str | None = None
     request: dict[str, Any] | None = None
     seed: int | None = None
     created_at: datetime = field(default_factory=now)
@@ -80,8 +82,8 @@ class ClipRecord:
         return cls(source="generated", request=request.model_dump(mode="json"), notes=tuple(notes), **shape, **names)
 
     @classmethod
-    def imported(cls, clip_id: str, clip: Clip, notes: Sequence[str] = ()) -> "ClipRecord":
-        """Return the record of a clip imported from a file; `notes` describe changes made by the import."""
+    def imported(cls, clip_id: str, clip: Clip, notes: Sequence[str] = (), file: str = "") -> "ClipRecord":
+        """Return the record of a clip imported from the file of this name; `notes` describe what the import changed."""
         return cls(
             id=clip_id,
             prompt=clip.prompt,
@@ -90,6 +92,7 @@ class ClipRecord:
             width=clip.width,
             height=clip.height,
             fps=clip.fps,
+            file=file.encode(errors="replace").decode()[-FILE_NAME_LIMIT:] or None,
             notes=tuple(notes),
         )
 

@@ -67,6 +67,7 @@ CLIPS = Table(
     Column("model", String(200)),
     Column("adapter", String(200)),
     Column("source", String(16), nullable=False),
+    Column("file", String(255)),
     Column("request", JSON(none_as_null=True)),
     Column("num_frames", Integer, nullable=False),
     Column("width", Integer, nullable=False),

@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.errors import StoreError
 from engine.workspace import Workspace
 
+KEPT = "kept-"  # begins the name of a folder of uploads that belong to a job
 KEEP = timedelta(days=1)  # time in which a failed job can be submitted again
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def kept_uploads(workspace: Workspace, sent: Sequence[Path]) -> Iterator[Path]:
     again. If two files have the same name, the later one wins. Raises StoreError when a file is missing or cannot be
     moved.
     """
-    folder, moved = workspace.uploads / f"kept-{secrets.token_hex(8)}", dict[Path, Path]()
+    folder, moved = workspace.uploads / f"{KEPT}{secrets.token_hex(8)}", dict[Path, Path]()
     with ExitStack() as undo:
         undo.callback(_put_back, folder, moved)
         for path in sent:
@@ -38,6 +39,11 @@ def kept_uploads(workspace: Workspace, sent: Sequence[Path]) -> Iterator[Path]:
             moved[folder / path.name] = path
         yield folder
         undo.pop_all()
+
+
+def is_kept(folder: Path) -> bool:
+    """Return True for a folder made by `kept_uploads`."""
+    return folder.name.startswith(KEPT)
 
 
 def _put_back(folder: Path, moved: Mapping[Path, Path]) -> None:

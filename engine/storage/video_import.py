@@ -43,7 +43,7 @@ def read_record(path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
     check_text(prompt)
     frames, fps, notes = read_video(Path(path))
     clip = Clip(frames=frames, fps=fps, prompt=prompt)
-    return ClipRecord.imported(content_id(frames, fps, prompt), clip, notes), clip
+    return ClipRecord.imported(content_id(frames, fps, prompt), clip, notes, Path(path).name), clip
 
 
 def _remove(workspace: Workspace, clip_ids: Sequence[str]) -> None:

@@ -329,7 +329,7 @@ def test_opening_a_clip_that_is_gone_is_a_sentence(tabs: Any) -> None:
 
 def test_scoring_again_uses_the_mix_that_did_it_before(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     record = make_clip()
-    tabs[1].score("other", event(id=record.id))
+    tabs[1].score(event(id=record.id))
     assert context.queue.list()[0].config["mix"] == "mini"
 
 

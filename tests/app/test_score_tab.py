@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from app.context import AppContext
+from app.forms.generation_form import mix_choices
 from app.tabs.score import ScoreTab
-from app.text import general
+from app.text import general, score
 from app.views import clip_sets
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, MediaError
@@ -22,11 +23,15 @@ from engine.jobs.spec import JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.storage.clip_files import save_overlays
 from engine.storage.library import ClipRecord
+from engine.storage.video_import import import_clip
 from engine.video.writer import write_mp4
+from rewards import RewardReport, RewardResult
+from rewards.calibration import mix_calibration
+from rewards.mix import combine
 
 MakeClip = Callable[..., ClipRecord]
-# Of what `load` returns, after strip, choices and sliders.
-TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(3, 8)
+# Of what `load` returns, after strip and choices.
+MIX, NOTICE, SLIDERS, TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(2, 10)
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +71,22 @@ def finish(context: AppContext, spec: JobSpec, **result: Any) -> str:
     return job.id
 
 
+def report_of(clip_id: str, **values: float) -> RewardReport:
+    """A report by `mini` of these values, with open gates."""
+    mix = load_preset("rewards", "mini")
+    total = combine(values, mix.weights, {"motion": 1.0}, mix.gates)
+    return RewardReport(
+        clip_id=clip_id,
+        mix="mini",
+        results={key: RewardResult(value=value, raw=value) for key, value in values.items()},
+        weights=total.weights,
+        gates={"motion": 1.0},
+        total=total.value,
+        seconds={},
+        calibration=mix_calibration(mix),
+    )
+
+
 def ids(table: dict[str, Any]) -> list[str]:
     return [row["id"] for row in table["rows"]]
 
@@ -100,12 +121,61 @@ def test_moving_a_weight_ranks_again_without_the_database(
     tab: ScoreTab, context: AppContext, make_clip: MakeClip
 ) -> None:
     make_clip(score=0.4)
-    _, _, sliders, table, *_ = tab.load(clip_sets.NEWEST, "mini")
+    loaded = tab.load(clip_sets.NEWEST, "mini")
+    sliders, table = loaded[SLIDERS], loaded[TABLE]
     context.store.close()
     off = dict.fromkeys(sliders["weights"], 0.0)
-    assert tab.weigh(sliders, table, event(weights=off))[0]["rows"][0]["total"] is None
-    moved = tab.weigh(sliders, table, event(weights={**off, "flow_smoothness": 2.0}))[0]["rows"][0]
+    assert tab.weigh(sliders, table, None, event(weights=off))[0]["rows"][0]["total"] is None
+    moved = tab.weigh(sliders, table, None, event(weights={**off, "flow_smoothness": 2.0}))[0]["rows"][0]
     assert moved["total"] == pytest.approx(0.4 * (1 - 0.5 * 0.6)), "the motion gate stands at 0.4"
+
+
+def test_table_and_details_show_the_same_total(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
+    record = make_clip(score=None)
+    report = report_of(record.id, flow_smoothness=0.4, loop_break=0.8)
+    context.store.save_report(record.id, "mini", report.to_dict())
+    loaded = tab.load(clip_sets.NEWEST, "mini")
+    facts = tab.open(record.id, "mini", loaded[SLIDERS])[1]
+    assert facts["total"] == f"{report.total:.2f}" and facts["stored"] == ""
+    weights = {**dict.fromkeys(loaded[SLIDERS]["weights"], 0.0), "loop_break": 1.0}
+    weighed = tab.weigh(loaded[SLIDERS], loaded[TABLE], facts, event(weights=weights))
+    assert weighed[0]["rows"][0]["total"] == pytest.approx(0.8)
+    assert weighed[-1]["total"] == "0.80" and weighed[-1]["stored"] == score.stored(report.total)
+    moved = {**loaded[SLIDERS], "weights": weights}
+    assert tab.open(record.id, "mini", moved)[1]["total"] == "0.80"
+    assert tab.open(record.id, "mini", {**moved, "mix": "motion"})[1]["total"] == facts["total"]
+
+
+def test_the_mix_goes_by_the_source_of_the_clips(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
+    assert tab.load(clip_sets.NEWEST, None)[MIX]["value"] == clip_sets.TOY_MIX
+    drawn = make_clip(seed=1)
+    loaded = tab.load(clip_sets.NEWEST, None)
+    assert loaded[MIX]["value"] == clip_sets.TOY_MIX and not loaded[NOTICE]["visible"]
+    films = [make_clip(seed=seed, changes={"model": None, "source": "imported"}) for seed in (2, 3)]
+    loaded = tab.load(clip_sets.NEWEST, None)
+    assert (
+        loaded[MIX]["value"] == clip_sets.REAL_MIX and "1 of 3 clips here are drawn shapes" in loaded[NOTICE]["value"]
+    )
+    loaded = tab.load(clip_sets.NEWEST, "mini")
+    assert loaded[MIX]["value"] == "mini" and "2 of 3 clips" in loaded[NOTICE]["value"]
+    chosen = clip_sets.of_clips([film.id for film in films])
+    assert tab.load_suited(chosen, "mini")[MIX]["value"] == clip_sets.REAL_MIX
+    assert tab.load_suited(chosen, "motion")[MIX]["value"] == "motion"
+    assert tab.load_suited(clip_sets.of_clips([drawn.id]), "motion")[MIX]["value"] == clip_sets.TOY_MIX
+
+
+def test_weights_are_saved_as_a_mix(tab: ScoreTab, context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_WORKSPACE", str(context.workspace.root))
+    (save,) = tab.sliders.server_fns
+    weights = {"flow_smoothness": 2.0, "loop_break": 0.25, "t_lpips": 0.0}
+    order = {"mix": "motion", "title": "Smooth & calm", "weights": weights}
+    assert save(order) == {"said": score.saved("Smooth & calm")}
+    saved, base = load_preset("rewards", "smooth_calm"), load_preset("rewards", "motion")
+    assert saved.weights == weights and (saved.gates, saved.calibration) == (base.gates, base.calibration)
+    assert ("Smooth & calm", "smooth_calm") in mix_choices()
+    assert "exists already" in save(order)["problem"]
+    assert "at least one weight" in save({**order, "title": "None", "weights": {"t_lpips": 0.0}})["problem"]
+    assert "needs a letter" in save({**order, "title": "!"})["problem"]
 
 
 def test_starred_clips_are_a_set(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
@@ -240,10 +310,34 @@ def test_a_folder_that_was_scored_becomes_the_set(
 ) -> None:
     video(tmp_path / "clips", "a.mp4")
     _, mine = make_clip(seed=1), make_clip(seed=2)
-    spec = JobSpec.score_folder(tmp_path / "clips", "", "mini")
+    spec = JobSpec.score_folder(tmp_path / "clips", "", "motion")
     unread = {"b.mp4": "'b.mp4' is empty.", "c.mp4": "no"}
-    job_id = finish(context, spec, clip_ids=[mine.id], unscored={}, unread=unread)
-    with pytest.warns(UserWarning, match=r"b.mp4 could not be scored: .* is empty. The same holds for 1 other video"):
-        loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job_id]))
-    assert loaded[1]["value"] == f"job:{job_id}" and ids(loaded[TABLE]) == [mine.id]
+    job_id = finish(context, spec, clip_ids=[mine.id], unscored={mine.id: "no network"}, unread=unread)
+    loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job_id]))
+    assert (
+        loaded[1]["value"] == f"job:{job_id}" and ids(loaded[TABLE]) == [mine.id] and loaded[MIX]["value"] == "motion"
+    )
     assert loaded[1]["choices"][2][0].startswith("Folder clips, 1 clip")
+    assert loaded[TABLE]["failed"] == [
+        {"name": "b.mp4", "why": "'b.mp4' is empty."},
+        {"name": "c.mp4", "why": "no"},
+        {"name": mine.prompt, "why": "no network"},
+    ]
+
+
+def test_an_import_does_not_take_away_the_clip_that_is_open(
+    tab: ScoreTab, context: AppContext, make_clip: MakeClip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = make_clip(seed=1), make_clip(seed=2)
+    spec = JobSpec.score_folder(Path(video(context.workspace.uploads / "kept-0", "a.mp4")).parent, "", "motion")
+    job_id = finish(context, spec, clip_ids=[other.id], unscored={}, unread={"b.mp4": "no"})
+    loaded = tab.show_ended(clip_sets.NEWEST, "mini", {"id": mine.id}, event(ids=[job_id]))
+    assert score.imported("2 uploads", 1) in capsys.readouterr().out
+    assert loaded[1]["value"] == clip_sets.NEWEST and loaded[-7]["id"] == mine.id
+
+
+def test_an_imported_clip_keeps_the_name_of_its_file(tab: ScoreTab, context: AppContext, tmp_path: Path) -> None:
+    import_clip(context.store, video(tmp_path, "holiday.mp4"))
+    row = tab.load(clip_sets.NEWEST, "mini")[TABLE]["rows"][0]
+    assert row["file"] == row["prompt"] == "holiday.mp4"
+    assert ["File", "holiday.mp4"] in tab.open(row["id"], "mini")[1]["rows"]

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from app.text import general
+from app.text import score as text
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -33,6 +34,23 @@ def choose(page: Page, elem_id: str, label: str) -> None:
     """Pick from one of Gradio's dropdowns."""
     page.locator(f"#{elem_id} input").click()
     page.get_by_role("option", name=label, exact=True).click()
+
+
+def test_table_and_details_agree_and_weights_become_a_mix(score: Page) -> None:
+    score.locator("#score-table td.clip a").first.click()
+    total = score.locator("#score-facts .total")
+    expect(total.locator("b")).to_have_text("0.85")
+    slider(score, "flow_smoothness").fill("0")
+    expect(score.locator(ROWS).first.locator("td.total")).to_have_text("0.80")
+    expect(total.locator("b")).to_have_text("0.80")
+    expect(total.locator("small")).to_have_text(text.stored(0.9))
+    save = score.locator("#score-weights .save")
+    save.locator("input").fill("Without flow")
+    save.locator("button").click()
+    expect(score.locator("#score-weights .said")).to_have_text(text.saved("Without flow"))
+    choose(score, "score-mix", "Without flow")
+    expect(slider(score, "structure_constancy")).to_have_value("1")
+    expect(score.locator('#score-weights [data-key="flow_smoothness"]')).to_have_count(0)
 
 
 def slider(page: Page, key: str) -> Locator:
@@ -138,10 +156,17 @@ def test_videos_are_dropped_scored_and_drawn(page: Page, bench: Any, videos_made
     page.get_by_role("button", name=general.DROP, exact=True).click()
     page.locator("#score-files input[type=file]").set_input_files(videos_made)
     expect(page.locator("#score-files")).to_contain_text("cut")
+    choose(page, "score-import-mix", "Motion")
     page.locator("#score-import").click()
     expect(page.locator(ROWS)).to_have_count(2, timeout=300_000)
-    expect(page.locator(".toast-body")).to_contain_text("cut.gif could not be scored")
-    expect(page.locator("#which input")).to_have_value(re.compile(f"^{general.DROPPED}, 2 clips"))
+    expect(page.locator("#score-table .failed li")).to_have_text(re.compile(r"^cut\.gif: "))
+    expect(page.locator("#which input")).to_have_value(re.compile("^3 uploads, 2 clips"))
+    expect(page.locator("#score-mix input")).to_have_value("Motion")
+    assert sorted(page.locator("#score-table td.clip .prompt").all_inner_texts()) == ["a.mp4", "b.gif"]
+    expect(page.locator("#score-notice")).to_be_hidden()
+    choose(page, "score-mix", "Embedded model")
+    expect(page.locator("#score-notice")).to_contain_text("2 of 2 clips here show something else")
+    choose(page, "score-mix", "Motion")
     page.locator("#score-table td.clip a").first.click()
     expect(page.locator("#score-bars .js-plotly-plot")).to_be_visible()
     click_in_timeline(page, 3 / 4)

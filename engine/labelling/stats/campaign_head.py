@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.config.presets import load_preset, preset_keys
+from engine.config.presets import NAME, load_preset, preset_keys
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.preference_pairs import tally_pairs
-from engine.labelling.stats.learned_mix import NAME
 from engine.labelling.stats.reward_head import train_head
 from engine.storage.clip_files import load_clip
 from engine.storage.library import now

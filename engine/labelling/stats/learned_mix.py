@@ -6,7 +6,6 @@ prompts, prevents overfitting to few votes. The weights of the mix are the b_i, 
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.config.presets import preset_keys
+from engine.config.presets import write_mix
 from engine.errors import ConfigError
-from engine.files.atomic import write_text_atomic
 from engine.labelling.preference_pairs import PairTally, tally_pairs
 from engine.labelling.stats.pair_selection import Scores
 from engine.labelling.stats.vote_regression import correct, fit_weights, fold_numbers, held_out_folds, log_likelihood
@@ -25,7 +23,6 @@ from rewards.mix import Mix
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # log-likelihood per unit of squared weight
 MIN_PAIRS = 10
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 DECIMALS = 4  # of a saved weight
 
 
@@ -109,18 +106,7 @@ def save_mix(folder: Path, key: str, learned: LearnedMix, base: Mix, provenance:
     calibration and backends are kept. `provenance` describes the votes. Raises ConfigError for an invalid name or one
     in use, or a folder that cannot be written.
     """
-    path = folder / f"{key}.toml"
-    if key in preset_keys("rewards") or path.exists():
-        raise ConfigError(f"A mix named '{key}' exists already: choose another name.")
-    if not NAME.fullmatch(key):
-        raise ConfigError(f"The name of a mix may have letters, digits, _ and - only, but got {key[:40]!r}.")
-    try:
-        write_text_atomic(path, _toml(key, learned, base, provenance), new=True)
-    except FileExistsError as error:
-        raise ConfigError(f"A mix named '{key}' exists already: choose another name.") from error
-    except OSError as error:
-        raise ConfigError(f"The mix cannot be written to {folder}: {error.strerror or error}.") from error
-    return path
+    return write_mix(folder, key, _toml(key, learned, base, provenance))
 
 
 def _toml(key: str, learned: LearnedMix, base: Mix, provenance: Mapping[str, Any]) -> str:
@@ -131,7 +117,7 @@ def _toml(key: str, learned: LearnedMix, base: Mix, provenance: Mapping[str, Any
         f"clip that labellers prefer with accuracy {shown}{equal}."
     )
     origin = [f"# {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in provenance.items()]
-    weights = [f"{key} = {weight}" for key, weight in learned.weights.items()]
+    weights = [f"{json.dumps(key)} = {weight}" for key, weight in learned.weights.items()]
     # A JSON string is also a TOML string.
     texts = {"title": f"Learned: {key}", "description": description, "calibration": base.calibration}
     head = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in texts.items()]

@@ -51,7 +51,7 @@ LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn 
 MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.follow ModelList.ask_get
 ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
 RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda>
-ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay
+ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay
 ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open TrainForm.outlook
 TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh _connect_actions.<lambda>
 _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at _connect_tabs.show_in_library
@@ -72,7 +72,7 @@ UNSEEN = (
     *("ModelList.remove", "ModelList.save_token", "ModelList.forget_token"),
 )
 # A second request finds the name in use: tests of learned mixes and of `dailies models add`.
-REFUSE_A_NAME_IN_USE = ("CampaignList.learn", "ModelList.add")
+REFUSE_A_NAME_IN_USE = ("CampaignList.learn", "ModelList.add", "WeightSliders.save_mix")
 ANEW_AFTER_A_RESTART = ["LabelTab.bring_pairs"]  # the same zip comes in again under another name: nothing is lost
 
 
@@ -165,7 +165,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LibraryTab.undo": lambda s: [GRID, *UNFILTERED, event(ids=[deleted(s)])],
     "LibraryTab.star": lambda s: [GRID, None, *UNFILTERED, event(ids=[s.clip().id], starred=True)],
     "LibraryTab.remove_opened": lambda s: [GRID, *UNFILTERED, event(id=s.clip().id)],
-    "LibraryTab.score": lambda s: ["mini", event(id=s.clip().id)],
+    "LibraryTab.score": lambda s: [event(id=s.clip().id)],
     "LibraryTab.import_video": lambda s: [s.video(), "p", "mini"],
     "CampaignList.edit": lambda s: [{"id": s.campaign().id, "title": "new", "instructions": "", "target": 3}],
     "CampaignList.close": lambda s: [s.campaign().id],
@@ -186,7 +186,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "TrainForm.check": lambda s: [s.choices()],
     "TrainForm.save": lambda s: [s.choices(key=f"k{uuid.uuid4().hex[:8]}")],
     "ScoreTab.score_missing": lambda s: [{"rows": [{"id": s.clip().id, "values": {}}]}, "mini"],
-    "ScoreTab.star": lambda s: ["mini", event(id=(clip := s.clip().id), ids=[clip], starred=True)],
+    "ScoreTab.star": lambda s: ["mini", None, event(id=(clip := s.clip().id), ids=[clip], starred=True)],
     "ScoreTab.draw_overlays": lambda s: [{"id": s.clip().id}, "mini"],
     "ScoreTab.import_videos": lambda s: [[s.video("a.mp4"), s.video("b.mp4")], "", "p", "mini"],
     "CurriculumProgress.go_on": lambda s: [s.curriculum().id],
