@@ -55,7 +55,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   }
 
   // ---- Showing a form
-  const PLACES = ["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign"];
+  const PLACES = ["model", "adapter", "prompts", "mix", "rewards", "pairs", "campaign", "judge", "judge_agreement"];
 
   function show(value) {
     if (!value?.choices) return;
@@ -131,14 +131,10 @@ export default function mount({ element, trigger, props, server, watch }) {
     const { offered, choices } = form;
     options("model", offered.models, choices.model);
     options("mix", offered.mixes, choices.mix);
-    options(
-      "prompts",
-      offered.prompts.map((key) => ({ key, title: key })),
-      choices.prompts,
-    );
+    options("prompts", offered.prompts, choices.prompts);
     showCampaigns(choices.campaign);
-    named("rewards").value = choices.rewards;
-    named("pairs").value = choices.pairs;
+    showJudges(choices.judge);
+    for (const name of ["rewards", "pairs", "judge_agreement"]) named(name).value = choices[name];
     for (const field of element.querySelectorAll(".for-mix, .for-prompts")) field.hidden = !offered.makes_clips;
     for (const field of element.querySelectorAll(".for-pairs")) field.hidden = offered.makes_clips;
     showFile();
@@ -147,7 +143,9 @@ export default function mount({ element, trigger, props, server, watch }) {
   }
 
   function showFile() {
-    $(".file").hidden = form.offered.makes_clips || named("campaign").value !== "";
+    const of = form.offered.makes_clips ? "" : named("campaign").value;
+    $(".file").hidden = form.offered.makes_clips || of !== "";
+    for (const field of element.querySelectorAll(".of-campaign")) field.hidden = !of;
   }
 
   function showCampaigns(chosen) {
@@ -158,6 +156,8 @@ export default function mount({ element, trigger, props, server, watch }) {
       chosen,
     );
   }
+
+  const showJudges = (chosen) => options("judge", [{ key: "", title: words.no_judge }, ...form.offered.judges], chosen);
 
   function showAdapters(chosen = "") {
     const names = form.offered.adapters[named("model").value] ?? [];
@@ -236,7 +236,6 @@ export default function mount({ element, trigger, props, server, watch }) {
   }
 
   // ---- Coming back to it
-
   async function arrive(value) {
     if (form && value?.fresh) return; // it is filled already
     const before = value?.fresh ? readJson(KEPT, null) : null,
@@ -275,6 +274,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     options("model", shown.models, named("model").value);
     ask(0);
     showCampaigns(named("campaign").value);
+    showJudges(named("judge").value);
     showAdapters(named("adapter").value);
   }
   new IntersectionObserver((entries) => entries.at(-1).isIntersecting && offer()).observe(element); // its tab was opened

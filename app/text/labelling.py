@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from app.text.general import PLAYER_WORDS
+from app.text.general import count as general_count
 
 LABEL = "Label"
-VOTE, RESULTS, NEW, CAMPAIGNS = "Vote", "Results", "New campaign", "Campaigns"
+VOTE, RESULTS, NEW, CAMPAIGNS, PAIRS = "Vote", "Results", "New campaign", "Campaigns", "Pairs"
 
 # ---- Voting
 CHOICES = {
@@ -100,6 +101,38 @@ LIST_WORDS = {
     "learn": "Learn mix",
     "unreachable": DESK_WORDS["away"],
 }
+
+
+# ---- The pairs of a campaign
+SEARCH_PAIRS = "Search prompts"
+SHOW_PAIRS = "Show"
+PAIR_STATES = {
+    "all": "All pairs",
+    "unvoted": "Without votes",
+    "decided": "With a preferred clip",
+    "split": "Ties and split votes",
+    "dropped": "Dropped pairs",
+}
+PAIR_COLUMNS = ["Prompt", "A", "B", "Votes for A", "Ties", "Votes for B", "Both bad", "AI labellers", ""]
+DROP_PAIR, RESTORE_PAIR = "Drop", "Take back"
+DROP_HINT = "A dropped pair is not shown to labellers, and its votes do not count. “Take back” undoes it."
+JUDGE, JUDGE_BY = "Judge with a model", "AI labeller"
+NO_JUDGE = (
+    "No AI labeller is declared: add an external reward with a [vlm] table of mode “pairwise”, see docs/rewards.md."
+)
+JUDGED_BY = "It compares each pair that it has not judged yet, in both orders. Its votes are kept apart from people's."
+NO_CAMPAIGN = "No campaign yet: create one under “New campaign”."
+
+
+def pairs_shown(shown: int, found: int, dropped: int) -> str:
+    """Line over the table of pairs."""
+    first = f"first {shown:,} of {found:,} pairs" if shown < found else general_count(found, "pair")
+    return f"{first}{f', {dropped:,} dropped' if dropped else ''}"
+
+
+def verdict(judge: str, choice: str) -> str:
+    """Vote of an AI labeller, e.g. "judge_red: A"."""
+    return f"{judge}: {choice}"
 
 
 # ---- A new campaign

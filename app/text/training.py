@@ -15,6 +15,11 @@ FORM_WORDS = {
     "no_adapter": "Base model",
     "prompts": "Prompts",
     "pairs": "Preference data",
+    "judge": "AI labeller",
+    "judge_hint": "Its votes make the pairs that people have not compared",
+    "no_judge": "None (votes of people only)",
+    "judge_agreement": "Least agreement with people",
+    "judge_agreement_hint": "Share of equal verdicts, 0 to 1, over 20 common pairs or more; 0: not checked",
     "pairs_file": "Folder or file (enter below)",
     "pairs_path": "Folder or file of pairs",
     "no_campaigns": "No campaign yet: folder or file (enter below)",
@@ -273,3 +278,6 @@ def size(number: int) -> str:
             return f"{number:.0f} {unit}"
         number //= 1024
     return f"{number:.0f} GiB"
+
+
+BAD_SHARE = "The least agreement must be a number from 0 to 1, such as 0.7, but got '{got}'."

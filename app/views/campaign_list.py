@@ -1,5 +1,6 @@
-"""List of campaigns: progress, editing, deletion, and mixes learned from votes."""
+"""List of campaigns: progress, editing, deletion, mixes learned from votes; and the pairs of a campaign."""
 
+from collections import Counter, defaultdict
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -7,7 +8,9 @@ from typing_extensions import TypedDict
 from app.context import AppContext
 from app.forms.generation_form import mix_choices
 from app.text import labelling as text
+from engine.labelling.campaign_spec import Pair
 from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.judge_votes import judge_votes
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 
 
@@ -70,3 +73,61 @@ def learn(context: AppContext, order: Learn) -> dict[str, Any]:
     saved = learn_campaign_mix(Campaigns(context.store), order["id"], order["mix"], folder, order["name"].strip())
     learned = saved.learned
     return campaign_list(context, said=text.learned(order["name"], learned.accuracy, learned.weights))
+
+
+# ---- The pairs of a campaign
+PAIRS_SHOWN = 200  # rows of the table
+LETTERS = {1.0: "A", 0.0: "B", 0.5: "="}  # of a judge's score
+
+
+def pair_table(context: AppContext, campaign_id: str | None, text_: str = "", state: str = "all") -> dict[str, Any]:
+    """Return the value of an `ActionTable` with the pairs of a campaign and their votes.
+
+    All words of `text_` must occur in the prompt; `state` is a key of `text.PAIR_STATES`.
+    """
+    if campaign_id is None:
+        return {"columns": [], "rows": [], "note": text.NO_CAMPAIGN}
+    campaigns = Campaigns(context.store)
+    votes = _votes_by_pair(campaigns, campaign_id)
+    judged: dict[str, list[str]] = defaultdict(list)
+    for vote in judge_votes(context.store, campaign_id):
+        judged[vote.pair.id].append(text.verdict(vote.judge, LETTERS[vote.score]))
+    words = text_.lower().split()
+    found = [
+        pair
+        for pair in sorted(campaigns.pairs(campaign_id), key=lambda pair: (pair.prompt, pair.id))
+        if all(word in pair.prompt.lower() for word in words) and state in ("all", _state(pair, votes[pair.id]))
+    ]
+    rows = [_pair_row(pair, votes[pair.id], judged[pair.id]) for pair in found[:PAIRS_SHOWN]]
+    dropped = sum(pair.dropped_at is not None for pair in found)
+    return {"columns": text.PAIR_COLUMNS, "rows": rows, "note": text.pairs_shown(len(rows), len(found), dropped)}
+
+
+def _votes_by_pair(campaigns: Campaigns, campaign_id: str) -> dict[str, Counter[str]]:
+    """Count the current votes by pair, those of dropped pairs too: "a", "b", "tie" and "both_bad"."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    pairs = {pair.id: pair for pair in campaigns.pairs(campaign_id)}
+    for stored in campaigns.votes(campaign_id, history=True):
+        vote = stored.vote
+        if stored.ended_as is None and not stored.is_repeat and vote.choice != "skip":
+            is_a = (vote.choice == "left") == (vote.shown_left == pairs[vote.pair_id].clip_a)
+            counts[vote.pair_id][("a" if is_a else "b") if vote.choice in ("left", "right") else vote.choice] += 1
+    return counts
+
+
+def _state(pair: Pair, votes: Counter[str]) -> str:
+    if pair.dropped_at:
+        return "dropped"
+    if not votes:
+        return "unvoted"
+    return "split" if votes["a"] == votes["b"] else "decided"
+
+
+def _pair_row(pair: Pair, votes: Counter[str], judged: list[str]) -> dict[str, Any]:
+    counts = [str(votes[choice]) for choice in ("a", "tie", "b", "both_bad")]
+    return {
+        "key": pair.id,
+        "cells": [pair.prompt, pair.entrant_a, pair.entrant_b, *counts, ", ".join(judged)],
+        "action": text.RESTORE_PAIR if pair.dropped_at else text.DROP_PAIR,
+        "state": "off" if pair.dropped_at else "",
+    }

@@ -83,11 +83,11 @@ def open_assignments(connection: Connection, request: AssignmentRequest) -> list
 
 
 def has_both_clips() -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on pairs: both clips are in the library and no file was found missing."""
+    """Return the conditions on pairs in use: both clips are in the library and no file was found missing."""
     in_library = [
         exists().where(CLIPS.c.id == clip, CLIPS.c.deleted_at.is_(None)) for clip in (PAIRS.c.clip_a, PAIRS.c.clip_b)
     ]
-    return (PAIRS.c.gone_at.is_(None), *in_library)
+    return (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None), *in_library)
 
 
 def assign_next(connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import combinations
 from typing import Any, Literal, Self
 
@@ -141,7 +142,7 @@ class CampaignClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two clips of one prompt, in arbitrary order."""
+    """Two clips of one prompt, in arbitrary order. A dropped pair is not assigned and its votes do not count."""
 
     id: str
     prompt: str
@@ -149,6 +150,7 @@ class Pair:
     clip_b: str
     entrant_a: str
     entrant_b: str
+    dropped_at: datetime | None = None
 
     @classmethod
     def of(cls, row: Any) -> Self:

@@ -117,8 +117,8 @@ class Campaigns:
         """Change title, instructions, target_votes or deleted. Raises ConfigError for an invalid value."""
         with self._database.writing() as connection:
             spec = _lock(connection, campaign_id).spec.changed(**changes)
-            values = {"title": spec.title, "spec": spec.model_dump(mode="json")}
-            connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(**values))
+            values = update(CAMPAIGNS).values(title=spec.title, spec=spec.model_dump(mode="json"))
+            connection.execute(values.where(CAMPAIGNS.c.id == campaign_id))
             return _find(connection, campaign_id)
 
     def close(self, campaign_id: str) -> Campaign:
@@ -146,7 +146,7 @@ class Campaigns:
             assigned = [*self._assign(campaign_id, labeller, count)][:count]
             broken = [item.pair_id for item in assigned if not self._has_files(item.left_clip, item.right_clip)]
             if broken:
-                self._mark_files_missing(broken, now())
+                self._mark(broken, gone_at=now())
             elif len(assigned) >= count or not self._restore_pairs(campaign_id):
                 return assigned
 
@@ -241,20 +241,22 @@ class Campaigns:
             return store_vote(connection, vote, assignment)
 
     def votes(self, campaign_id: str, labeller: str | None = None, history: bool = False) -> list[StoredVote]:
-        """Return the votes of a campaign in order of arrival; `history` includes undone and edited votes."""
+        """Return the votes in order of arrival; `history` adds undone and edited ones, and those on dropped pairs."""
         query = votes_query().where(VOTES.c.campaign_id == campaign_id).order_by(VOTES.c.number)
         if labeller is not None:
             query = query.where(ASSIGNMENTS.c.labeller == labeller)
         if not history:
-            query = query.where(VOTES.c.current)
+            query = query.where(VOTES.c.current, PAIRS.c.dropped_at.is_(None))
         with self._database.reading() as connection:
             return [stored_vote(row) for row in connection.execute(query)]
 
     def revision(self, campaign_id: str) -> str:
-        """Return a token that changes whenever a vote is added, undone or edited."""
+        """Return a token that changes with the votes and with the dropped pairs."""
         query = select(func.max(VOTES.c.number), func.count(VOTES.c.current)).where(VOTES.c.campaign_id == campaign_id)
+        of = PAIRS.c.campaign_id == campaign_id
+        dropped = select(func.max(PAIRS.c.dropped_at), func.count(PAIRS.c.dropped_at)).where(of)
         with self._database.reading() as connection:
-            return ":".join(str(part) for part in connection.execute(query).one())
+            return ":".join(str(part) for each in (query, dropped) for part in connection.execute(each).one())
 
     def progress(self, campaign_id: str) -> CampaignProgress:
         """Return the progress of a campaign, in total and per labeller."""
@@ -263,10 +265,7 @@ class Campaigns:
             return read_progress(connection, campaign.id, campaign.spec, is_open=campaign.is_open)
 
     def labeller_status(self, campaign_id: str, labeller: str) -> LabellerStatus:
-        """Return the progress of one labeller.
-
-        Cheaper than `progress`, since the voting page requests it with every vote.
-        """
+        """Return the progress of one labeller; cheaper than `progress`, since voting needs it with every vote."""
         with self._database.reading() as connection:
             campaign = _find(connection, campaign_id)
             return read_labeller_status(connection, campaign.id, campaign.spec, labeller, is_open=campaign.is_open)
@@ -279,10 +278,9 @@ class Campaigns:
 
     def _restore_pairs(self, campaign_id: str) -> bool:
         """Make pairs whose files are back assignable again; return whether there were any."""
-        pairs = self.pairs_without_files(campaign_id)
-        restored = [pair.id for pair in pairs if self._has_files(pair.clip_a, pair.clip_b)]
-        if restored:
-            self._mark_files_missing(restored, None)
+        gone = self.pairs_without_files(campaign_id)
+        if restored := [pair.id for pair in gone if self._has_files(pair.clip_a, pair.clip_b)]:
+            self._mark(restored, gone_at=None)
         return bool(restored)
 
     def missing_requests(self, campaign_id: str) -> list[GenerationRequest]:
@@ -357,9 +355,13 @@ class Campaigns:
     def _has_files(self, *clip_ids: str) -> bool:
         return all(has_files(self.store.workspace, clip_id) for clip_id in clip_ids)
 
-    def _mark_files_missing(self, pair_ids: Collection[str], at: datetime | None) -> None:
+    def set_dropped(self, pair_id: str, dropped: bool = True) -> None:
+        """Take a pair out of its campaign, or back: while it is out, it is not assigned and its votes do not count."""
+        self._mark([pair_id], dropped_at=func.coalesce(PAIRS.c.dropped_at, now()) if dropped else None)
+
+    def _mark(self, pair_ids: Collection[str], **values: Any) -> None:
         with self._database.writing() as connection:
-            connection.execute(update(PAIRS).where(PAIRS.c.id.in_(list(pair_ids))).values(gone_at=at))
+            connection.execute(update(PAIRS).where(PAIRS.c.id.in_(list(pair_ids))).values(**values))
 
     def _set_closed(self, campaign_id: str, closed_at: datetime | None) -> Campaign:
         with self._database.writing() as connection:

@@ -18,7 +18,7 @@ from engine.labelling.preference_pairs import PreferencePair
 from engine.storage.library import Library, now
 from engine.storage.schema import JUDGE_VOTES, PAIRS
 from rewards.errors import RewardError
-from rewards.external.registry import base_declaration
+from rewards.external.registry import base_declaration, external_keys
 from rewards.external.vlm.table import VlmJudge
 from rewards.external.vlm.verdicts import Answers, pair_score
 
@@ -57,10 +57,24 @@ def judge_table(judge: str) -> VlmJudge:
     return table
 
 
+def pairwise_judges() -> dict[str, str]:
+    """Return the titles of the pairwise judges by key; wrong declarations have none."""
+    found = {}
+    for key in external_keys():
+        try:
+            judge_table(key)
+        except ConfigError:
+            continue
+        found[key] = base_declaration(key).title
+    return found
+
+
 def judge_votes(store: Library, campaign_id: str, judge: str | None = None) -> list[JudgeVote]:
-    """Return the votes of a judge (None: of all judges) on the pairs of a campaign."""
+    """Return the votes of a judge (None: of all judges) on the pairs of a campaign that were not dropped."""
     query = select(PAIRS, JUDGE_VOTES).join(JUDGE_VOTES, JUDGE_VOTES.c.pair_id == PAIRS.c.id)
-    query = query.where(PAIRS.c.campaign_id == campaign_id).order_by(JUDGE_VOTES.c.judge, PAIRS.c.shuffle, PAIRS.c.id)
+    query = query.where(PAIRS.c.campaign_id == campaign_id, PAIRS.c.dropped_at.is_(None)).order_by(
+        JUDGE_VOTES.c.judge, PAIRS.c.shuffle, PAIRS.c.id
+    )
     if judge is not None:
         query = query.where(JUDGE_VOTES.c.judge == judge)
     with store.database.reading() as connection:

@@ -121,13 +121,15 @@ def votes_per_hour(moments: Sequence[datetime]) -> float | None:
 def _votes(campaign_id: str) -> Any:
     columns = (VOTES.c.choice, VOTES.c.ms, VOTES.c.created_at, ASSIGNMENTS.c.labeller, ASSIGNMENTS.c.is_repeat)
     joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
+    joined = joined.join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id)
     query = select(*columns).select_from(joined).order_by(VOTES.c.number)
-    return query.where(VOTES.c.campaign_id == campaign_id, VOTES.c.current)
+    return query.where(VOTES.c.campaign_id == campaign_id, VOTES.c.current, PAIRS.c.dropped_at.is_(None))
 
 
 def _count(connection: Connection, campaign_id: str, *conditions: Any) -> int:
-    """Count the campaign's pairs that meet the conditions."""
-    query = select(func.count()).select_from(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *conditions)
+    """Count the campaign's pairs in use that meet the conditions."""
+    query = select(func.count()).select_from(PAIRS).where(PAIRS.c.campaign_id == campaign_id)
+    query = query.where(PAIRS.c.dropped_at.is_(None), *conditions)
     return connection.scalar(query) or 0
 
 

@@ -176,7 +176,8 @@ CAMPAIGN_CLIPS = Table(
     Column("request", JSON(none_as_null=True)),
 )
 
-# Two clips of one prompt, in arbitrary order. `shuffle` (0..1) is a random position among the other pairs.
+# Two clips of one prompt, in arbitrary order. `shuffle` (0..1) is a random position among the other pairs. A dropped
+# pair is not assigned, and its votes do not count.
 PAIRS = Table(
     "pairs",
     METADATA,
@@ -189,6 +190,7 @@ PAIRS = Table(
     Column("entrant_b", String(420), nullable=False),
     Column("shuffle", Float, nullable=False),
     Column("gone_at", UtcDateTime),
+    Column("dropped_at", UtcDateTime),
     Index(None, "campaign_id", "shuffle"),
 )
 

@@ -1,8 +1,8 @@
 """The Train tab's form: its options, the preset that the choices make, and its estimates.
 
-`Choices` is sent by the form's script: {recipe, run, model, adapter, prompts, pairs, campaign, mix, rewards, share,
-settings: {name: text}}. `run` is a run whose settings replace those of the preset `recipe` as the base, else "".
-`share` is the reserved share of a device, "" for all of it.
+`Choices` is sent by the form's script: {recipe, run, model, adapter, prompts, pairs, campaign, judge, judge_agreement,
+mix, rewards, share, settings: {name: text}}. `run` is a run whose settings replace those of the preset `recipe` as the
+base, else "". `share` is the reserved share of a device, "" for all of it.
 """
 
 import json
@@ -32,6 +32,7 @@ from engine.generation.validation import why_untrainable
 from engine.hardware.telemetry.monitor import Telemetry
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaigns import Campaigns
+from engine.labelling.judge_votes import pairwise_judges
 from engine.labelling.run_dataset import create_run
 from engine.runs.adapters import find_adapter, list_adapters
 from engine.runs.run import Run, list_runs
@@ -39,7 +40,7 @@ from engine.runs.run import Run, list_runs
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"
 FILES = ("data",)  # settings that name files of the server
-CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "rewards")
+CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "judge", "rewards")
 ABOUT = ("title", "source", "notes")
 CURRICULUM = "curriculum:"  # prefix of a curriculum's key in the list of presets
 LEARNED_FROM = 20  # newest runs that durations are estimated from
@@ -57,6 +58,8 @@ class Chosen(TypedDict, total=False):
     prompts: str | None
     pairs: str | None
     campaign: str | None
+    judge: str | None
+    judge_agreement: str | None
     mix: str | None
     rewards: str | None
     share: str | None
@@ -79,7 +82,14 @@ def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str,
         "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": training.DOES[preset.algorithm]},
         "offered": _offered(context, preset),
         "settings": [_setting(setting, preset) for setting in settings_of(preset.algorithm)],
-        "choices": {**chosen, "recipe": recipe, "run": run, "adapter": "", "settings": {}},
+        "choices": {
+            **chosen,
+            "judge_agreement": shown(preset.judge_agreement),
+            "recipe": recipe,
+            "run": run,
+            "adapter": "",
+            "settings": {},
+        },
     }
 
 
@@ -92,7 +102,7 @@ def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
     return {
         **offered(context),
         "mixes": _options(preset_choices("rewards")) if base.mix else [],
-        "prompts": sorted({*names, base.prompts}) if base.prompts else [],
+        "prompts": _options([(name, name) for name in sorted({*names, base.prompts})]) if base.prompts else [],
         "makes_clips": base.mix is not None,
     }
 
@@ -100,7 +110,7 @@ def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
 def offered(context: AppContext) -> dict[str, Any]:
     """Return options that change while the page is open.
 
-    They are models in groups, adapters by model, and campaigns.
+    They are models in groups, adapters by model, campaigns, and AI labellers.
     """
     models = [{**option, "group": group} for group, found in _trainable().items() for option in _options(found)]
     return {
@@ -108,6 +118,7 @@ def offered(context: AppContext) -> dict[str, Any]:
         "adapters": {
             model["key"]: [item.name for item in list_adapters(context.workspace, model["key"])] for model in models
         },
+        "judges": [{"key": key, "title": title} for key, title in pairwise_judges().items()],
         "campaigns": [{"key": item.id, "title": item.title} for item in Campaigns(context.store).list()],
     }
 
@@ -151,8 +162,7 @@ def shown(value: Any) -> str:
 def read_changes(context: AppContext, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
     """Return the base preset and the changes to it. Raises ConfigError for the first invalid choice."""
     base = _base(context, choices["recipe"], choices["run"])
-    if choices.get("campaign"):
-        choices = {**choices, "pairs": ""}
+    choices = {**choices, **({"pairs": ""} if choices.get("campaign") else {"judge": ""})}
     changes: dict[str, Any] = {
         name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
     }
@@ -160,10 +170,24 @@ def read_changes(context: AppContext, choices: Choices) -> tuple[TrainPreset, di
         changes["pairs"] = str(opened_path(context, changes["pairs"]))
     if changes.get("prompts") and changes["prompts"] not in prompt_sets():
         changes["prompts"] = str(opened_path(context, changes["prompts"]))
+    if changes.get("judge") or base.judge:
+        least = read_share(choices.get("judge_agreement") or "")
+        changes |= {"judge_agreement": least} if least != base.judge_agreement else {}
     settings, mistakes = read_settings(context, base, choices)
     if mistakes:
         raise ConfigError(next(iter(mistakes.values())))
     return base, {**changes, **({"settings": settings} if settings else {})}
+
+
+def read_share(typed: str) -> float:
+    """Read the least agreement of an AI labeller. Raises ConfigError unless it is a number from 0 to 1."""
+    try:
+        share = float(typed)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigError(training.BAD_SHARE.format(got=str(typed)[:40]))
+    return share
 
 
 def read_settings(context: AppContext, base: TrainPreset, choices: Choices) -> tuple[dict[str, Any], dict[str, str]]:

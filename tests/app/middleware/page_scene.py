@@ -17,6 +17,7 @@ from app.forms.generation_form import FIELDS
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.views import campaigns as campaign_view
 from app.views import clip_sets, keyframes
+from app.views.campaign_list import pair_table
 from app.views.training import train_form
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
 from engine.families.lora import WEIGHTS_FILE
@@ -158,6 +159,19 @@ class Scene:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), "red").save(path)
         return str(path)
+
+    def judge(self) -> str:
+        """The key of a pairwise judge, which nobody asks."""
+        folder = self.context.workspace.saved / "external_rewards"
+        folder.mkdir(parents=True, exist_ok=True)
+        asks = '[vlm]\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\nmode = "pairwise"\nask = "Which is redder?"\n'
+        (folder / "red.toml").write_text(f'title = "Red"\n{asks}')
+        return "red"
+
+    def pair(self) -> dict[str, Any]:
+        """The table of a campaign's pairs."""
+        campaign = self.campaign()
+        return {**pair_table(self.context, campaign.id), "campaign": campaign.id}
 
     def choices(self, **more: Any) -> dict[str, Any]:
         return {**train_form.open_form(self.context, "mini_grpo")["choices"], "settings": {}, **more}

@@ -39,7 +39,7 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
-CampaignList.news LabelTab.list_changed
+CampaignList.news LabelPairs.open LabelPairs.show LabelTab.list_changed
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
 GenerateTab.open_sweep RequestForm.counted read_file shown_for
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
@@ -51,8 +51,8 @@ LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn 
 MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.follow ModelList.ask_get
 ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
 RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda>
-ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event ScoreTab.show_ended ScoreTab.show_overlay
-ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open TrainForm.outlook
+ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event ScoreTab.show_ended
+ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open TrainForm.outlook
 TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh _connect_actions.<lambda>
 _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at _connect_tabs.show_in_library
 _connect_tabs.use_settings _connect_training.show_in_train _connect_training.train_on_votes usable
@@ -161,6 +161,8 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", labelling.CLOSE_CAMPAIGN],
     "LabelTab.bring_votes": lambda s: [(one := s.campaign()).id, "mini", "", s.table(one)],
     "LabelTab.bring_pairs": lambda s: [s.archive()],
+    "LabelPairs.drop_or_restore": lambda s: dropping(s.pair()),
+    "LabelPairs.judge_pairs": lambda s: [s.campaign().id, s.judge()],
     "LibraryTab.remove": lambda s: [GRID, *UNFILTERED, event(ids=[s.clip().id])],
     "LibraryTab.undo": lambda s: [GRID, *UNFILTERED, event(ids=[deleted(s)])],
     "LibraryTab.star": lambda s: [GRID, None, *UNFILTERED, event(ids=[s.clip().id], starred=True)],
@@ -198,6 +200,10 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "RunList.resume": lambda s: [s.run().id],
     "RunList.extend": lambda s: [{"id": s.run().id, "steps": 100}],
 }
+
+
+def dropping(table: dict[str, Any]) -> list[Any]:
+    return [table, table["campaign"], "", "all", event(key=table["rows"][0]["key"])]
 
 
 def deleted(scene: Scene) -> str:
