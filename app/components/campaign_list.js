@@ -1,4 +1,4 @@
-// The campaigns. `server.news()` = {rows: [{id, title, open, votes, of, pairs, instructions, target}], deleted: {id, title} |
+// The campaigns. `server.news()` = {rows: [{id, title, open, votes, of, line, instructions, target}], deleted: {id, title} |
 // null, mixes: [{key, title}], said}. Asks when it is shown. Event: changed {id}.
 import { copy } from "../scripts/clipboard.js";
 import { make, rows, visible } from "../scripts/dom.js";
@@ -26,10 +26,6 @@ export default function mount({ element, trigger, props, server }) {
 
   function paint() {
     rows($(".list"), $("template"), state.rows, (row, campaign) => {
-      row.querySelector(".progress span").textContent = words.votes
-        .replace("{votes}", campaign.votes)
-        .replace("{of}", campaign.of)
-        .replace("{pairs}", campaign.pairs);
       const meter = row.querySelector("meter");
       Object.assign(meter, { max: Math.max(1, campaign.of), value: campaign.votes, ariaLabel: campaign.title });
       row.querySelector(".state").textContent = campaign.open ? words.open : words.closed;

@@ -1,6 +1,6 @@
 """Components around clips.
 
-Player, details of one clip, grid of clips, earlier prompts, and the empty state.
+Player, details of one clip, grid of clips, earlier prompts, saved settings, and the empty state.
 """
 
 from typing import Any, Literal
@@ -8,7 +8,9 @@ from typing import Any, Literal
 from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
-from app.text import general
+from app.forms import saved_settings
+from app.middleware.idempotency import once
+from app.text import general, generate
 from app.views.jobs import used_prompts
 
 
@@ -73,9 +75,34 @@ class PromptHistory(Component):
         def recent_prompts(_: Any = None) -> dict[str, Any]:
             return {"prompts": used_prompts(context)}
 
-        words: dict[str, Any] = {**general.HISTORY_WORDS, "example_prompts": general.EXAMPLE_PROMPTS}
+        words: dict[str, Any] = {**generate.HISTORY_WORDS, "example_prompts": general.EXAMPLE_PROMPTS}
         functions = [with_problem(recent_prompts)]
         super().__init__("prompt_history", words=words, elem_id=name, server_functions=functions, render=render)
+
+
+class SavedSettings(Component):
+    """List of saved settings of the Generate form.
+
+    Events: save_settings {title}, answered by `app.forms.saved_settings.listing`; apply_settings {id}.
+    """
+
+    custom_events = ("save_settings", "apply_settings")
+
+    def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
+        def listed(_: Any = None) -> dict[str, Any]:
+            return saved_settings.listing(context)
+
+        def delete_settings(key: str) -> dict[str, Any]:
+            return saved_settings.delete(context, key)
+
+        def restore_settings(key: str) -> dict[str, Any]:
+            return saved_settings.restore(context, key)
+
+        listed.__name__ = "saved_settings"
+        functions = [with_problem(listed), with_problem(once(delete_settings)), with_problem(once(restore_settings))]
+        super().__init__(
+            "saved_settings", {}, words=generate.SETTINGS_WORDS, elem_id=name, server_functions=functions, render=render
+        )
 
 
 class AdapterRows(Component):

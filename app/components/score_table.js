@@ -103,7 +103,7 @@ export default function mount({ element, trigger, props, watch }) {
     }
     const words_ = chosen.size
       ? words.chosen.replace("{count}", chosen.size)
-      : words.count.replace("{count}", rows().length.toLocaleString("en"));
+      : (rows().length === 1 ? words.count_one : words.count).replace("{count}", rows().length.toLocaleString("en"));
     $(".count").textContent = rows().length ? words_ : "";
     for (const name of ["compare", "clear"]) $('[data-do="' + name + '"]').hidden = chosen.size === 0;
     $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;

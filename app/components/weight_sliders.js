@@ -50,7 +50,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     });
   }
 
-  element.addEventListener("input", (event) => {
+  $(".sliders").addEventListener("input", (event) => {
     weights[event.target.closest(".weight").dataset.key] = Number(event.target.value);
     paint();
     tell();

@@ -4,6 +4,7 @@ Ranges and defaults come from the model's preset and its family's spec.
 """
 
 import html
+import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.components.clips import AdapterRows, PromptHistory
+from app.components.clips import AdapterRows, PromptHistory, SavedSettings
 from app.context import AppContext
 from app.forms import mode_fields
 from app.forms.adapter_fields import scales_in
@@ -41,6 +42,7 @@ MAX_TAKES = 16
 CHECKED = 20  # requests of a batch whose prompts are compared with the model's limit
 SETTINGS = ("model", "adapters", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
+SAVED = ("negative_prompt", *SETTINGS, "takes", "mix", *MODE_FIELDS)  # fields of saved settings
 FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS, *PICTURES, *BATCH_FIELDS)
 
 Choices = list[tuple[str, str]]
@@ -254,6 +256,11 @@ class RequestForm:
             updates["seed"] = gr.update(value=str(draw_seed()))
         return [updates.get(name, gr.skip()) for name in FIELDS]
 
+    def apply(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return updates for `inputs` to saved settings; prompt, seed and batch stay."""
+        updates = dict(zip(FIELDS, self.start(json.dumps(values)), strict=True))
+        return [updates[name] if name in SAVED else gr.skip() for name in FIELDS]
+
     def defaults(self, model: str, mode: str | None = None) -> list[Any]:
         """Return updates for `settings` after a model was chosen."""
         return settings_of(model, adapter_triggers(self.workspace, model), mode=mode)
@@ -359,6 +366,7 @@ class RequestForm:
             self.fields["height"] = gr.Number(label=general.HEIGHT, precision=0, min_width=90)
             self.fields["fps"] = gr.Number(label=general.FPS, min_width=90)
         self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
+        self.saved = SavedSettings("saved-settings", self.context)
 
 
 def _line(sentence: str, kind: str = "") -> dict[str, Any]:

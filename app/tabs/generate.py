@@ -14,9 +14,11 @@ from app.components.job_queue import JobWatch
 from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
-from app.forms import picture_fields
+from app.forms import picture_fields, saved_settings
 from app.forms.batch_fields import read_file, shown_for
 from app.forms.generation_form import (
+    FIELDS,
+    SAVED,
     GenerationOrder,
     RequestForm,
     adapter_triggers,
@@ -130,6 +132,8 @@ class GenerateTab:
             form.inputs,
             [form.fields["prompt"], self.jobs, form.fields["seed"]],
         )
+        bind(form.saved.save_settings, once(self.save_settings), form.inputs, form.saved)
+        bind(form.saved.apply_settings, self.apply_settings, None, form.inputs)
         changes = [getattr(field, "change") for field in form.kept.values()]  # noqa: B009 (Gradio makes it)
         gr.on(changes, None, list(form.kept.values()), None, js=keep_js([*form.kept]), api_visibility="private")
         for ended in (self.jobs.job_ended, self.jobs.job_failed):
@@ -170,6 +174,15 @@ class GenerateTab:
         """Queue the first example prompt with the form's settings."""
         prompt = general.EXAMPLE_PROMPTS[0]
         return [prompt, *self.submit(*({**named_values(values), "prompt": prompt}).values())]
+
+    def save_settings(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
+        """Save the form's settings under a name."""
+        settings = {name: value for name, value in zip(FIELDS, values, strict=True) if name in SAVED}
+        return saved_settings.save(self.context, str(event.title), settings)
+
+    def apply_settings(self, event: gr.EventData) -> list[Any]:
+        """Return updates for the form to saved settings."""
+        return self.form.apply(saved_settings.values_of(self.context, event.id))
 
     def use_adapter(self, run_id: str) -> list[Any]:
         """Return updates for the form that select a run's adapter. Raises ConfigError if it has none."""
@@ -270,8 +283,8 @@ class GenerateTab:
     def _of_job(self, job: Job) -> list[Any]:
         if axes := job.config.get("axes"):
             return self._show({"axes": sweeps.titled(axes), "job": job.id}, sweeps.requested_ids(job))
-        ids = clip_ids(job)
-        return self._show({}, ids, compared=ids if sweeps.is_comparison(job) else ())
+        compared = sweeps.requested_ids(job) if sweeps.is_comparison(job) else ()  # the base model first
+        return self._show({}, clip_ids(job), compared=compared)
 
     def show_take(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         return self._show(shown, ids_of(shown), event.id)
@@ -296,7 +309,7 @@ class GenerateTab:
     def _show(
         self, batch: dict[str, Any], ids: Sequence[str], current: str | None = None, compared: Sequence[str] = ()
     ) -> list[Any]:
-        """Show the clip `current`, or the best one, or those `compared`, above all of `ids`.
+        """Show the clip `current`, or the best one, or those `compared` in their order, above all of `ids`.
 
         A `batch` with "axes" and "job" shows all as the grid of a list or a sweep.
         """
@@ -304,7 +317,7 @@ class GenerateTab:
         records = clip_panel.best_first(found)
         if not records:
             return self._outputs(clip_panel.NOTHING, clip_panel.takes([], None))
-        chosen = [record for record in records if record.id in compared]
+        chosen = clip_panel.in_order(self.context.store, compared)
         shown = next((record for record in records if record.id == current), records[0])
         takes = clip_panel.takes(records, None if chosen else shown.id)
         if axes := batch.get("axes"):

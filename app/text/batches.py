@@ -17,6 +17,7 @@ AXES = [
     ("Prompt", "prompt"),
 ]
 TITLES = {key: title for title, key in AXES}
+NOUNS = {"guidance": "guidance value", "strength": "strength", "steps": "number of steps"}  # others are their titles
 NO_AXIS = "None"
 AXIS_LABELS = {"columns": "Columns", "rows": "Rows"}
 VALUES = "Values"
@@ -52,8 +53,8 @@ def unknown(words: Sequence[str]) -> str:
 
 
 def shape(axes: Sequence[tuple[str, int]]) -> str:
-    """Describe the axes of a batch, e.g. "3 guidance x 2 seed"."""
-    return " x ".join(f"{number} {TITLES.get(name, name).lower()}" for name, number in axes)
+    """Describe the axes of a batch, e.g. "3 guidance values x 2 seeds"."""
+    return " x ".join(general.count(number, NOUNS.get(name, TITLES.get(name, name).lower())) for name, number in axes)
 
 
 def forecast(clips: int, of: str, seconds: float | None) -> str:

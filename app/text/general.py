@@ -67,13 +67,6 @@ EXAMPLE_PROMPTS = (
     "a pink heart growing in front of a sunset",
 )
 
-HISTORY_WORDS = {
-    "title": "Recent and example prompts",
-    "recent": "Recent (arrow up in the empty field: the newest)",
-    "examples": "Examples",
-    "unreachable": "The server is not responding: open the list again.",
-}
-
 # ---- Generate: the stage
 STAGE_EMPTY_TITLE = "No clips yet"
 STAGE_EMPTY_HINT = "Enter a prompt and press Generate. Earlier clips are in the Library."
@@ -170,6 +163,7 @@ TABLE_WORDS = {
     "clear": "Clear",
     "chosen": "{count} selected",
     "count": "{count} clips",
+    "count_one": "1 clip",
     "select": "Select",
     "sort": "Sort by {name}",
     "none": "-",
@@ -284,8 +278,9 @@ STOPPING = "Stopping after this step"
 
 
 def count(number: int, noun: str) -> str:
-    """ "1 clip", "12,000 clips"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """ "1 clip", "12,000 clips", "2 numbers of steps"."""
+    one, of, rest = noun.partition(" of ")
+    return f"{number:,} {one}{'' if number == 1 else 's'}{of}{rest}"
 
 
 def dissent(title: str, prompt: str, share: float) -> str:
@@ -339,12 +334,17 @@ def time_left(seconds: float | None) -> str:
     return f"about {whole} s left" if whole < 90 else f"about {round(whole / 60)} min left"
 
 
+def of_base(model: str) -> str:
+    """Caption of a clip of the base model, compared with one with an adapter."""
+    return f"{model} (base model)"
+
+
 def seed(number: int | None) -> str:
     return "" if number is None else f"seed {number}"
 
 
 def length(num_frames: int, fps: float) -> str:
-    return f"{num_frames} frames, {num_frames / fps:.1f} s at {fps:g} FPS"
+    return f"{count(num_frames, 'frame')}, {num_frames / fps:.1f} s at {fps:g} FPS"
 
 
 def deleted(clip_ids: Sequence[str]) -> str:

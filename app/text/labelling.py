@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from app.text.general import PLAYER_WORDS
-from app.text.general import count as general_count
+from app.text.general import count as counted
 
 LABEL = "Label"
 VOTE, RESULTS, NEW, CAMPAIGNS, PAIRS = "Vote", "Results", "New campaign", "Campaigns", "Pairs"
@@ -80,7 +80,6 @@ LIST_WORDS = {
     "progress": "Progress",
     "state": "Status",
     "none": "No campaign yet.",
-    "votes": "{votes} of {of} votes, {pairs} pairs",
     "open": "open",
     "closed": "closed",
     "edit": "Edit",
@@ -126,13 +125,18 @@ NO_CAMPAIGN = "No campaign yet: create one under “New campaign”."
 
 def pairs_shown(shown: int, found: int, dropped: int) -> str:
     """Line over the table of pairs."""
-    first = f"first {shown:,} of {found:,} pairs" if shown < found else general_count(found, "pair")
+    first = f"first {shown:,} of {found:,} pairs" if shown < found else counted(found, "pair")
     return f"{first}{f', {dropped:,} dropped' if dropped else ''}"
 
 
 def verdict(judge: str, choice: str) -> str:
     """Vote of an AI labeller, e.g. "judge_red: A"."""
     return f"{judge}: {choice}"
+
+
+def progress(votes: int, of: int, pairs: int) -> str:
+    """Progress of a campaign."""
+    return f"{votes:,} of {counted(of, 'vote')}, {counted(pairs, 'pair')}"
 
 
 # ---- A new campaign
@@ -168,7 +172,7 @@ NO_SOURCE = "Choose two models or adapters and enter at least one prompt, or cho
 
 def of_chosen(count: int) -> str:
     """Default title of a campaign of selected clips."""
-    return f"{count} selected clips"
+    return counted(count, "selected clip")
 
 
 def created(title: str, missing: int) -> str:
@@ -244,11 +248,11 @@ def share(value: float | None, count: int) -> str:
 
 
 def votes_came(stored: int, known: int) -> str:
-    return f"{stored:,} votes imported, {known:,} already existed."
+    return f"{counted(stored, 'vote')} imported, {known:,} already existed."
 
 
 def pairs_came(count: int, file: str) -> str:
-    return f"{count:,} pairs imported. To train on them, use this file of pairs in Train: {file}"
+    return f"{counted(count, 'pair')} imported. To train on them, use this file of pairs in Train: {file}"
 
 
 def left_out(sentences: Sequence[str]) -> str:

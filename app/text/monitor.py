@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.text.general import count
+
 MONITOR = "Monitor"
 NO_RUNS = ("No runs yet", "Runs started in Train or with `dailies train` appear here.")
 STATES = {"running": "training", "queued": "queued", "done": "finished", "stopped": "not finished"}
@@ -178,7 +180,8 @@ def download(name: str) -> str:
 
 def evaluation(step: int, prompts: int, takes: int, frames: int) -> str:
     """Size of an evaluation."""
-    return f"After {step} updates: {prompts} prompts x {takes} clips of {frames} frames, same noise for both models."
+    size = f"{count(prompts, 'prompt')} x {count(takes, 'clip')} of {count(frames, 'frame')}"
+    return f"After {count(step, 'update')}: {size}, same noise for both models."
 
 
 def samples_job(run: str) -> str:
@@ -199,7 +202,7 @@ def metric(name: str, rewards: Mapping[str, str]) -> str:
 
 
 def interval(mean: float, low: float, high: float, of: int) -> str:
-    return f"{mean:.3f} ({low:.3f} to {high:.3f}, {of} prompts)"
+    return f"{mean:.3f} ({low:.3f} to {high:.3f}, {count(of, 'prompt')})"
 
 
 def damaged(lines: int) -> str:

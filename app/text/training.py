@@ -1,5 +1,6 @@
 """Texts of the Train tab."""
 
+from app.text.general import count as counted
 from app.text.system import TABLE_WORDS
 
 TRAIN = "Train"
@@ -157,7 +158,7 @@ def no_data(path: str) -> str:
 
 
 def prompts(count: int) -> str:
-    return f"{count:,} prompt{'' if count == 1 else 's'}"
+    return counted(count, "prompt")
 
 
 def few_prompts(count: int, needed: int) -> str:
@@ -167,18 +168,14 @@ def few_prompts(count: int, needed: int) -> str:
 def rollout(count: int, clips: int, group: int, updates: int) -> str:
     """Data of a run that generates its own clips."""
     each = f"{clips:,} clips per update in groups of {group:,}"
-    return f"{prompts(count)}; {each}; an epoch has {_updates(updates)}"
+    return f"{prompts(count)}; {each}; an epoch has {counted(updates, 'update')}"
 
 
 def pairs(count: int, judged: int, votes: int, batch: int, updates: int) -> str:
     """Data of a run on a campaign's votes."""
-    source = f"{count:,} preferred pair{'' if count == 1 else 's'} of {judged:,} voted on ({votes:,} votes)"
-    size = f"{batch:,} per update; an epoch has {_updates(updates)}"
+    source = f"{counted(count, 'preferred pair')} of {judged:,} voted on ({counted(votes, 'vote')})"
+    size = f"{batch:,} per update; an epoch has {counted(updates, 'update')}"
     return f"{source}; {size}{'. A batch is larger than the data.' if batch > count else ''}"
-
-
-def _updates(count: int) -> str:
-    return f"{count:,} update{'' if count == 1 else 's'}"
 
 
 def kind(key: str) -> str:
@@ -203,7 +200,7 @@ def advice(setting: str, value: str, peak: float, verdict: str) -> str:
 
 def time(seconds: float, runs: int, *, at_most: bool) -> str:
     """Estimated duration of a run, and the runs that it is estimated from."""
-    source = f"{runs} run{'' if runs == 1 else 's'} of this model on this machine"
+    source = f"{counted(runs, 'run')} of this model on this machine"
     if at_most:
         return f"At most {duration(seconds)}, extrapolated from {source} with much smaller updates."
     return f"{duration(seconds).capitalize()}, estimated from {source}"
@@ -230,7 +227,8 @@ def filed_curriculum(name: str, position: int | None) -> str:
 
 
 def stage(recipe: str, frames: object, updates: object) -> str:
-    return ", ".join([recipe, *([f"{frames} frames"] if frames else []), *([f"{updates} updates"] if updates else [])])
+    sizes = ((frames, "frame"), (updates, "update"))
+    return ", ".join([recipe, *(f"{size} {noun}{'' if size == 1 else 's'}" for size, noun in sizes if size)])
 
 
 def blocked_stage(name: str, reason: str) -> str:
@@ -269,7 +267,7 @@ def more_waiting(number: int) -> str:
 
 
 def cancelled(number: int) -> str:
-    return f"Cancelled {number:,} job{'' if number == 1 else 's'}."
+    return f"Cancelled {counted(number, 'job')}."
 
 
 def size(number: int) -> str:

@@ -51,7 +51,7 @@ def _row(campaigns: Campaigns, campaign: Campaign) -> dict[str, Any]:
         "open": campaign.is_open,
         "votes": progress.votes,
         "of": progress.target,
-        "pairs": progress.pairs,
+        "line": text.progress(progress.votes, progress.target, progress.pairs),
         "instructions": campaign.spec.instructions,
         "target": campaign.spec.target_votes or 0,
     }

@@ -78,8 +78,14 @@ def captions(records: Sequence[ClipRecord]) -> list[str]:
     """Return captions that distinguish the clips of a player: model, adapters and seed.
 
     For several clips, add the total and every setting in which they differ. The details of a single clip have the rest.
+    Next to clips with adapters, one without is said to be the base model's.
     """
-    basics = [[made_by(record), general.seed(record.seed)] for record in records]
+    bases = [record.model is not None and not record.adapter for record in records]
+    among = any(record.adapter for record in records)
+    basics = [
+        [general.of_base(made_by(record)) if base and among else made_by(record), general.seed(record.seed)]
+        for record, base in zip(records, bases, strict=True)
+    ]
     if len(records) < 2:
         return [joined(parts) for parts in basics]
     settings = [_settings(record) for record in records]

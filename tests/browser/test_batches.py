@@ -117,7 +117,7 @@ def test_a_sweep_is_a_grid_that_is_compared_and_opened_again(page: Page, studio:
     expect(page.locator("#batch-count .is-problem")).to_contain_text("must be numbers, but got 'x'")
     field(page, "sweep-column_values").fill("1, 3")
     field(page, "sweep-row_values").fill("5, 6")
-    expect(page.locator("#batch-count")).to_contain_text("4 clips (2 guidance x 2 seed)")
+    expect(page.locator("#batch-count")).to_contain_text("4 clips (2 guidance values x 2 seeds)")
     page.locator("#generate").click()
     names = page.locator(f"{TAKES} .axis")
     expect(names).to_have_text(["Seed / Guidance", "1", "3", "5", "6"])

@@ -22,6 +22,7 @@ from gradio.helpers import special_args
 from huggingface_hub import constants
 
 from app.context import AppContext
+from app.forms import saved_settings
 from app.middleware.idempotency import HEADER, changes, once
 from app.page import build_page, build_server
 from app.tabs.library import UNFILTERED
@@ -41,7 +42,7 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 READS = """
 CampaignList.news LabelPairs.open LabelPairs.show LabelTab.list_changed
 CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
-GenerateTab.open_sweep RequestForm.counted read_file shown_for
+GenerateTab.open_sweep GenerateTab.apply_settings SavedSettings.saved_settings RequestForm.counted read_file shown_for
 GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
 GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
 Header.read_jobs PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered
@@ -52,8 +53,8 @@ MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.f
 ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
 RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda>
 ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event ScoreTab.show_ended
-ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open TrainForm.outlook
-TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh _connect_actions.<lambda>
+ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open
+TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh _connect_actions.<lambda>
 _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at _connect_tabs.show_in_library
 _connect_tabs.use_settings _connect_training.show_in_train _connect_training.train_on_votes usable
 """.split()
@@ -146,6 +147,9 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "GenerateTab.again": lambda s: [*s.typed(), event(id=s.clip().id)],
     "GenerateTab.new_seed": lambda s: ["mini", event(id=s.clip().id)],
     "GenerateTab.compare_base": lambda s: ["mini", event(id=s.clip().id)],
+    "GenerateTab.save_settings": lambda s: [event(title=str(uuid.uuid4())), *s.typed()],
+    "SavedSettings.delete_settings": lambda s: [saved(s)],
+    "SavedSettings.restore_settings": lambda s: [saved_settings.delete(s.context, saved(s))["deleted"]["id"]],
     "GenerateTab.star": lambda s: [{"cards": [], "current": None}, event(ids=[s.clip().id], starred=True)],
     "Header.cancel_job": lambda s: [s.waiting().id],
     "Header.kill_job": lambda s: [s.running_elsewhere().id],
@@ -200,6 +204,13 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "RunList.resume": lambda s: [s.run().id],
     "RunList.extend": lambda s: [{"id": s.run().id, "steps": 100}],
 }
+
+
+def saved(scene: Scene) -> str:
+    """The key of saved settings of the Generate form."""
+    title = str(uuid.uuid4())
+    rows = saved_settings.save(scene.context, title, {"model": "mini"})["rows"]
+    return next(row["id"] for row in rows if row["title"] == title)
 
 
 def dropping(table: dict[str, Any]) -> list[Any]:
