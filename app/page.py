@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.routing import Mount
 
+from app.api.documentation import documentation_routes
 from app.api.exports import export_routes
 from app.api.media import media_routes
 from app.api.run_media import run_routes
@@ -179,6 +180,7 @@ def build_server(
     server.include_router(trackio_routes(context.workspace, dependencies))
     server.include_router(voting_routes(context, dependencies))
     server.include_router(export_routes(context, dependencies))
+    server.include_router(documentation_routes(dependencies))
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
     silent(server)
     server.add_middleware(StreamLimit)

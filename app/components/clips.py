@@ -8,7 +8,7 @@ from typing import Any, Literal
 from app.components.base import Component
 from app.context import AppContext
 from app.events import with_problem
-from app.forms import saved_settings
+from app.forms import saved_settings as settings_files
 from app.middleware.idempotency import once
 from app.text import general, generate
 from app.views.jobs import used_prompts
@@ -89,17 +89,20 @@ class SavedSettings(Component):
     custom_events = ("save_settings", "apply_settings")
 
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
-        def listed(_: Any = None) -> dict[str, Any]:
-            return saved_settings.listing(context)
+        def saved_settings(_: Any = None) -> dict[str, Any]:
+            return settings_files.listing(context)
 
         def delete_settings(key: str) -> dict[str, Any]:
-            return saved_settings.delete(context, key)
+            return settings_files.delete(context, key)
 
         def restore_settings(key: str) -> dict[str, Any]:
-            return saved_settings.restore(context, key)
+            return settings_files.restore(context, key)
 
-        listed.__name__ = "saved_settings"
-        functions = [with_problem(listed), with_problem(once(delete_settings)), with_problem(once(restore_settings))]
+        functions = [
+            with_problem(saved_settings),
+            with_problem(once(delete_settings)),
+            with_problem(once(restore_settings)),
+        ]
         super().__init__(
             "saved_settings", {}, words=generate.SETTINGS_WORDS, elem_id=name, server_functions=functions, render=render
         )

@@ -2,12 +2,14 @@
 // "arrive_sweep" {id}, by that of a sweep.
 import { setAddress } from "../scripts/address.js";
 import { fill } from "../scripts/dom.js";
+import mountHelp from "./help_dialog.js";
 import mountQueue from "./job_queue.js";
 import { ringing } from "./notifications.js";
 
 export default function mount({ element, trigger, props, server }) {
   fill(element, props.value);
   mountQueue({ element, trigger, words: props.words.queue, server });
+  mountHelp({ element, words: props.words.help, steps: server.steps, go: (tab) => trigger("arrive_at", { tab }) });
   ringing(element.querySelector(".bell"), props.words.bell, server.news);
 
   // ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to

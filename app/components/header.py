@@ -1,4 +1,4 @@
-"""Header of the page: name, workspace, the queue, notifications, and the theme switch."""
+"""Header of the page: name, workspace, the queue, notifications, help, and the theme switch."""
 
 from typing import Any
 
@@ -7,7 +7,9 @@ from app.components.job_queue import queue_functions
 from app.context import AppContext
 from app.events import with_problem
 from app.text import general, jobs, notices, training
+from app.text.help import HELP_WORDS
 from app.views import notifications
+from app.views.training.first_steps import first_steps, glossary
 
 
 class Header(Component):
@@ -23,6 +25,9 @@ class Header(Component):
         def news(seen: dict[str, Any]) -> dict[str, Any]:
             return notifications.news(context, seen or {})
 
+        def steps(_: Any = None) -> dict[str, Any]:
+            return first_steps(context)
+
         value = {"workspace": str(context.workspace.root), "notice": general.SHARED_WORKSPACE if context.shared else ""}
         words: dict[str, Any] = {
             "title": general.TITLE,
@@ -30,6 +35,7 @@ class Header(Component):
             "theme": general.LIGHT_OR_DARK,
             "workspace": general.WORKSPACE,
             "bell": notices.BELL,
+            "help": {**HELP_WORDS, "terms": glossary()},
             "queue": {**jobs.QUEUE_WORDS, "priorities": training.PRIORITIES},
         }
         super().__init__(
@@ -37,7 +43,7 @@ class Header(Component):
             value,
             words=words,
             elem_id="masthead",
-            server_functions=[with_problem(function) for function in (news, *queue_functions(context))],
+            server_functions=[with_problem(function) for function in (news, steps, *queue_functions(context))],
             around="header",
             render=render,
         )

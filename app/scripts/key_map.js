@@ -46,10 +46,15 @@ function setKey(name, key) {
   changed();
 }
 
+const keys = { of: keyOf, name: (key) => SHOWN[key] ?? key.toUpperCase(), set: setKey };
+
 export function keyMap(actions) {
   players.push(actions);
-  return { of: keyOf, name: (key) => SHOWN[key] ?? key.toUpperCase(), set: setKey };
+  return keys;
 }
+
+// The actions of all players by name, and their keys.
+export const everyKey = () => ({ actions: known(), keys });
 
 export function keyRow(label, map, name, repaint) {
   const row = make("div", { className: "keyrow" });

@@ -17,6 +17,7 @@ from app.middleware.idempotency import once, request_key
 from app.tabs.label_pairs import LabelPairs
 from app.text import labelling as text
 from app.text import models as text_models
+from app.text.help import icon
 from app.views import campaigns as view
 from app.views import clip_sets
 from app.views.jobs import watched_jobs
@@ -75,10 +76,10 @@ class LabelTab:
         with gr.Row(elem_classes="watch", equal_height=False, visible=False) as self.plots:
             with gr.Column(elem_classes="desk-panel") as self.ranked:
                 hint = text.RANKING_HINT.format(confidence=0.95)
-                self.ranking = _plot("label-ranking", text.RANKING, hint)
-                self.wins = _plot("label-wins", text.WINS, text.WINS_HINT)
+                self.ranking = _plot("label-ranking", text.RANKING, hint, "Bradley-Terry")
+                self.wins = _plot("label-wins", text.WINS, text.WINS_HINT, "Entrant")
             with gr.Column(elem_classes="desk-panel") as self.judged:
-                self.rewards = _plot("label-rewards", text.REWARDS, text.REWARDS_HINT)
+                self.rewards = _plot("label-rewards", text.REWARDS, text.REWARDS_HINT, "Reward")
 
     def _form(self) -> None:
         clips = [(text.WHAT_MADE, view.MADE), (text.WHAT_CLIPS, view.CLIPS)]
@@ -273,8 +274,8 @@ class LabelTab:
         return [(campaign.title, campaign.id) for campaign in self.campaigns.list()]
 
 
-def _plot(name: str, title: str, hint: str) -> gr.Plot:
-    gr.HTML(f'<h3>{title}</h3><p class="hint-left">{hint}</p>')
+def _plot(name: str, title: str, hint: str, term: str) -> gr.Plot:
+    gr.HTML(f'<h3>{title} {icon(term)}</h3><p class="hint-left">{hint}</p>')
     return gr.Plot(show_label=False, container=False, elem_id=name, elem_classes="plot")
 
 

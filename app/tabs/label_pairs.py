@@ -12,6 +12,7 @@ from app.events import bind
 from app.forms.generation_form import default_choice
 from app.middleware.idempotency import once
 from app.text import labelling as text
+from app.text.help import icon
 from app.views.campaign_list import pair_table
 from app.views.jobs import watched_jobs
 from engine.errors import ConfigError
@@ -86,4 +87,5 @@ class LabelPairs:
         return [(title, key) for key, title in pairwise_judges().items()]
 
     def _hint(self, judges: list[tuple[str, str]]) -> str:
-        return f'<p class="hint-left">{text.DROP_HINT} {text.JUDGED_BY if judges else text.NO_JUDGE}</p>'
+        of_judges = text.JUDGED_BY if judges else text.NO_JUDGE
+        return f'<p class="hint-left">{text.DROP_HINT} {of_judges} {icon("AI labeller")}</p>'

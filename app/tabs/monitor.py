@@ -14,6 +14,7 @@ from app.context import AppContext
 from app.events import bind
 from app.middleware.idempotency import once
 from app.text import monitor as text
+from app.text.help import icon
 from app.trackio_dashboard import trackio_link
 from app.views.jobs import watched_jobs
 from app.views.training import curriculum_progress, evaluation, samples
@@ -49,7 +50,7 @@ class MonitorTab:
                         show_label=False, container=False, visible=False, elem_id="monitor-bars", elem_classes="plot"
                     )
         with gr.Column(elem_classes=["desk-panel", "run-evaluation"]):
-            gr.HTML(f"<h3>{text.FINDINGS}</h3>")
+            gr.HTML(f"<h3>{text.FINDINGS} {icon('Evaluation')}</h3>")
             self.findings = EvaluationTable("monitor-findings")
         self._wire(tab)
 

@@ -17,6 +17,7 @@ from app.forms.generation_form import default_choice, mix_choices
 from app.middleware.idempotency import once
 from app.plots.scores import matrix
 from app.text import general, score
+from app.text.help import icon
 from app.views import campaign_ranking as ranking
 from app.views import clip_panel, clip_sets, clips
 from app.views.jobs import clip_ids, title, watched_jobs
@@ -43,7 +44,7 @@ class ScoreTab:
         self.jobs = JobWatch("score-jobs", KINDS)
         with gr.Row(elem_classes="desk", equal_height=False):
             with gr.Column(scale=0, min_width=236, elem_classes=["desk-panel", "weights-panel"]):
-                gr.HTML(f'<h3>{general.WEIGHTS}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
+                gr.HTML(f'<h3>{general.WEIGHTS} {icon("Mix")}</h3><p class="hint-left">{general.WEIGHTS_HINT}</p>')
                 self.sliders = WeightSliders("score-weights", context)
             with gr.Column(scale=6, min_width=360, elem_classes="stage-column"):
                 self.notice = gr.HTML("", visible=False, elem_id="score-notice", padding=False)

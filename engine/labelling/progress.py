@@ -19,7 +19,7 @@ from engine.labelling.assignment import (
     votes_needed,
 )
 from engine.labelling.campaign_spec import CampaignSpec
-from engine.storage.library import now
+from engine.storage.library import Library, now
 from engine.storage.schema import ASSIGNMENTS, PAIRS, VOTES
 
 PAUSE = timedelta(minutes=5)  # a longer gap between two votes is a pause and does not count towards the rate
@@ -109,6 +109,13 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, 
             _of_labeller(connection, campaign_id, spec, name, by_labeller[name], is_open=is_open) for name in names
         ),
     )
+
+
+def count_votes(store: Library) -> int:
+    """Return the number of current votes in all campaigns, without skips."""
+    query = select(func.count()).select_from(VOTES).where(VOTES.c.current, VOTES.c.choice != "skip")
+    with store.database.reading() as connection:
+        return connection.scalar(query) or 0
 
 
 def votes_per_hour(moments: Sequence[datetime]) -> float | None:

@@ -63,7 +63,9 @@ def test_a_damaged_file_of_settings_is_listed_and_changes_nothing(tab: GenerateT
     folder = saved_settings.folder(context)
     folder.mkdir(parents=True)
     (folder / "broken.json").write_text("{")
-    (folder / "odd.json").write_text('{"title": "odd", "values": {"num_steps": "many", "model": "gone", "prompt": "x"}}')
+    (folder / "odd.json").write_text(
+        '{"title": "odd", "values": {"num_steps": "many", "model": "gone", "prompt": "x"}}'
+    )
     assert [row["title"] for row in saved_settings.listing(context)["rows"]] == ["broken", "odd"]
     for key in ("broken", "odd"):
         updates = dict(zip(FIELDS, tab.apply_settings(event(id=key)), strict=True))
@@ -84,7 +86,10 @@ def test_the_base_model_comes_first_and_is_named(make_clip: MakeClip) -> None:
         (batches.shape([("prompt", 2), ("seed", 1)]), "2 prompts x 1 seed"),
         (batches.shape([("guidance", 1), ("steps", 2)]), "1 guidance value x 2 numbers of steps"),
         (batches.shape([("strength", 3)]), "3 strengths"),
-        (training.pairs(1, 2, 1, 8, 1), "1 preferred pair of 2 voted on (1 vote); 8 per update; an epoch has 1 update."),
+        (
+            training.pairs(1, 2, 1, 8, 1),
+            "1 preferred pair of 2 voted on (1 vote); 8 per update; an epoch has 1 update.",
+        ),
         (general.length(1, 8.0), "1 frame, 0.1 s at 8 FPS"),
         (generate.settings_line({"num_frames": 1, "num_steps": None}), "1 frame"),
     ],

@@ -40,13 +40,13 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
-CampaignList.news LabelPairs.open LabelPairs.show LabelTab.list_changed
-CampaignSummary.pulse CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare
-GenerateTab.open_sweep GenerateTab.apply_settings SavedSettings.saved_settings RequestForm.counted read_file shown_for
-GenerateTab.drawn GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
-GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
-Header.read_jobs PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered
-preview LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.see_results LabelTab.show LabelTab.show_what
+CampaignList.news LabelPairs.open LabelPairs.show LabelTab.list_changed CampaignSummary.pulse CurriculumProgress.news
+DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare GenerateTab.open_sweep GenerateTab.apply_settings
+SavedSettings.saved_settings RequestForm.counted read_file shown_for GenerateTab.drawn GenerateTab.not_drawn
+GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes GenerateTab._wire_pictures.<lambda>
+GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news Header.read_jobs Header.steps
+PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered preview
+LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.see_results LabelTab.show LabelTab.show_what
 LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find
 LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter
 MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.follow ModelList.ask_get
