@@ -1,8 +1,10 @@
 """Texts of the help dialog: first steps, shortcuts, glossary."""
 
+from typing import Any
+
 from app.text.general import PLAYER_WORDS
 
-HELP_WORDS = {
+HELP_WORDS: dict[str, Any] = {
     "help": "Help",
     "hint": "Help, shortcuts and glossary (?)",
     "close": "Close",
