@@ -67,6 +67,7 @@ export default function mountHelp({ element, words, steps, go }) {
   $(".find").addEventListener("input", () => find($(".find").value));
   $(".help-open").addEventListener("click", () => open());
   pill.addEventListener("click", () => open("start"));
+  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // keys are not the players' meanwhile
   dialog.addEventListener("close", () => opener?.isConnected && opener.focus());
   dialog.addEventListener("click", ({ target }) => {
     const button = target.closest("[data-do], [data-tab], [data-to-section]");
