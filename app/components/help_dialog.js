@@ -20,7 +20,7 @@ export default function mountHelp({ element, words, steps, go }) {
     if (!found?.steps) return;
     rows($(".steps"), $("template.of-step"), found.steps, (row, step) => {
       row.classList.toggle("is-done", step.done);
-      row.querySelector(".tick").ariaLabel = step.done ? words.done : "";
+      row.querySelector(".tick").ariaLabel = step.done ? words.done : words.todo;
       row.querySelector("button").dataset.tab = step.tab;
     });
     const done = found.steps.filter((step) => step.done).length;

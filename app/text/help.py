@@ -13,6 +13,7 @@ HELP_WORDS: dict[str, Any] = {
     "progress": "Start here {done}/{of}",
     "hide": "Hide from the header",
     "done": "done",
+    "todo": "to do",
     "open": "Open",
     "shortcuts": "Shortcuts",
     "shortcuts_hint": PLAYER_WORDS["remap"],

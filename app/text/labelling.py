@@ -119,7 +119,7 @@ JUDGE, JUDGE_BY = "Judge with a model", "AI labeller"
 NO_JUDGE = (
     "No AI labeller is declared: add an external reward with a [vlm] table of mode “pairwise”, see docs/rewards.md."
 )
-JUDGED_BY = "It compares each pair that it has not judged yet, in both orders. Its votes are kept apart from people's."
+JUDGED_BY = "An AI labeller compares pairs that it has not judged, in both orders; its votes are kept apart."
 NO_CAMPAIGN = "No campaign yet: create one under “New campaign”."
 
 

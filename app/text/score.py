@@ -36,15 +36,15 @@ GATES = {
 # ---- Which mix suits which clips
 def strange_to_mix(title: str, count_of: int, total: int, *, toy: bool) -> str:
     """Warning that a mix scores clips of a world that its networks do not know; `toy`: those of drawn shapes."""
-    clips = f"{count_of:,} of {count(total, 'clip')}"
+    clips = f"{count_of:,} of {count(total, 'clip')} here"
     if toy:
         return (
-            f"The networks of “{title}” were trained on the drawn shapes of the embedded model only. {clips} here show "
-            "something else: their scores mean little. Choose another reward mix for them."
+            f"The networks of “{title}” were trained on the drawn shapes of the embedded model only. Their scores of "
+            f"other video ({clips}) mean little: choose another reward mix for it."
         )
     return (
-        f"“{title}” is for real video. {clips} here are drawn shapes of the embedded model: their scores mean little. "
-        "Choose “Embedded model” for them."
+        f"“{title}” is for real video. Its scores of the drawn shapes of the embedded model ({clips}) mean little: "
+        "choose “Embedded model” for them."
     )
 
 

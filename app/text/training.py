@@ -18,7 +18,7 @@ FORM_WORDS = {
     "pairs": "Preference data",
     "judge": "AI labeller",
     "judge_hint": "Its votes make the pairs that people have not compared",
-    "no_judge": "None (votes of people only)",
+    "no_judge": "None",
     "judge_agreement": "Least agreement with people",
     "judge_agreement_hint": "Share of equal verdicts, 0 to 1, over 20 common pairs or more; 0: not checked",
     "pairs_file": "Folder or file (enter below)",

@@ -154,10 +154,11 @@ def test_the_mix_goes_by_the_source_of_the_clips(tab: ScoreTab, context: AppCont
     films = [make_clip(seed=seed, changes={"model": None, "source": "imported"}) for seed in (2, 3)]
     loaded = tab.load(clip_sets.NEWEST, None)
     assert (
-        loaded[MIX]["value"] == clip_sets.REAL_MIX and "1 of 3 clips here are drawn shapes" in loaded[NOTICE]["value"]
+        loaded[MIX]["value"] == clip_sets.REAL_MIX
+        and "drawn shapes of the embedded model (1 of 3 clips here)" in loaded[NOTICE]["value"]
     )
     loaded = tab.load(clip_sets.NEWEST, "mini")
-    assert loaded[MIX]["value"] == "mini" and "2 of 3 clips" in loaded[NOTICE]["value"]
+    assert loaded[MIX]["value"] == "mini" and "other video (2 of 3 clips here)" in loaded[NOTICE]["value"]
     chosen = clip_sets.of_clips([film.id for film in films])
     assert tab.load_suited(chosen, "mini")[MIX]["value"] == clip_sets.REAL_MIX
     assert tab.load_suited(chosen, "motion")[MIX]["value"] == "motion"
