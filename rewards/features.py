@@ -43,7 +43,7 @@ FASTEST_SHARE = 0.05
 WORST_ACCELERATION = 1.0
 LEAST_AREA, LEAST_SHARE = 0.0005, 0.25
 UNCHANGED = frozenset(
-    "frames gray texture texture_share flow visible visible_back warped visible_share speed least_px acceleration"
+    "frames gray texture flow visible visible_back warped visible_share speed least_px acceleration"
     " camera unexplained histograms sharpness soft_edges jump_series thumbnails"
     " repetition horizon_angles liveness"
     " followable_share exaggeration fade_gains mixture_share copied_share".split()
@@ -146,11 +146,6 @@ class ClipFeatures:
     def texture(self) -> np.ndarray:
         """`float32[T,h,w]` in 0..1: how well a pixel can be tracked."""
         return self.once("texture", lambda: np.stack([_texture(g) for g in self.gray]))
-
-    @property
-    def texture_share(self) -> float:
-        """Mean texture of the clip, 0 (uniform) to 1."""
-        return self.once("texture_share", lambda: float(self.texture.mean()))
 
     @property
     def followable_share(self) -> float:

@@ -92,8 +92,6 @@ WELCOME_WORDS = {
         },
     },
 }
-BARS = "Scores"
-TIMELINE = "Scores per frame"
 
 # ---- Library
 SEARCH = "Search prompts"
@@ -143,7 +141,6 @@ NO_OVERLAY = "None"
 DRAW_OVERLAYS = "Draw overlays"
 OVERLAYS_JOB = "Reward overlays"
 NO_OVERLAYS = "The rewards of this mix have no overlays for this clip."
-RADAR = "Profile"
 CORRELATIONS = "Reward correlation"
 CORRELATIONS_HINT = "Spearman rank correlation over these clips: 1 is the same order, 0 none, -1 the opposite."
 DROPPED = "Uploads"

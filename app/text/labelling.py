@@ -166,7 +166,6 @@ STRATEGY_HINT = (
 RUBRIC = "Additional criteria"
 MIX = "Reward mix"
 CREATE = "Create campaign"
-MADE_PART, RULES_PART = "Clips", "Votes"
 NO_SOURCE = "Choose two models or adapters and enter at least one prompt, or choose clips from the Library."
 
 

@@ -56,11 +56,6 @@ class Reasons:
         return _behind(self._holders[need], job)
 
 
-def held_up(context: AppContext, job: Job) -> str:
-    """Return the reason why one job waits."""
-    return Reasons(context).of(job)
-
-
 def _behind(holder: Job | None, job: Job) -> str:
     if holder is None:
         return ""

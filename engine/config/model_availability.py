@@ -72,11 +72,6 @@ def _part(source: str, variant: str | None) -> NeededSource:
     return NeededSource(source=source, revision=None, needs=needs)
 
 
-def missing_sources(preset: ModelPreset) -> tuple[str, ...]:
-    """Return the folders, files and hub ids of a preset whose weights are incomplete on this machine."""
-    return tuple(one.source for one in needed_sources(preset) if not one.is_installed)
-
-
 def model_state(preset: ModelPreset) -> ModelState:
     """Return the state of a model, from the files of this machine."""
     try:

@@ -152,14 +152,6 @@ def spread(rows: Sequence[Row], count: int) -> list[Row]:
     return [rows[index * len(rows) // count] for index in range(count)]
 
 
-def spread_prompts(name: str, count: int) -> list[str]:
-    """Return `count` evenly spaced prompts of a file, or all if there are fewer.
-
-    Raises ConfigError like `read_prompts`.
-    """
-    return spread(read_prompts(name), count)
-
-
 def _table(path: Path) -> Table:
     if path.suffix in TABLE_READERS:
         return TABLE_READERS[path.suffix](path)

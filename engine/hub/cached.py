@@ -21,12 +21,6 @@ def is_complete(source: HubSource, needs: Needs) -> bool:
     return folder is not None and not missing_files(folder, needs)
 
 
-def has_partial(source: HubSource) -> bool:
-    """Return True when the cache has files of the repository, whole or partial."""
-    blobs = source.cache_folder / "blobs"
-    return blobs.is_dir() and any(blobs.iterdir())
-
-
 def cached_b(source: HubSource) -> int:
     """Return the bytes that the cache holds of a repository, partial files included."""
     blobs = source.cache_folder / "blobs"

@@ -1,1 +1,1 @@
-"""Run-time code of the embedded model `mini`: its synthetic world, prompts, judge and labeller."""
+"""Run-time code of the embedded model `mini`: its synthetic world, prompts and judge."""

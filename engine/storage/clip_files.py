@@ -69,12 +69,6 @@ def frames_file(workspace: Workspace, clip_id: str) -> Path:
     return workspace.clip_folder(clip_id) / FRAMES
 
 
-def shown_files(workspace: Workspace, clip_id: str) -> tuple[Path, Path]:
-    """Return the clip's video and poster for the browser."""
-    folder = workspace.clip_folder(clip_id)
-    return folder / MP4, folder / POSTER
-
-
 def load_clip(workspace: Workspace, clip_id: str) -> Clip:
     """Load the exact frames of a clip, with its given first picture.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engine.storage.clip_files import shown_files
+from engine.storage.clip_files import MP4, POSTER
 from examples.tour.facts import JUDGE, TOTAL, Facts, specs
 from examples.tour.html_parts import (
     bar,
@@ -28,7 +28,8 @@ def clip_figure(facts: Facts, clip: str, caption: str = "") -> str:
     told += [f"judge {num(facts.judged[clip], '.2f')}"] if clip in facts.judged.value else []
     head = f"<b>{esc(caption)}</b>" if caption else prompt(record.prompt)
     spoken = f"{caption}: {record.prompt}" if caption else record.prompt
-    return player(shown_files(facts.workspace, clip), spoken, f"{head}<br>{', '.join(told)}")
+    folder = facts.workspace.clip_folder(clip)
+    return player((folder / MP4, folder / POSTER), spoken, f"{head}<br>{', '.join(told)}")
 
 
 def chapter_clips(facts: Facts) -> str:

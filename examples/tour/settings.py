@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.config.presets import overlay
-from engine.config.prompts import spread_prompts
+from engine.config.prompts import read_prompts, spread
 from engine.errors import ConfigError
 from engine.files.text_files import toml_table
 from engine.suggestions import did_you_mean, validation_message
@@ -16,7 +16,7 @@ TOUR_FILE = "tour.toml"
 
 
 class Person(BaseModel):
-    """One simulated labeller, see `engine.mini.labeller.SimulatedLabeller`."""
+    """One simulated labeller, see `examples.tour.labeller.SimulatedLabeller`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -41,7 +41,7 @@ class PromptChoice(BaseModel):
     """Number of prompts taken from it."""
 
     def read(self) -> list[str]:
-        return spread_prompts(self.prompts, self.num_prompts)
+        return spread(read_prompts(self.prompts), self.num_prompts)
 
 
 class Showing(PromptChoice):

@@ -7,9 +7,9 @@ from engine.labelling.assignment import Assignment
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Choice, Vote
 from engine.mini.judge import judge
-from engine.mini.labeller import SimulatedLabeller
 from engine.storage.clip_files import load_clip
 from engine.storage.library import Library
+from examples.tour.labeller import SimulatedLabeller
 from examples.tour.settings import Person
 
 

@@ -1,7 +1,6 @@
 """`DeclaredReward`: an external reward, or one sub-score of it, with the interface of a reward module."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
@@ -113,8 +112,3 @@ class DeclaredReward:
 
     def _others(self, scores: Mapping[str, float | None]) -> dict[str, float]:
         return {name: value for name, value in scores.items() if name != self._name and value is not None}
-
-
-def is_declared(reward: Any) -> bool:
-    """Return True for an external reward, False for a module of a built-in one."""
-    return isinstance(reward, DeclaredReward)

@@ -18,9 +18,9 @@ from proving_recipe import finished, short_form, tell_rest, trained
 from engine.config.prompts import read_prompts
 from engine.families.lora import activate_adapter
 from engine.labelling.pair_tables import PairLine, write_pairs
-from engine.mini.labeller import SimulatedLabeller
 from engine.training.evaluation.evaluate import evaluate, plan_evaluation
 from engine.video.writer import write_lossless
+from examples.tour.labeller import SimulatedLabeller
 from rewards.clip import Clip
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}

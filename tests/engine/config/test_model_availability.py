@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from engine.config.model_availability import check_available, missing_sources, model_state, why_unavailable
+from engine.config.model_availability import check_available, model_state, needed_sources, why_unavailable
 from engine.config.model_downloads import plan_model
 from engine.config.presets import load_model_preset, load_train_preset, preset_keys
 from engine.config.schema import ModelPreset
@@ -58,6 +58,11 @@ def snapshot(cache: Path, repository: str, *files: str, ref: str = "main", commi
     index = {part: classes[part] for part in parts if part in classes}
     if "model_index.json" in files:
         (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def missing_sources(preset: ModelPreset) -> tuple[str, ...]:
+    """The folders, files and hub ids whose weights are incomplete on this machine."""
+    return tuple(one.source for one in needed_sources(preset) if not one.is_installed)
 
 
 def part_files(preset: ModelPreset) -> list[str]:

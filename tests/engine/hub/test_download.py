@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from engine.errors import HubAccessError, HubError
-from engine.hub.cached import cached_b, find_damaged, forget_damaged, has_partial, is_complete, remove
+from engine.hub.cached import cached_b, find_damaged, forget_damaged, is_complete, remove
 from engine.hub.download import DownloadPlan, download, plan_download
 from engine.hub.repository import HubSource
 from engine.hub.selection import Needs
@@ -106,7 +106,7 @@ def test_a_cancelled_download_is_resumed(hub: StubHub) -> None:
     with pytest.raises(Cancelled):
         download((plan(),), cancel)
     kept = blob(".incomplete").stat().st_size
-    assert kept > 50_000 and has_partial(SOURCE) and not is_complete(SOURCE, NEEDS)
+    assert kept > 50_000 and cached_b(SOURCE) and not is_complete(SOURCE, NEEDS)
     assert plan().remaining_b < SIZE_B
     hub.ranges.clear()
     download((plan(),))

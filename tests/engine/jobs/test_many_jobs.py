@@ -75,7 +75,6 @@ def test_the_board_shows_the_next_jobs_and_says_how_many_wait(full: JobQueue, st
 
 def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements: list[str]) -> None:
     """Not once for each of the jobs that are shown."""
-    from app.views.jobs import held_up
     from engine.process_identity import ProcessIdentity
 
     full.claim(ProcessIdentity.current())
@@ -84,5 +83,5 @@ def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements
     statements.clear()
     memory = queue_view.Reasons(desk)
     reasons = {memory.of(job) for job in jobs[2:]}
-    assert reasons == {held_up(desk, jobs[2])}
+    assert reasons == {queue_view.Reasons(desk).of(jobs[2])}
     assert len(statements) < 10

@@ -17,8 +17,9 @@ from rewards.metrics import fvd_lite
 from rewards.networks.cache import close_networks, load_into, loads
 from rewards.networks.i3d import I3D, Mixed, pad_same, pool
 from rewards.vision.frechet import frechet_between, frechet_distance
-from rewards.vision.reference_distance import fit_reference, fit_shape, ledoit_wolf, read_reference_file, save_reference
+from rewards.vision.reference_distance import read_reference_file
 from tests.rewards.conftest import VIDEOS, render_clip
+from tools.mini.reference_fit import fit_reference, fit_shape, ledoit_wolf, save_reference
 
 RNG_SEED = 0
 

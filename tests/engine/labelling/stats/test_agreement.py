@@ -3,7 +3,7 @@
 import pytest
 
 from engine.labelling.stats.agreement import Proportion, agreement, krippendorff
-from engine.mini.labeller import SimulatedLabeller
+from examples.tour.labeller import SimulatedLabeller
 
 # Two observers, ten articles (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section A): 0.095.
 FIRST, SECOND = (0, 1, 0, 0, 0, 0, 0, 0, 1, 0), (1, 1, 1, 0, 0, 1, 0, 0, 0, 0)

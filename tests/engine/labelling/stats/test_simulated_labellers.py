@@ -21,9 +21,9 @@ from engine.labelling.stats.ranking_bootstrap import pair_counts, standard_error
 from engine.labelling.votes import StoredVote, Vote
 from engine.mini import world
 from engine.mini.judge import judge
-from engine.mini.labeller import SimulatedLabeller
 from engine.storage.clip_files import FILES
 from engine.storage.library import ClipRecord, Library
+from examples.tour.labeller import SimulatedLabeller
 
 WRONG = (0.02, 0.16, 0.3, 0.45, 0.6)  # how often an entrant gets a thing wrong that was asked for
 SIDEWAYS = ("left", "right", "up", "down")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.mini import world
-from engine.mini.labeller import SimulatedLabeller
+from examples.tour.labeller import SimulatedLabeller
 
 
 def test_it_votes_as_its_chances_say():
