@@ -49,7 +49,7 @@ Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationOrder:
+class GenerationBatch:
     """Requests, the mix that scores their clips (None: not scored), and the axes of a list or a sweep."""
 
     requests: tuple[GenerationRequest, ...]
@@ -81,7 +81,7 @@ def read_seed(typed: str) -> int:
     return int(cleaned)
 
 
-def read_order(fields: Mapping[str, Any], adapters: Collection[str] = ()) -> GenerationOrder:
+def read_generation(fields: Mapping[str, Any], adapters: Collection[str] = ()) -> GenerationBatch:
     """Read a filled form, by field name; `adapters` are those of its model.
 
     Raises ConfigError in one sentence for the first invalid field.
@@ -96,7 +96,7 @@ def read_order(fields: Mapping[str, Any], adapters: Collection[str] = ()) -> Gen
     requests, axes = read_batch(fields, request_fields, int(takes))
     for request in {request.with_seed(0): request for request in requests}.values():
         check_request(request, adapters)
-    return GenerationOrder(requests=tuple(requests), mix=fields["mix"], axes=axes)
+    return GenerationBatch(requests=tuple(requests), mix=fields["mix"], axes=axes)
 
 
 def preset_choices(kind: str) -> Choices:
@@ -303,15 +303,15 @@ class RequestForm:
         how = [*seed_to_mix, *shown_mode(request), *shown_pictures(values), *batch]
         return [values["prompt"], values["negative_prompt"], *settings, *how]
 
-    def order(self, fields: Mapping[str, Any]) -> GenerationOrder:
+    def read(self, fields: Mapping[str, Any]) -> GenerationBatch:
         """Read the filled form. Raises ConfigError in one sentence."""
         model = fields["model"] or ""
         if fields["batch"] == SWEEP and "checkpoint" in (fields["columns"], fields["rows"]):
             names = {checkpoint.name for checkpoint in list_checkpoints(self.workspace, model)}
-            order = read_order(fields, {*names, *adapter_triggers(self.workspace, model)})
-            publish_named(self.workspace, model, {name for request in order.requests for name in request.scales})
-            return order
-        return read_order(fields, adapter_triggers(self.workspace, model))
+            batch = read_generation(fields, {*names, *adapter_triggers(self.workspace, model)})
+            publish_named(self.workspace, model, {name for request in batch.requests for name in request.scales})
+            return batch
+        return read_generation(fields, adapter_triggers(self.workspace, model))
 
     def counted(self, *values: Any) -> dict[str, Any]:
         """Return an update for `count`: the clips of a list or a sweep and their time, or a mistake.
@@ -323,9 +323,9 @@ class RequestForm:
             words = unknown_words(fields["model"], fields["prompt"] or "") if fields["model"] else []
             return _line(batches.unknown(words)) if words else gr.update(visible=False)
         try:
-            order = self.order(fields)
-            shape = batches.shape([(axis.name, len(axis.values)) for axis in order.axes])
-            line = batches.forecast(len(order.requests), shape, forecast(self.context, order.requests))
+            batch = self.read(fields)
+            shape = batches.shape([(axis.name, len(axis.values)) for axis in batch.axes])
+            line = batches.forecast(len(batch.requests), shape, forecast(self.context, batch.requests))
         except DailiesError as error:
             return _line(str(error), " is-problem")
         return _line(line)

@@ -19,7 +19,7 @@ from app.forms.batch_fields import read_file, shown_for
 from app.forms.generation_form import (
     FIELDS,
     SAVED,
-    GenerationOrder,
+    GenerationBatch,
     RequestForm,
     adapter_triggers,
     draw_seed,
@@ -165,9 +165,9 @@ class GenerateTab:
     def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
         """Queue the form's requests; draw a new seed unless it is locked."""
         fields = named_values(values)
-        order = self.form.order(fields)
-        self._file(order)
-        seed = order.requests[0].seed if fields["keep_seed"] else draw_seed()
+        batch = self.form.read(fields)
+        self._file(batch)
+        seed = batch.requests[0].seed if fields["keep_seed"] else draw_seed()
         return watched_jobs(self.context, KINDS), str(seed)
 
     def first_clip(self, *values: Any) -> list[Any]:
@@ -197,31 +197,31 @@ class GenerateTab:
         """Queue the form's current request with the seed of the shown clip."""
         fields = named_values(values)
         seed = self.context.store.clip(event.id).seed
-        self._file(self.form.order({**fields, "seed": str(seed), "takes": 1}))
+        self._file(self.form.read({**fields, "seed": str(seed), "takes": 1}))
         return watched_jobs(self.context, KINDS)
 
     def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request with another seed."""
         request = request_of(self.context.store.clip(event.id))
-        self._file(GenerationOrder(requests=(request.with_seed(draw_seed()),), mix=mix or None))
+        self._file(GenerationBatch(requests=(request.with_seed(draw_seed()),), mix=mix or None))
         return watched_jobs(self.context, KINDS)
 
     def compare_base(self, mix: str, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request without its adapters; both are compared when it is done."""
         request = request_of(self.context.store.clip(event.id))
-        self._file(GenerationOrder(requests=(request.without_adapters(), request), mix=mix or None))
+        self._file(GenerationBatch(requests=(request.without_adapters(), request), mix=mix or None))
         return watched_jobs(self.context, KINDS)
 
-    def _file(self, order: GenerationOrder) -> None:
-        self.context.file(JobSpec.generate(order.requests, order.mix, order.axes))
-        if order.notes:
-            show_warning(general.unread(order.notes))
+    def _file(self, batch: GenerationBatch) -> None:
+        self.context.file(JobSpec.generate(batch.requests, batch.mix, batch.axes))
+        if batch.notes:
+            show_warning(general.unread(batch.notes))
 
     # ---- Keyframes
     def draw_keyframes(self, *values: Any) -> dict[str, Any]:
         """Queue the keyframes of the form's request."""
-        order = self.form.order(named_values(values))
-        self.context.file(JobSpec.keyframes(order.requests[0], order.mix))
+        batch = self.form.read(named_values(values))
+        self.context.file(JobSpec.keyframes(batch.requests[0], batch.mix))
         return watched_jobs(self.context, KINDS)
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:

@@ -114,7 +114,7 @@ class LabelTab:
         with gr.Row(elem_classes="tight"):
             per_pair = gr.Number(1, minimum=1, maximum=100, precision=0, label=text.PER_PAIR, elem_id="campaign-people")
             target = gr.Number(0, minimum=0, precision=0, label=text.TARGET)
-            ways = [(label, key) for key, label in text.STRATEGIES.items()]
+            ways = [(label, key) for key, label in text.STRATEGY_LABELS.items()]
             strategy = gr.Dropdown(ways, value="random", label=text.STRATEGY, elem_id="campaign-strategy")
         gr.HTML(f'<p class="hint-left">{text.STRATEGY_HINT}</p>')
         axes = gr.CheckboxGroup([(text.AXES[axis], axis) for axis in AXES], label=text.RUBRIC, elem_id="campaign-axes")

@@ -154,7 +154,7 @@ WHICH_HINT = "All clips with the same prompt are compared with each other."
 PER_PAIR = "Labellers per pair"
 TARGET = "Vote limit (0: all pairs)"
 STRATEGY = "Sampling strategy"
-STRATEGIES = {
+STRATEGY_LABELS = {
     "random": "Random",
     "uncertain": "Most uncertain first",
     "dissent": "Largest reward disagreement first",

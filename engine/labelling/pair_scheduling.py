@@ -44,7 +44,7 @@ class SchedulerState:
     scores: Scores
 
 
-STRATEGIES: Mapping[Strategy, Callable[[SchedulerState], list[str]] | None] = {
+PAIR_ORDERS: Mapping[Strategy, Callable[[SchedulerState], list[str]] | None] = {
     "random": None,
     "uncertain": lambda state: uncertain_first(state.free, state.comparisons, state.strengths, SCHEDULE_LENGTH),
     "dissent": lambda state: disagreement_first(state.free, state.scores, state.strengths, SCHEDULE_LENGTH),
@@ -72,7 +72,7 @@ def compute_schedule(
     connection: Connection, campaign_id: str, spec: CampaignSpec, stored: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """Return a new schedule to store; None when the stored one is current or the strategy has none."""
-    order_pairs = STRATEGIES[spec.strategy]
+    order_pairs = PAIR_ORDERS[spec.strategy]
     if order_pairs is None:
         return None
     votes = connection.scalar(select(func.count()).where(VOTES.c.campaign_id == campaign_id)) or 0

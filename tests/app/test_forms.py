@@ -17,7 +17,7 @@ from app.forms.generation_form import (
     model_groups,
     named_values,
     preset_choices,
-    read_order,
+    read_generation,
     read_seed,
     settings_of,
 )
@@ -56,21 +56,21 @@ def rows(*scales: tuple[str, Any]) -> dict[str, Any]:
 
 
 def test_a_form_becomes_requests_with_seeds_in_a_row() -> None:
-    order = read_order(typed(takes=3))
-    assert [request.seed for request in order.requests] == [7, 8, 9]
-    assert {request.model_copy(update={"seed": 0}) for request in order.requests} == {
+    batch = read_generation(typed(takes=3))
+    assert [request.seed for request in batch.requests] == [7, 8, 9]
+    assert {request.model_copy(update={"seed": 0}) for request in batch.requests} == {
         GenerationRequest(prompt="a red circle moving left", model="mini")
     }
-    assert order.mix == "mini"
+    assert batch.mix == "mini"
 
 
 def test_a_picture_of_the_form_is_in_the_request_and_back() -> None:
-    (request,) = read_order(typed(image="a" * 64)).requests
+    (request,) = read_generation(typed(image="a" * 64)).requests
     assert request.image == "a" * 64 and request.last_image is None
     assert list(shown_pictures(request.model_dump())) == ["a" * 64, ""]
     assert "a" * 64 in preview("a" * 64) and preview('"><script>') == ""
     with pytest.raises(ConfigError, match="image = 'x' is invalid"):
-        read_order(typed(image="x"))
+        read_generation(typed(image="x"))
 
 
 def test_models_without_pictures_hide_and_empty_the_fields() -> None:
@@ -95,23 +95,23 @@ def test_models_without_pictures_hide_and_empty_the_fields() -> None:
     ],
 )
 def test_only_the_chosen_modes_settings_are_read_and_shown_again(how: dict[str, Any], plans: dict[str, Any]) -> None:
-    (request,) = read_order(typed(**how)).requests
+    (request,) = read_generation(typed(**how)).requests
     assert request == GenerationRequest(prompt="a red circle moving left", seed=7, **plans)
     shown = dict(zip(MODE_FIELDS, shown_mode(request), strict=True))
-    assert read_order(typed(**shown)).requests == (request,)
+    assert read_generation(typed(**shown)).requests == (request,)
 
 
 def test_windows_make_longer_clips_than_the_model_alone() -> None:
     direct, windows = (Ranges.of(load_preset("models", "mini")).frames(mode) for mode in ("direct", "windows"))
     assert windows["maximum"] > direct["maximum"] and windows["minimum"] == direct["minimum"]
     with pytest.raises(ConfigError, match="the nearest is 129|at most 129"):
-        read_order(typed(num_frames=windows["maximum"]))
-    assert read_order(typed(num_frames=windows["maximum"], mode="windows")).requests[0].num_frames > 129
+        read_generation(typed(num_frames=windows["maximum"]))
+    assert read_generation(typed(num_frames=windows["maximum"], mode="windows")).requests[0].num_frames > 129
 
 
 def test_a_plan_that_cannot_be_followed_is_said_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="longer than the clip of 17"):
-        read_order(typed(mode="keyframes", num_frames=17, interval=40))
+        read_generation(typed(mode="keyframes", num_frames=17, interval=40))
 
 
 def test_the_fields_of_the_form_are_the_components_in_order() -> None:
@@ -150,7 +150,7 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
 )
 def test_what_will_not_do_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence) as error:
-        read_order(typed(**changes), adapters=["run-2"])
+        read_generation(typed(**changes), adapters=["run-2"])
     assert "\n" not in str(error.value)
 
 
@@ -202,38 +202,39 @@ def test_adapters_are_offered_and_those_of_a_clip_are_shown_even_if_they_are_gon
 
 def test_adapters_become_the_requests_own() -> None:
     names = ["run-2", "film"]
-    one = read_order(typed(adapters=rows(("run-2", 1))), names).requests[0]
+    one = read_generation(typed(adapters=rows(("run-2", 1))), names).requests[0]
     assert (one.adapter, one.adapters, one.scales) == ("run-2", (), {"run-2": 1.0})
-    two = read_order(typed(adapters=rows(("run-2", 0.8), ("film", -1))), names).requests[0]
+    two = read_generation(typed(adapters=rows(("run-2", 0.8), ("film", -1))), names).requests[0]
     assert two.adapter is None and two.adapter_label == "run-2 0.8 + film -1"
-    assert two.without_adapters() == read_order(typed()).requests[0]
+    assert two.without_adapters() == read_generation(typed()).requests[0]
 
 
 def test_a_list_of_prompts_is_one_order_with_an_axis() -> None:
     lines = 'a star\n\n{"prompt": "a ball", "negative": "blurry"}\na star'
-    order = read_order(typed(batch="list", prompts=lines, takes=2))
-    assert [(request.prompt, request.negative_prompt, request.seed) for request in order.requests] == [
+    batch = read_generation(typed(batch="list", prompts=lines, takes=2))
+    assert [(request.prompt, request.negative_prompt, request.seed) for request in batch.requests] == [
         *(("a star", "", 7), ("a star", "", 8)),
         *(("a ball", "blurry", 7), ("a ball", "blurry", 8)),
     ]
-    assert [axis.name for axis in order.axes] == ["seed", "prompt"]
-    assert [axis.name for axis in read_order(typed(batch="list", prompts=lines)).axes] == ["prompt"]
+    assert [axis.name for axis in batch.axes] == ["seed", "prompt"]
+    assert [axis.name for axis in read_generation(typed(batch="list", prompts=lines)).axes] == ["prompt"]
 
 
 def test_a_sweep_lists_its_requests_row_by_row() -> None:
     sweep = {"batch": "sweep", "column_values": "1, 3.5", "rows": "checkpoint", "row_values": "base, run@8"}
-    order = read_order(typed(**sweep, adapters=rows(("run-2", 0.5))), ["run-2", "run@8"])
-    assert [(request.guidance, request.adapter_label) for request in order.requests] == [
+    batch = read_generation(typed(**sweep, adapters=rows(("run-2", 0.5))), ["run-2", "run@8"])
+    assert [(request.guidance, request.adapter_label) for request in batch.requests] == [
         *((1.0, None), (3.5, None)),
         *((1.0, "run@8 0.5"), (3.5, "run@8 0.5")),
     ]
-    strength = read_order(typed(batch="sweep", columns="strength", column_values="0,1", adapters=rows(("a", 1))), ["a"])
+    sweep = typed(batch="sweep", columns="strength", column_values="0,1", adapters=rows(("a", 1)))
+    strength = read_generation(sweep, ["a"])
     assert [request.scales for request in strength.requests] == [{"a": 0.0}, {"a": 1.0}]
 
 
 def test_an_order_says_what_the_model_will_not_read() -> None:
-    assert read_order(typed()).notes == ()
-    (note,) = read_order(typed(prompt="star " * 200 + "moon", takes=3)).notes
+    assert read_generation(typed()).notes == ()
+    (note,) = read_generation(typed(prompt="star " * 200 + "moon", takes=3)).notes
     assert "longer than the model reads" in note
 
 
