@@ -46,9 +46,9 @@ from engine.training.distributed.process_group import (
     world_size,
 )
 from engine.training.evaluation.alarm_callback import AlarmCallback
-from engine.training.evaluation.preflight import raise_if_blocked, run_checks, save
 from engine.training.evaluation.reward_probes import ProbeCallback
 from engine.training.evaluation.sample_sets import SampleCallback
+from engine.training.preflight.checks import raise_if_blocked, run_checks, save
 from engine.training.resource_metrics import ResourceMetrics
 from engine.training.rollout.rollout_actors import use_actors
 from engine.training.trackio_mirror import TrackioMirror, mirrored

@@ -1,12 +1,10 @@
 """The "preflight" job: all checks before a run may start, in a separate process."""
 
-import json
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict
 
 from pydantic import TypeAdapter
 
@@ -20,21 +18,13 @@ from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
 from engine.runs.run_inputs import set_adapters
 from engine.storage.temp_folders import temp_path
+from engine.training.preflight.preflight_check import PreflightCheck
 from engine.workspace import Workspace
 
 POLL_S = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictRow:
-    """The result of one check: `engine.training.evaluation.preflight.PreflightCheck`, read without torch."""
-
-    name: str
-    level: Literal["ok", "warning", "stop"]
-    sentence: str
-
-
-ROWS = TypeAdapter(list[VerdictRow])
+CHECKS = TypeAdapter(list[PreflightCheck])
 
 
 def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
@@ -53,12 +43,12 @@ def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
         write_frozen_pairs(context.store, run, frozen)
         yield JobProgress(phase="preflight")
         yield from _wait(run, workspace)
-        return {"verdicts": [_plain(row) for row in read_verdicts(run)]}
+        return {"verdicts": [asdict(check) for check in read_verdicts(run)]}
     finally:
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def read_verdicts(run: Run) -> list[VerdictRow]:
+def read_verdicts(run: Run) -> list[PreflightCheck]:
     """Return the results of a run's checks; [] before they are made.
 
     Raises JobError when the file is damaged.
@@ -66,14 +56,14 @@ def read_verdicts(run: Run) -> list[VerdictRow]:
     if not run.preflight.is_file():
         return []
     try:
-        return ROWS.validate_json(run.preflight.read_bytes())
+        return CHECKS.validate_json(run.preflight.read_bytes())
     except ValueError as error:
         raise JobError(f"{run.preflight} is damaged: {str(error).splitlines()[0]}") from error
 
 
 def _wait(run: Run, workspace: Workspace) -> Running:
     with run.log.open("ab") as output:
-        command = [sys.executable, "-m", "engine.training.preflight_main", str(run.folder)]
+        command = [sys.executable, "-m", "engine.training.preflight", str(run.folder)]
         environment = process_environment(workspace)
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
     try:
@@ -86,7 +76,3 @@ def _wait(run: Run, workspace: Workspace) -> Running:
     if process.returncode != 0:
         raise JobError(f"The recipe was not checked: {run.last_line()}")
     return {}
-
-
-def _plain(row: VerdictRow) -> dict[str, Any]:
-    return dict(json.loads(TypeAdapter(VerdictRow).dump_json(row)))

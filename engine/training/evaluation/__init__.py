@@ -1,1 +1,1 @@
-"""Evaluation of a run: preflight checks, samples, held-out rewards, intervals and alarms."""
+"""Evaluation of a run: samples, held-out rewards, intervals and alarms."""

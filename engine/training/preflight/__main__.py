@@ -1,4 +1,4 @@
-"""Run a run's preflight without starting it: `python -m engine.training.preflight_main RUN_FOLDER`.
+"""Run a run's preflight without starting it: `python -m engine.training.preflight RUN_FOLDER`.
 
 The checks are written to the run's `preflight.json`.
 
@@ -13,8 +13,8 @@ from engine.errors import DailiesError
 from engine.families.loading import is_memory_full
 from engine.runs.run import Run
 from engine.training.build import build_trainer
-from engine.training.evaluation.preflight import run_checks, save
 from engine.training.main import out_of_memory_message
+from engine.training.preflight.checks import run_checks, save
 
 
 def main() -> int:

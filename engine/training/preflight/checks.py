@@ -23,9 +23,9 @@ from engine.runs.run import Run
 from engine.training.distributed.process_group import all_gather_rows, world_size
 from engine.training.evaluation.intervals import MIN_PROMPTS
 from engine.training.evaluation.motion import motion_of, reward_speed_correlation
-from engine.training.evaluation.noise_checks import latents_check, noise_checks
-from engine.training.evaluation.picture_checks import picture_problem
-from engine.training.evaluation.preflight_check import Level, PreflightCheck
+from engine.training.preflight.noise_checks import latents_check, noise_checks
+from engine.training.preflight.picture_checks import picture_problem
+from engine.training.preflight.preflight_check import Level, PreflightCheck
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.clip_data import ClipDataTrainer, ClipLossTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 
 from engine.sampling.steps import noise_surplus
-from engine.training.evaluation.preflight_check import PreflightCheck
+from engine.training.preflight.preflight_check import PreflightCheck
 from engine.training.rollout.rollouts import Rollouts, excess_noise, generate_rollouts
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.online import OnlineTrainer

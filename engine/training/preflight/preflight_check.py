@@ -1,4 +1,4 @@
-"""`PreflightCheck`, the result of a check before a run."""
+"""`PreflightCheck`, the result of a check before a run. Imports no torch."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.estimation.run_estimate import FLOP_COUNTS, forecast
 from engine.families.registry import family_spec
 from engine.training.build import build_config
-from engine.training.evaluation.preflight import longest, speed
+from engine.training.preflight.checks import longest, speed
 from rewards.import_object import import_object
 
 RECIPES = preset_keys("train")

@@ -16,7 +16,7 @@ from engine.families.registry import open_model
 from engine.model_spec import ModelFamily
 from engine.sampling.forward_process import expected_std
 from engine.storage.images import save_picture
-from engine.training.evaluation.preflight import preflight
+from engine.training.preflight.checks import preflight
 from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
 from engine.training.trainer_settings import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engine.families.registry import family_class
-from engine.training.evaluation.preflight import preflight
+from engine.training.preflight.checks import preflight
 from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.trainer_settings import (
     VideoAWMConfig,

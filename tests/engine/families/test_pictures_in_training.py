@@ -18,7 +18,7 @@ from engine.generation.pipeline import generate
 from engine.request import GenerationRequest
 from engine.storage.images import load_picture, save_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
-from engine.training.evaluation.picture_checks import picture_problem
+from engine.training.preflight.picture_checks import picture_problem
 from engine.training.rollout.rollouts import generate_rollouts, stack_steps
 from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.awm import VideoAWMTrainer

@@ -24,7 +24,7 @@ from engine.storage.library import ClipRecord
 from engine.training.build import build_trainer
 from engine.training.clip_settings import VideoKTOConfig, VideoSFTConfig
 from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
-from engine.training.evaluation.preflight import preflight
+from engine.training.preflight.checks import preflight
 from engine.training.trainer_settings import VideoDPOConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.kto import VideoKTOTrainer

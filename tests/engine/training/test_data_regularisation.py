@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError, TrainingError
-from engine.training.evaluation.preflight import preflight
+from engine.training.preflight.checks import preflight
 from engine.training.trainer_settings import VideoAWMConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer

@@ -18,8 +18,8 @@ from engine.runs.run import Run
 from engine.runs.run_inputs import few_steps
 from engine.training.build import build_trainer
 from engine.training.evaluation.evaluate import evaluate, plan_evaluation
-from engine.training.evaluation.preflight import preflight
 from engine.training.main import Recorder, train
+from engine.training.preflight.checks import preflight
 from engine.training.weights import trainable
 from engine.workspace import Workspace
 

@@ -11,7 +11,7 @@ import torch
 from engine.errors import ConfigError
 from engine.sampling.steps import prediction_gain, sde_coefficients
 from engine.seeds import generator_for
-from engine.training.evaluation.preflight import PreflightCheck, preflight
+from engine.training.preflight.checks import PreflightCheck, preflight
 from engine.training.rollout.rollouts import generate_rollouts, stack_steps
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.grpo import VideoGRPOTrainer

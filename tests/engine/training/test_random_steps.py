@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.errors import ConfigError, TrainingError
 from engine.sampling import steps as steps
 from engine.sampling.steps import StepResult, gaussian_log_prob, ode_step
-from engine.training.evaluation.preflight import PreflightCheck, preflight
+from engine.training.preflight.checks import PreflightCheck, preflight
 from engine.training.trainer_settings import VideoGRPOConfig
 from engine.training.trainers.grpo import VideoGRPOTrainer
 

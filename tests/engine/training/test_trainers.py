@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from engine.errors import ConfigError, TrainingError
 from engine.families.lora import activate_adapter
-from engine.training.evaluation.preflight import preflight, raise_if_blocked
+from engine.training.preflight.checks import preflight, raise_if_blocked
 from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer

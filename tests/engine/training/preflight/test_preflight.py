@@ -13,7 +13,7 @@ from engine.config.presets import load_model_preset
 from engine.errors import TrainingError
 from engine.families.registry import open_model
 from engine.training.evaluation.motion import motion_of
-from engine.training.evaluation.preflight import PreflightCheck, preflight, raise_if_blocked
+from engine.training.preflight.checks import PreflightCheck, preflight, raise_if_blocked
 from engine.training.trainer_settings import VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
