@@ -34,16 +34,18 @@ COMMANDS = (
     CliCommand(
         "evaluate",
         "evaluate a run on prompts that it was not trained on",
-        "engine.cli.learning:build_evaluate",
+        "engine.cli.results.evaluate:build_evaluate",
     ),
-    CliCommand("export", "export a run's adapter with its metadata", "engine.cli.learning:build_export"),
+    CliCommand("export", "export a run's adapter with its metadata", "engine.cli.results.export:build_export"),
     CliCommand(
         "pairs",
         "make pairs for DPO from a model's own clips: the best and the worst take of each prompt",
-        "engine.cli.learning:build_pairs",
+        "engine.cli.training.pairs:build_pairs",
     ),
     CliCommand(
-        "curriculum", "train the stages of a curriculum, with a gate after each", "engine.cli.learning:build_curriculum"
+        "curriculum",
+        "train the stages of a curriculum, with a gate after each",
+        "engine.cli.training.curriculum:build_curriculum",
     ),
     CliCommand("hub", "upload adapters, campaigns and folders to the hub", "engine.cli.downloads.hub:build_hub"),
     CliCommand("models", "list, download, verify, add and remove models", "engine.cli.downloads.models:build_models"),
@@ -51,11 +53,11 @@ COMMANDS = (
         "presets", "list and show presets: models, rewards, train, curricula", "engine.cli.presets:build_presets"
     ),
     CliCommand("rewards", "list the rewards, and measure them on damaged clips", "engine.cli.rewards:build_rewards"),
-    CliCommand("extend", "queue more updates for a finished or stopped run", "engine.cli.runs:build_extend"),
-    CliCommand("clone", "start a new run with the settings of a run", "engine.cli.runs:build_clone"),
-    CliCommand("train", "train an adapter with a training preset", "engine.cli.train:build_train"),
-    CliCommand("resume", "resume a run from its last checkpoint", "engine.cli.train:build_resume"),
-    CliCommand("runs", "list, train and manage the runs of the workspace", "engine.cli.runs:build_runs"),
+    CliCommand("extend", "queue more updates for a finished or stopped run", "engine.cli.training.runs:build_extend"),
+    CliCommand("clone", "start a new run with the settings of a run", "engine.cli.training.runs:build_clone"),
+    CliCommand("train", "train an adapter with a training preset", "engine.cli.training.train:build_train"),
+    CliCommand("resume", "resume a run from its last checkpoint", "engine.cli.training.train:build_resume"),
+    CliCommand("runs", "list, train and manage the runs of the workspace", "engine.cli.training.runs:build_runs"),
     CliCommand(
         "vbench", "make the videos of VBench for a run, and read its scores", "engine.cli.results.vbench:build_vbench"
     ),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from engine.cli.learning import queue_job, run_in_process
+from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import decimal, print_json, print_table
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_table, remove_judge_votes

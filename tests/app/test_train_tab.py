@@ -14,7 +14,7 @@ from app.context import AppContext
 from app.text import general, training
 from app.views.queue import queue_state
 from app.views.training import curricula, runs, train_form
-from engine.cli.train import read_changes
+from engine.cli.training.train import read_changes
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
 from engine.errors import ConfigError, DailiesError
 from engine.files.locks import try_lock

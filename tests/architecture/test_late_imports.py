@@ -10,9 +10,9 @@ LOADS_TORCH = "loads torch, which the command's checks and its --help do without
 LATE: dict[tuple[str, str], str] = {
     ("app/__main__.py", "app.page"): "loads gradio, after the port is bound and the arguments are checked",
     ("engine/cli/bench.py", "engine.benchmark.suite"): LOADS_TORCH,
-    ("engine/cli/learning.py", "engine.training.data.reward_pairs"): LOADS_TORCH,
+    ("engine/cli/training/pairs.py", "engine.training.data.reward_pairs"): LOADS_TORCH,
     ("engine/cli/results/vbench.py", "engine.training.evaluation.vbench"): LOADS_TORCH,
-    ("engine/cli/train.py", "engine.training.main"): LOADS_TORCH,
+    ("engine/cli/training/train.py", "engine.training.main"): LOADS_TORCH,
     ("engine/jobs/handlers/evaluate.py", "engine.training.evaluation.evaluate"): "loads torch; see generate.py",
     ("engine/jobs/handlers/generate.py", "engine.generation.pipeline"): "loads torch; the page imports the module",
     ("engine/jobs/handlers/maintenance.py", "engine.training.evaluation.sample_sets"): (

@@ -5,8 +5,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from engine.cli.learning import print_evaluation
 from engine.cli.options.shared import shared_options
+from engine.cli.results.evaluate import print_evaluation
 from engine.cli.terminal.output import print_json, print_result
 from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import load_preset

@@ -192,7 +192,7 @@ def test_only_the_module_of_the_chosen_command_is_imported():
     program = (
         "import sys; from engine.cli.main import main\n"
         "assert main(['presets', 'ls']) == 0\n"
-        "sys.exit('engine.cli.train' in sys.modules or 'engine.cli.presets' not in sys.modules)"
+        "sys.exit('engine.cli.training.train' in sys.modules or 'engine.cli.presets' not in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, stdout=subprocess.DEVNULL).returncode == 0
 

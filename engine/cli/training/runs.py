@@ -10,12 +10,21 @@ from contextlib import closing
 
 from engine.cli.commands import command_help
 from engine.cli.jobs import open_queue, print_job
-from engine.cli.learning import build_evaluate, build_export
 from engine.cli.options.adapters import scales_of
 from engine.cli.options.shared import add_shared_options, shared_options
+from engine.cli.results.evaluate import build_evaluate
+from engine.cli.results.export import build_export
 from engine.cli.results.tensorboard import build_export_tensorboard
 from engine.cli.terminal.output import print_json, print_table
-from engine.cli.train import add_queue, add_start, build_resume, build_train, execute, initial_adapter, read_changes
+from engine.cli.training.train import (
+    add_queue,
+    add_start,
+    build_resume,
+    build_train,
+    execute,
+    initial_adapter,
+    read_changes,
+)
 from engine.errors import StoreError
 from engine.jobs.handlers.run_actions import clone_preset, extend, last_fallback
 from engine.jobs.worker_control import reconcile_and_ensure_worker

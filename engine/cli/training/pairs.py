@@ -1,0 +1,64 @@
+"""`dailies pairs`: make pairs for DPO from a model's own clips."""
+
+import argparse
+from collections.abc import Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.cli.options.shared import add_shared_options
+from engine.cli.terminal.output import print_result
+from engine.cli.terminal.progress import run_to_end
+from engine.config.presets import load_preset
+from engine.config.prompts import read_rows
+from engine.families.registry import open_model
+from engine.jobs.spec import JobProgress
+from engine.request import GenerationRequest
+from engine.storage.images import load_picture
+from engine.workspace import Workspace
+from rewards import mix_reward_func
+
+
+def build_pairs(parser: argparse.ArgumentParser) -> None:
+    add_shared_options(parser)
+    parser.description = (
+        "Generate clips and pair them. Train a DPO preset on the folder's pairs.jsonl with `--set pairs=FILE`."
+    )
+    parser.add_argument("folder", type=Path, help="new folder to write to")
+    parser.add_argument("--model", default="mini", help="see `dailies models ls`")
+    parser.add_argument("--mix", default="mini", help="mix of rewards that ranks the takes")
+    parser.add_argument("--prompts", default="mini", metavar="FILE", help="file of presets/prompts")
+    parser.add_argument("--num-prompts", type=int, metavar="N", help="number of prompts (default: all)")
+    parser.add_argument("--takes", type=int, default=4, metavar="N", help="clips of each prompt (default: 4)")
+    parser.add_argument("--margin", type=float, default=0.05, help="least difference of the two scores (default: 0.05)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(run=pair_clips)
+
+
+def pair_clips(options: argparse.Namespace) -> None:
+    result = run_to_end(_pair_steps(options))
+    print_result(options, result, f"{options.folder} holds {result['pairs']} pairs.")
+
+
+def _pair_steps(options: argparse.Namespace) -> Generator[JobProgress, None, dict[str, Any]]:
+    """Make the pairs, yield the progress, and return the result that `--json` prints."""
+    from engine.training.data.reward_pairs import make_pairs  # imports torch
+
+    preset, workspace = load_preset("models", options.model), Workspace.from_env(options.workspace)
+    steps = make_pairs(
+        open_model(preset),
+        GenerationRequest(**{"prompt": "-", **preset.defaults()}),
+        [row.stored(workspace) for row in read_rows(options.prompts)[: options.num_prompts]],
+        mix_reward_func(load_preset("rewards", options.mix)),
+        options.folder,
+        takes=options.takes,
+        margin=options.margin,
+        seed=options.seed,
+        load=partial(load_picture, workspace),
+    )
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return {"folder": str(options.folder), "pairs": end.value}
+        yield JobProgress(phase=step.phase, step=step.step, of=step.of)
