@@ -63,7 +63,7 @@ class RewardSuite:
         return self.score_group([clip], [clip_id])[0]
 
     def score_group(self, clips: Sequence[Clip], clip_ids: Sequence[str] | None = None) -> list[RewardReport]:
-        """Score clips that belong together (the takes of one prompt): networks process them as one batch.
+        """Score clips that belong together (the variations of one prompt): networks process them as one batch.
 
         All other computations run on all cores, one clip a thread. A report does not depend on the rest of the group,
         unless a reward compares clips (a pairwise judge).

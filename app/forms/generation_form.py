@@ -38,7 +38,7 @@ from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.workspace import Workspace
 
 DRAWN_SEED_LIMIT = 10**9  # keeps random seeds short enough to read aloud
-MAX_TAKES = 16
+MAX_VARIATIONS = 16
 CHECKED = 20  # requests of a batch whose prompts are compared with the model's limit
 SETTINGS = ("model", "adapters", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
@@ -87,8 +87,8 @@ def read_generation(fields: Mapping[str, Any], adapters: Collection[str] = ()) -
     Raises ConfigError in one sentence for the first invalid field.
     """
     takes = fields["takes"]
-    if takes is None or not 1 <= takes <= MAX_TAKES:
-        raise ConfigError(f"The number of variations must be from 1 to {MAX_TAKES}, but got {takes}.")
+    if takes is None or not 1 <= takes <= MAX_VARIATIONS:
+        raise ConfigError(f"The number of variations must be from 1 to {MAX_VARIATIONS}, but got {takes}.")
     request_fields = {name: fields[name] for name in ASKED if fields[name] is not None}
     request_fields |= adapter_fields(scales_in(fields["adapters"]))
     given = {**read_mode(fields), **read_pictures(fields)}
@@ -347,7 +347,7 @@ class RequestForm:
                 1, 129, step=8, buttons=[], label=general.FRAMES, elem_id="frames", min_width=120
             )
             self.fields["takes"] = gr.Slider(
-                1, MAX_TAKES, value=1, step=1, buttons=[], label=general.TAKES, elem_id="takes", min_width=120
+                1, MAX_VARIATIONS, value=1, step=1, buttons=[], label=general.VARIATIONS, elem_id="takes", min_width=120
             )
         with gr.Row(elem_classes="tight seed"):
             self.fields["seed"] = gr.Textbox(label=general.SEED, max_lines=1, elem_id="seed", min_width=120)

@@ -12,7 +12,7 @@ from app.components.job_queue import JobWatch
 from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind, show_info, show_warning
-from app.forms.generation_form import MAX_TAKES, default_choice, default_mix, mix_choices, model_choices
+from app.forms.generation_form import MAX_VARIATIONS, default_choice, default_mix, mix_choices, model_choices
 from app.middleware.idempotency import once, request_key
 from app.tabs.label_pairs import LabelPairs
 from app.text import labelling as text
@@ -99,7 +99,15 @@ class LabelTab:
             )
             gr.HTML(f'<p class="hint-left">{text_models.LINK}</p>', elem_classes="models-link", padding=False)
             with gr.Row(elem_classes="tight"):
-                takes = gr.Slider(1, MAX_TAKES, value=2, step=1, buttons=[], label=text.TAKES, elem_id="campaign-takes")
+                takes = gr.Slider(
+                    1,
+                    MAX_VARIATIONS,
+                    value=2,
+                    step=1,
+                    buttons=[],
+                    label=text.CLIPS_PER_PROMPT,
+                    elem_id="campaign-takes",
+                )
                 frames = gr.Number(0, minimum=0, precision=0, label=text.FRAMES, elem_id="campaign-frames")
                 mixes = mix_choices()
                 self.mix = gr.Dropdown(mixes, value=default_choice(mixes, first or ""), label=text.MIX)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.cli.judging import add_judge, print_judges
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import add_variations, shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import ProgressMeter
 from engine.config.prompts import stored_rows
@@ -60,7 +60,7 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
         parents=[shared],
         help="create a campaign",
         description="Create a campaign of pairs of clips of one prompt, by different entrants, or by one entrant with "
-        "--takes 2 or more. Jobs are submitted for missing clips.",
+        "--variations 2 or more. Jobs are submitted for missing clips.",
     )
     parser.add_argument("title")
     parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts, or a path: see docs/prompts.md")
@@ -74,7 +74,7 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clips", nargs="+", default=[], metavar="ID", help="clips of the library, instead of prompts and entrants"
     )
-    parser.add_argument("--takes", type=int, default=1, metavar="N", help="clips of each prompt by each entrant")
+    add_variations(parser, 1, "clips of each prompt by each entrant")
     parser.add_argument("--people", type=int, default=1, metavar="N", help="number of people who see each pair")
     parser.add_argument(
         "--target", type=int, metavar="N", help="number of votes that completes it (default: all pairs)"
@@ -196,7 +196,7 @@ def read_spec(options: argparse.Namespace) -> CampaignSpec:
             prompts=_prompts(options) if options.prompts else (),
             entrants=tuple(entrants),
             clip_ids=tuple(options.clips),
-            takes=options.takes,
+            takes=options.variations,
             settings=dict(read_setting(text) for text in options.set),
             labellers_per_pair=options.people,
             target_votes=options.target,

@@ -39,7 +39,7 @@ COMMANDS = (
     CliCommand("export", "export a run's adapter with its metadata", "engine.cli.results.export:build_export"),
     CliCommand(
         "pairs",
-        "make pairs for DPO from a model's own clips: the best and the worst take of each prompt",
+        "make pairs for DPO from a model's own clips: the best and the worst clip of each prompt",
         "engine.cli.training.pairs:build_pairs",
     ),
     CliCommand(

@@ -17,7 +17,7 @@ from engine.cli.downloads.models import offer_model
 from engine.cli.options.adapters import add_adapters, scales_of
 from engine.cli.options.devices import add_resource_options, resources_of
 from engine.cli.options.modes import MODE_OPTIONS, add_modes, add_pictures, mode_fields
-from engine.cli.options.shared import add_shared_options
+from engine.cli.options.shared import add_shared_options, add_variations
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table
 from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import preset_keys
@@ -74,9 +74,7 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", dest="num_steps", type=int, metavar="N", help="number of denoising steps")
     parser.add_argument("--guidance", type=float, metavar="G", help="classifier-free guidance; 1 switches it off")
     parser.add_argument("--seed", type=int, metavar="N", help="default: random, printed with the result")
-    parser.add_argument(
-        "--takes", type=int, default=1, metavar="N", help="number of clips, with consecutive seeds (default: 1)"
-    )
+    add_variations(parser, 1, "number of clips of each prompt, with consecutive seeds")
     add_pictures(parser)
     add_modes(parser)
     add_mix(parser)
@@ -154,16 +152,16 @@ def demo(options: argparse.Namespace) -> None:
     unset = [name for name in REQUESTED if name not in ("prompt", "model")]
     for name in ("prompts", "sweep", "adapter", "adapter_scale", *unset, *MODE_OPTIONS):
         setattr(options, name, None)
-    options.takes, options.queue = 1, False
+    options.variations, options.queue = 1, False
     generate(options)
 
 
 def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
-    """Return `--takes` requests of each prompt. Raises ConfigError for the first invalid option."""
-    if options.takes < 1:
-        raise ConfigError(f"--takes is the number of clips to make, at least 1, but got {options.takes}.")
-    if options.sweep and (options.prompts is not None or options.takes > 1):
-        raise ConfigError("--sweep excludes --prompts and --takes: sweep the prompt or the seed.")
+    """Return `--variations` requests of each prompt. Raises ConfigError for the first invalid option."""
+    if options.variations < 1:
+        raise ConfigError(f"--variations is the number of clips to make, at least 1, but got {options.variations}.")
+    if options.sweep and (options.prompts is not None or options.variations > 1):
+        raise ConfigError("--sweep excludes --prompts and --variations: sweep the prompt or the seed.")
     swept = any(axis.name == PROMPT for axis in options.sweep or ())
     if (options.prompt is not None) + (options.prompts is not None) + swept != 1:
         raise ConfigError("Give either a prompt or --prompts FILE.")
@@ -180,12 +178,12 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
         requests = sweep_requests(fields, options.sweep)
         return [_checked(request, workspace) for request in requests]
     if options.prompts is None:
-        return _takes(fields, workspace, options.takes)
+        return _variations(fields, workspace, options.variations)
     requests = []
     for row in read_rows(options.prompts):
         own = row.stored(workspace).fields()
         try:
-            requests += _takes({**fields, **own}, workspace, options.takes)
+            requests += _variations({**fields, **own}, workspace, options.variations)
         except ConfigError as error:
             raise ConfigError(f"{row.place}: {error}") from error
     if len(requests) > REQUEST_LIMIT:
@@ -193,7 +191,7 @@ def read_requests(options: argparse.Namespace) -> list[GenerationRequest]:
     return requests
 
 
-def _takes(fields: dict[str, Any], workspace: Workspace, count: int) -> list[GenerationRequest]:
+def _variations(fields: dict[str, Any], workspace: Workspace, count: int) -> list[GenerationRequest]:
     """Return `count` requests with consecutive seeds.
 
     Raises ConfigError for fields that the model does not support.

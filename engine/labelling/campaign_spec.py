@@ -60,9 +60,9 @@ class PicturedPrompt(BaseModel):
 class CampaignSpec(BaseModel):
     """Definition of a campaign: either `prompts` and `entrants`, or `clip_ids`.
 
-    Clips of `prompts` and `entrants` are generated as needed. With several entrants, a pair is one take of one prompt
-    by two of them, under the same seed. With a single entrant, a pair is two of its takes, as DPO on its own clips
-    needs. With `clip_ids`, all clips of one prompt are paired.
+    Clips of `prompts` and `entrants` are generated as needed. With several entrants, a pair is the same variation of a
+    prompt, under the same seed, by two of them. With a single entrant, a pair is two of its variations, as DPO on its
+    own clips needs. With `clip_ids`, all clips of one prompt are paired.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -212,7 +212,7 @@ def make_pairs(campaign_id: str, spec: CampaignSpec, clips: Sequence[CampaignCli
     if not 0 < count <= PAIR_LIMIT:
         raise ConfigError(
             f"The campaign would have {count} pairs, but it must have 1 to {PAIR_LIMIT}: a pair is two clips of one "
-            "prompt, so choose more of a prompt, or fewer prompts, entrants or takes."
+            "prompt, so choose more of a prompt, or fewer prompts, entrants or variations."
         )
     return [_pair(campaign_id, first, second) for group in groups.values() for first, second in combinations(group, 2)]
 

@@ -60,7 +60,7 @@ def chapter_grpo(facts: Facts) -> str:
     if run is None:
         return ""
     told = paragraph(
-        "Flow-GRPO generates several takes of each prompt and makes the takes with the higher rewards more likely. The "
+        "Flow-GRPO generates several clips of each prompt and makes those with the higher rewards more likely. The "
         "training rewards are ",
         ", ".join(esc(reward_spec(one).title) for one in trained_rewards(run)),
         "; the other rewards and the judge are only measured. The run started from ",
@@ -117,7 +117,7 @@ def learned(run: RunFacts) -> str:
         return plots(run)
     caption = (
         f"Run {name(run.id)}, updates: {num(evaluation['step'], 'd')}. Held-out prompts: "
-        f"{num(evaluation['prompts'], 'd')}, takes of each: {num(evaluation['takes'], 'd')}, frames: "
+        f"{num(evaluation['prompts'], 'd')}, variations of each: {num(evaluation['takes'], 'd')}, frames: "
         f"{num(evaluation['num_frames'], 'd')}; the same noise before and after. Intervals: 95 %, over prompts."
     )
     head = ("measure", "", ">before", ">after", ">change", "", "")

@@ -108,7 +108,7 @@ def chapter_votes(facts: Facts) -> str:
         "votes",
         "Campaign: votes on pairs of takes",
         paragraph(
-            "The base model generated several takes of training prompts. Every two takes of a prompt were shown as a "
+            "The base model generated several clips of training prompts. Every two clips of a prompt were shown as a "
             "pair, with random sides: ",
             num(far["pairs"], "d"),
             " pairs, ",

@@ -82,7 +82,7 @@ def score(tour: Tour) -> Running:
 
 
 def campaign(tour: Tour) -> Running:
-    """Create a campaign of takes of the base model, with the sampling settings of the DPO recipe."""
+    """Create a campaign of clips of the base model, with the sampling settings of the DPO recipe."""
     recipe = recipe_of(tour.size.dpo, {"campaign": "to come", "pairs": None})
     names = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
     settings = {name: value for name in names if isinstance(value := recipe.settings.get(name), int | float)}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.forms.generation_form import (
     FIELDS,
-    MAX_TAKES,
+    MAX_VARIATIONS,
     Ranges,
     draw_seed,
     mix_choices,
@@ -265,4 +265,4 @@ def test_models_are_grouped_by_whether_they_can_be_used(
 
 def test_scoring_nothing_can_be_chosen() -> None:
     assert mix_choices()[-1][1] == ""
-    assert MAX_TAKES >= 8
+    assert MAX_VARIATIONS >= 8

@@ -21,7 +21,7 @@ INTRO = """# Command line
 explains a command.
 
 ```
-dailies generate "a red circle moving right on a white background" --frames 33 --seed 7 --takes 4
+dailies generate "a red circle moving right on a white background" --frames 33 --seed 7 --variations 4
 dailies score clip.mp4 --prompt "a red circle moving right"
 dailies presets show models mini
 ```
@@ -71,7 +71,7 @@ def text() -> str:
 def section(words: str, help_text: str, parser: argparse.ArgumentParser) -> str:
     """Return the section of one command: its description and a table of its arguments."""
     lines = [f"## dailies {words}\n", parser.description or sentence(help_text), ""]
-    arguments = [action for action in parser._actions if action.dest not in SHARED]
+    arguments = [a for a in parser._actions if a.dest not in SHARED and a.help != argparse.SUPPRESS]
     if arguments:
         formatter = parser._get_formatter()
         lines += ["| argument | meaning |", "| --- | --- |"]

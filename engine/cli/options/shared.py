@@ -1,4 +1,4 @@
-"""The options that every command has: `--json` and `--workspace`."""
+"""Options of several commands: `--json`, `--workspace` and `--variations`."""
 
 import argparse
 
@@ -15,3 +15,11 @@ def shared_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     add_shared_options(parser)
     return parser
+
+
+def add_variations(parser: argparse.ArgumentParser, default: int, description: str) -> None:
+    """Add `--variations` and its former name `--takes`."""
+    parser.add_argument(
+        "--variations", type=int, default=default, metavar="N", help=f"{description} (default: {default})"
+    )
+    parser.add_argument("--takes", type=int, dest="variations", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

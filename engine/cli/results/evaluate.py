@@ -2,7 +2,7 @@
 
 import argparse
 
-from engine.cli.options.shared import add_shared_options
+from engine.cli.options.shared import add_shared_options, add_variations
 from engine.cli.terminal.job_commands import run_in_process
 from engine.cli.terminal.output import print_json, print_table
 from engine.runs.results import Evaluation, Interval
@@ -17,14 +17,14 @@ def build_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
     parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts (default: the recipe's)")
     parser.add_argument("--num-prompts", type=int, default=16, metavar="N", help="number of prompts (default: 16)")
-    parser.add_argument("--takes", type=int, default=2, metavar="N", help="clips of each prompt (default: 2)")
+    add_variations(parser, 2, "clips of each prompt")
     parser.add_argument("--mix", help="mix of rewards to measure (default: the recipe's)")
     parser.set_defaults(run=evaluate_run)
 
 
 def evaluate_run(options: argparse.Namespace) -> None:
-    names = ("prompts", "num_prompts", "takes", "mix")
-    config = {"run": options.run_id, **{name: getattr(options, name) for name in names}}
+    config = {"run": options.run_id, "takes": options.variations}
+    config |= {name: getattr(options, name) for name in ("prompts", "num_prompts", "mix")}
     result = run_in_process("evaluate", config, options)
     if options.json:
         print_json(result)
@@ -42,7 +42,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     ]
     print_table(("measure", "role", "wanted", "before", "after", "change, 95 %", "verdict"), rows)
     print(
-        f"{evaluation.prompts} prompts x {evaluation.takes} takes of {evaluation.num_frames} frames; a clip took "
+        f"{evaluation.prompts} prompts x {evaluation.takes} variations of {evaluation.num_frames} frames; a clip took "
         f"{evaluation.seconds_before:.2f} s before and {evaluation.seconds_after:.2f} s after."
     )
 

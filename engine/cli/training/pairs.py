@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.cli.options.shared import add_shared_options
+from engine.cli.options.shared import add_shared_options, add_variations
 from engine.cli.terminal.output import print_result
 from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import load_preset
@@ -26,10 +26,10 @@ def build_pairs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("folder", type=Path, help="new folder to write to")
     parser.add_argument("--model", default="mini", help="see `dailies models ls`")
-    parser.add_argument("--mix", default="mini", help="mix of rewards that ranks the takes")
+    parser.add_argument("--mix", default="mini", help="mix of rewards that ranks the clips")
     parser.add_argument("--prompts", default="mini", metavar="FILE", help="file of presets/prompts")
     parser.add_argument("--num-prompts", type=int, metavar="N", help="number of prompts (default: all)")
-    parser.add_argument("--takes", type=int, default=4, metavar="N", help="clips of each prompt (default: 4)")
+    add_variations(parser, 4, "clips of each prompt")
     parser.add_argument("--margin", type=float, default=0.05, help="least difference of the two scores (default: 0.05)")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=pair_clips)
@@ -51,7 +51,7 @@ def _pair_steps(options: argparse.Namespace) -> Generator[JobProgress, None, dic
         [row.stored(workspace) for row in read_rows(options.prompts)[: options.num_prompts]],
         mix_reward_func(load_preset("rewards", options.mix)),
         options.folder,
-        takes=options.takes,
+        takes=options.variations,
         margin=options.margin,
         seed=options.seed,
         load=partial(load_picture, workspace),

@@ -1,4 +1,4 @@
-"""Pairs of the model's own clips: each prompt's best and worst take by a mix, if they differ enough.
+"""Pairs of the model's own clips: each prompt's best and worst clip by a mix, if they differ enough.
 
 Rewards replace labellers: such pairs let DPO learn from a reward as GRPO does, without a rollout at each step.
 """
@@ -56,11 +56,11 @@ def make_pairs(
 ) -> Generator[Progress, None, int]:
     """Write a folder of clips and its `pairs.jsonl`; return the number of pairs.
 
-    `reward` is of TRL's protocol, a mix's total for one. Raises ConfigError for fewer than two takes, a folder that is
-    there already, or when no prompt's takes are far enough apart. `load` returns the picture of a name.
+    `reward` is of TRL's protocol, a mix's total for one. Raises ConfigError for fewer than two clips a prompt, an
+    existing folder, or when no prompt's clips are far enough apart. `load` returns the picture of a name.
     """
     if takes < 2:
-        raise ConfigError(f"A pair needs two takes of a prompt or more, but takes = {takes}.")
+        raise ConfigError(f"A pair needs at least two variations of a prompt, but got {takes}.")
     if folder.exists():
         raise ConfigError(f"{folder} exists already: choose another folder for the pairs.")
     folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ def make_pairs(
         if chosen is not None:
             rows.append(_written(folder, number, row, clips, chosen))
     if not rows:
-        raise ConfigError(f"No prompt's takes differ by {margin:g}: lower the margin, or make more takes.")
+        raise ConfigError(f"No prompt's clips differ by {margin:g}: lower the margin, or make more variations.")
     write_pairs(folder, rows)
     return len(rows)
 

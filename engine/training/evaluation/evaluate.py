@@ -112,7 +112,7 @@ class EvaluationPlan:
     load: LoadPicture | None = None
 
     def matches(self, done: Evaluation) -> bool:
-        """Return True when a finished evaluation has this plan's step, mix, prompts and takes."""
+        """Return True when a finished evaluation has this plan's step, mix, prompts and variations."""
         return (done.step, done.mix, done.prompt_file, done.prompts, done.takes) == (
             self.step,
             self.scored.key,

@@ -103,7 +103,7 @@ def parser_of(parser, path):
         (["generate", "a", "--width", "65"], "multiple of 16 px, but got 65"),
         (["generate", "a", "--guidance", "nan"], "guidance"),
         (["generate", "a", "--seed", "-1"], "seed"),
-        (["generate", "a", "--takes", "0"], "at least 1, but got 0"),
+        (["generate", "a", "--variations", "0"], "at least 1, but got 0"),
         (["generate", "a", "--model", "mnii"], "Did you mean 'mini'"),
         (["generate", "a", "--adapter", "nobody"], "Unknown adapter 'nobody'"),
         (["generate", "a", "--adapter", "nobody", "--adapter-scale", "0.5"], "Unknown adapter 'nobody'"),
@@ -319,6 +319,15 @@ def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsy
         exact, *_ = read_video(out / clip["id"] / "frames.mkv")
         assert np.array_equal(exact, load_clip(workspace, clip["id"]).frames)
         assert json.loads((out / clip["id"] / "report.json").read_text()) == clip["report"]
+
+
+def test_the_former_name_of_variations_is_accepted_and_hidden(capsys):
+    names = ("--takes", "--variations")
+    former, current = (build_parser().parse_args(["pairs", "folder", name, "3"]) for name in names)
+    assert former == current and former.variations == 3
+    with pytest.raises(SystemExit):
+        main(["pairs", "--help"])
+    assert "--takes" not in capsys.readouterr().out
 
 
 def test_generate_tells_a_person_what_came_of_it(tiny_model, workspace, capsys):

@@ -71,7 +71,7 @@ def test_every_row_of_a_file_is_made(tiny_model, workspace, tmp_path, capsys):
     Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(tmp_path / "grey.png")
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a ball", "negative": "dark"}\n{"prompt": "a cube", "image": "grey.png"}\n')
-    assert main(["generate", "--prompts", str(rows), "--model", "tiny", "--takes", "2", *SMALL]) == 0
+    assert main(["generate", "--prompts", str(rows), "--model", "tiny", "--variations", "2", *SMALL]) == 0
     clips = json.loads(capsys.readouterr().out)["clips"]
     assert [(clip["prompt"], clip["seed"]) for clip in clips] == [("a ball", 3), ("a ball", 4)] + [
         ("a cube", 3),

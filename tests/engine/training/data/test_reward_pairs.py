@@ -67,7 +67,7 @@ def test_the_best_take_is_chosen(open_tiny: Callable[[], Any], tmp_path: Path) -
 
 def test_pairs_that_cannot_be_made_are_refused(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
     family = open_tiny()
-    for others, message in (({"takes": 1}, "two takes"), ({"margin": 0.9}, "differ by 0.9")):
+    for others, message in (({"takes": 1}, "two variations"), ({"margin": 0.9}, "differ by 0.9")):
         with pytest.raises(ConfigError, match=message):
             drained(make_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path / "p", **others))
     with pytest.raises(ConfigError, match="exists already"):

@@ -219,7 +219,7 @@ def test_a_run_is_evaluated_exported_and_gone_on_from(
     assert "no checkpoint yet" in capsys.readouterr().err
     shutil.copytree(tiny_lora, run.adapter)
     write_card(run.adapter, AdapterCard(model="tiny"))
-    assert main(["evaluate", run.id, "--num-prompts", "3", "--takes", "1", "--json", *where]) == 0
+    assert main(["evaluate", run.id, "--num-prompts", "3", "--variations", "1", "--json", *where]) == 0
     capsys.readouterr()
     found = run.evaluation()
     assert found is not None
@@ -246,7 +246,7 @@ def test_a_run_is_evaluated_exported_and_gone_on_from(
     name = publish(student, workspace)
     card = AdapterCard.model_validate_json((workspace.adapters / name / "adapter.json").read_bytes())
     assert card.recommended == {"num_steps": 2, "guidance": 1.0}
-    assert main(["evaluate", student.id, "--num-prompts", "2", "--takes", "1", *where]) == 0
+    assert main(["evaluate", student.id, "--num-prompts", "2", "--variations", "1", *where]) == 0
     against = student.evaluation()
     assert against is not None
     assert (against.before["num_steps"], against.before["adapter"]) == (4, "own")

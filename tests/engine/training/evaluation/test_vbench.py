@@ -76,7 +76,7 @@ def test_scores_become_measures_with_intervals(
     command = ["vbench", "read", run.id, "--before", str(files[0]), "--after", str(files[1]), *where]
     assert main(command) == 2
     assert f"run `dailies evaluate {run.id}` first" in capsys.readouterr().err
-    assert main(["evaluate", run.id, "--num-prompts", "2", "--takes", "1", *where]) == 0
+    assert main(["evaluate", run.id, "--num-prompts", "2", "--variations", "1", *where]) == 0
     for _ in range(2):  # reading again replaces
         assert main(command) == 0
     assert "vbench/subject_consistency" in capsys.readouterr().out
