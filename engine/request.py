@@ -32,7 +32,7 @@ class KeyframePlan(BaseModel):
     """Settings of keyframe-then-inbetween; guidances as in classifier-free guidance, `flow_guidance` 0..1.
 
     `source` is the origin of the keyframes: "joint" (frames of one quick draft of the whole clip), "independent" (each
-    generated on its own, the naive recipe) or "given" (the user's pictures only). Given pictures replace generated
+    generated on its own, the naive method) or "given" (the user's pictures only). Given pictures replace generated
     ones. With several joint `drafts`, the draft with the highest score by the mix `choose_by` (a key of
     `presets/rewards`) is used.
     """

@@ -142,7 +142,7 @@ DOES = {
     "awm": "Generates clips and weights the matching loss of each by its advantage (advantage weighted matching).",
     "distill": "Trains a student that needs few denoising steps, on the clips of the full model (distillation).",
 }
-CURRICULUM_DOES = "Trains several recipes one after another; each starts when the gate of the one before it is passed."
+CURRICULUM_DOES = "Trains several presets one after another; each starts when the gate of the one before it is passed."
 
 
 def mistakes(count: int) -> str:
@@ -226,9 +226,9 @@ def filed_curriculum(name: str, position: int | None) -> str:
     return f"Curriculum {name} is queued{place}. The Monitor shows its stages and gates."
 
 
-def stage(recipe: str, frames: object, updates: object) -> str:
+def stage(preset: str, frames: object, updates: object) -> str:
     sizes = ((frames, "frame"), (updates, "update"))
-    return ", ".join([recipe, *(f"{size} {noun}{'' if size == 1 else 's'}" for size, noun in sizes if size)])
+    return ", ".join([preset, *(f"{size} {noun}{'' if size == 1 else 's'}" for size, noun in sizes if size)])
 
 
 def blocked_stage(name: str, reason: str) -> str:

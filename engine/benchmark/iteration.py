@@ -1,4 +1,4 @@
-"""Benchmark of a recipe's iterations.
+"""Benchmark of a preset's iterations.
 
 It is a short run of its own, trained by the process that trains every run. An iteration is a generation batch with all
 updates that use it; without rollouts it is one update.
@@ -30,7 +30,7 @@ PARTS = ("rollout", "decode", "score")
 
 
 def benchmark_recipe(preset: TrainPreset, iterations: int) -> TrainPreset:
-    """Return the recipe shortened to a warm-up and `iterations`, without samples, checks and evaluation."""
+    """Return the preset shortened to a warm-up and `iterations`, without samples, checks and evaluation."""
     updates = (WARM_UP + iterations) * updates_per_iteration(preset)
     settings: dict[str, Any] = {"max_steps": updates, "logging_steps": 1, "save_steps": updates, "sample_clips": 0}
     changes: dict[str, Any] = {"settings": settings}
@@ -40,7 +40,7 @@ def benchmark_recipe(preset: TrainPreset, iterations: int) -> TrainPreset:
 
 
 def updates_per_iteration(preset: TrainPreset) -> int:
-    """Return the number of updates that use one generation batch; 1 for a recipe without rollouts."""
+    """Return the number of updates that use one generation batch; 1 for a preset without rollouts."""
     values: dict[str, Any] = {**defaults_of(preset.algorithm), **preset.settings}
     accumulation = int(values.get("gradient_accumulation_steps") or 1)
     batches = int(values.get("steps_per_generation") or accumulation) * int(values.get("num_iterations") or 1)

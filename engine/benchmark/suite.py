@@ -1,4 +1,4 @@
-"""`run_benchmark`: all measurements of one model, one mix and one recipe, in order, with progress."""
+"""`run_benchmark`: all measurements of one model, one mix and one preset, in order, with progress."""
 
 import logging
 import os
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkPlan:
-    """Parts to measure: a model, a mix (None: no rewards), a recipe (None: no training).
+    """Parts to measure: a model, a mix (None: no rewards), a preset (None: no training).
 
     `repeats` is the number of timed calls of each part, `iterations` that of timed training iterations.
     """
 
     model: str
     mix: str | None
-    recipe: TrainPreset | None
+    train_preset: TrainPreset | None
     num_frames: int | None = None
     repeats: int = 5
     iterations: int = 3
@@ -81,11 +81,11 @@ def run_benchmark(plan: BenchmarkPlan) -> Iterator[Measurement | BenchmarkReport
         ):
             yield from note(scored)
     del family  # the training process loads the model again
-    if plan.recipe is not None:
+    if plan.train_preset is not None:
         try:
-            for result in measure_iteration(plan.recipe, iterations=plan.iterations):
+            for result in measure_iteration(plan.train_preset, iterations=plan.iterations):
                 yield from note(result)
         except DailiesError as error:
-            log.warning("The recipe '%s' was not measured: %s", plan.recipe.key, error)
+            log.warning("The preset '%s' was not measured: %s", plan.train_preset.key, error)
             skipped["iteration"] = str(error)
     yield BenchmarkReport(machine=machine, measurements=tuple(measured), skipped=skipped)

@@ -12,7 +12,7 @@ from engine.config.presets import load_model_preset, load_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 
-DEFAULT_RECIPE = "mini_grpo"
+DEFAULT_PRESET = "mini_grpo"
 MAX_COUNT = 1000
 
 
@@ -30,11 +30,12 @@ def build_bench(parser: argparse.ArgumentParser) -> None:
         "--mix", metavar="KEY", help=f"rewards to measure; {NO_MIX}: no rewards (default: the model's)"
     )
     running.add_argument(
-        "--recipe", metavar="KEY", help=f"training preset; {NO_MIX}: no training (default: {DEFAULT_RECIPE})"
+        "--preset", metavar="KEY", help=f"training preset; {NO_MIX}: no training (default: {DEFAULT_PRESET})"
     )
+    running.add_argument("--recipe", dest="preset", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     running.add_argument("--repeats", type=int, default=5, metavar="N", help="timed calls of each part (default: 5)")
     running.add_argument(
-        "--iterations", type=int, default=3, metavar="N", help="timed iterations of the recipe (default: 3)"
+        "--iterations", type=int, default=3, metavar="N", help="timed iterations of the preset (default: 3)"
     )
     running.add_argument(
         "--out", type=Path, metavar="FILE", help="write the report as JSON, for `dailies bench compare`"
@@ -43,7 +44,7 @@ def build_bench(parser: argparse.ArgumentParser) -> None:
     comparing = verbs.add_parser("compare", parents=[shared_options()], help="compare two reports")
     comparing.description = (
         "Print each quantity of two reports with the ratio after / before. Quantities with other settings (another "
-        "clip shape, another recipe) have no ratio. `within noise` means that the ranges of both overlap."
+        "clip shape, another training preset) have no ratio. `within noise` means that the ranges of both overlap."
     )
     comparing.add_argument("before", type=Path, help="report of `dailies bench run --out`")
     comparing.add_argument("after", type=Path, help="another report")
@@ -63,7 +64,7 @@ def run_bench(options: argparse.Namespace) -> None:
     plan = BenchmarkPlan(
         model=model.key,
         mix=mix,
-        recipe=_recipe(options.recipe),
+        train_preset=_train_preset(options.preset),
         num_frames=options.num_frames,
         repeats=options.repeats,
         iterations=options.iterations,
@@ -119,14 +120,14 @@ def compare_reports(options: argparse.Namespace) -> None:
     print_table(("quantity", "unit", "before", "after", "after / before", ""), rows)
 
 
-def _recipe(key: str | None) -> TrainPreset | None:
+def _train_preset(key: str | None) -> TrainPreset | None:
     if key == NO_MIX:
         return None
-    preset = load_train_preset(key or DEFAULT_RECIPE)
+    preset = load_train_preset(key or DEFAULT_PRESET)
     if preset.mix is None and preset.prompts is None and not (preset.pairs and Path(preset.pairs).exists()):
         raise ConfigError(
-            f"The recipe '{preset.key}' trains on pairs, but there is no preference data at {preset.pairs}: name a "
-            "recipe that trains on rewards, or make its pairs first."
+            f"The preset '{preset.key}' trains on pairs, but there is no preference data at {preset.pairs}: name a "
+            "preset that trains on rewards, or make its pairs first."
         )
     return preset
 

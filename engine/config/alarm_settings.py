@@ -1,4 +1,4 @@
-"""Settings of a recipe's reward-hacking alarms. Imports no torch."""
+"""Settings of a preset's reward-hacking alarms. Imports no torch."""
 
 from typing import Literal
 

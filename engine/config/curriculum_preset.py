@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 
 class GateCondition(BaseModel):
@@ -50,13 +50,13 @@ class CurriculumGate(BaseModel):
     conditions: tuple[GateCondition, ...] = Field(min_length=1)
     """All of them must pass."""
     prompts: str | None = None
-    """A file of `presets/prompts`; None: the prompts of the stage's recipe."""
+    """A file of `presets/prompts`; None: the prompts of the stage's preset."""
     num_prompts: int = Field(16, ge=4)
     """Number of prompts that are evaluated, evenly spaced over the file."""
     takes: int = Field(2, ge=1)
     """Clips per prompt, each with its own seed."""
     mix: str | None = None
-    """Mix of the evaluated rewards; None: the recipe's."""
+    """Mix of the evaluated rewards; None: the preset's."""
     retries: int = Field(1, ge=0)
     """Maximum number of further trainings of a stage that does not pass; a distillation restarts with more updates."""
     retry_steps: int | None = Field(None, ge=1)
@@ -66,25 +66,25 @@ class CurriculumGate(BaseModel):
 
 
 class Stage(BaseModel):
-    """Stage of a curriculum: a recipe of `presets/train`, its clip length, number of updates and gate.
+    """Stage of a curriculum: a preset of `presets/train`, its clip length, number of updates and gate.
 
-    `frames` is rounded up to a length that the model's family supports. `settings` override those of the recipe.
+    `frames` is rounded up to a length that the model's family supports. `settings` override those of the preset.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     """Name on the page; unique among the stages."""
-    recipe: str
+    preset: str = Field(validation_alias=AliasChoices("preset", "recipe"))
     """A key of `presets/train`."""
     frames: int | None = Field(None, ge=1)
-    """Length of its clips, rounded up to one that the family supports; None: the recipe's."""
+    """Length of its clips, rounded up to one that the family supports; None: the preset's."""
     steps: int | None = Field(None, ge=1)
-    """Updates; None: the recipe's `max_steps`."""
+    """Updates; None: the preset's `max_steps`."""
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Overrides of the recipe's keys in this stage, such as `mix` or `pairs`."""
+    """Overrides of the preset's keys in this stage, such as `mix` or `pairs`."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Overrides of the recipe's settings."""
+    """Overrides of the preset's settings."""
     gate: CurriculumGate
     """Conditions for advancing to the next stage."""
 

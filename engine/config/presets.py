@@ -127,7 +127,7 @@ def _validated(fields: Mapping[str, Any], where: str) -> TrainPreset:
 
 
 def load_curriculum(key: str) -> CurriculumPreset:
-    """Return a validated curriculum. Raises ConfigError: unknown preset, key or recipe, or a bad value."""
+    """Return a validated curriculum. Raises ConfigError: unknown preset or key, or a bad value."""
     files = preset_files("curricula", key)
     where = f"{files[-1].parent.name}/{files[-1].name}"
     try:
@@ -135,8 +135,8 @@ def load_curriculum(key: str) -> CurriculumPreset:
     except ValidationError as error:
         raise ConfigError(validation_message(error, where, CurriculumPreset.model_fields)) from error
     for stage in preset.stages:
-        recipe = overlay(preset_table("train", stage.recipe), {**stage.changes, "settings": stage.settings})
-        check_settings(str(recipe.get("algorithm")), recipe.get("settings", {}))
+        trained = overlay(preset_table("train", stage.preset), {**stage.changes, "settings": stage.settings})
+        check_settings(str(trained.get("algorithm")), trained.get("settings", {}))
     return preset
 
 
@@ -152,12 +152,12 @@ def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
         if path.is_file() and path.read_bytes() == text.encode():
             return path
         if preset.key in preset_keys("train"):
-            raise ConfigError(f"A recipe named '{preset.key}' exists already: choose another name.")
+            raise ConfigError(f"A preset named '{preset.key}' exists already: choose another name.")
         write_text_atomic(path, text)
     except OSError as error:
-        raise StoreError(f"The recipe cannot be written to {path}: {error.strerror or error}.") from error
+        raise StoreError(f"The preset cannot be written to {path}: {error.strerror or error}.") from error
     except ValueError as error:  # such as a control character
-        raise ConfigError(f"The recipe '{preset.key}' cannot be written as TOML: {error}.") from error
+        raise ConfigError(f"The preset '{preset.key}' cannot be written as TOML: {error}.") from error
     return path
 
 
@@ -228,7 +228,7 @@ def _is_plain(value: Any) -> bool:
 
 def change_preset(preset: TrainPreset, changes: Mapping[str, Any]) -> TrainPreset:
     """Return a training preset overridden by `changes`. Raises ConfigError: an unknown key or a bad value."""
-    return _validated(overlay(preset.model_dump(mode="json"), changes), f"The recipe '{preset.key}'")
+    return _validated(overlay(preset.model_dump(mode="json"), changes), f"The preset '{preset.key}'")
 
 
 @overload

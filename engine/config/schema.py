@@ -158,7 +158,7 @@ Setting = str | bool | int | float | list[str] | list[float] | None
 
 
 class TrainPreset(BaseModel):
-    """A recipe: algorithm, model, training data, and settings of the trainer's config.
+    """A training preset: algorithm, model, training data, and settings of the trainer's config.
 
     `settings` are fields of `engine.training.trainer_settings`'s classes; unknown ones are refused when the run is
     built.

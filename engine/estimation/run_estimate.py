@@ -1,4 +1,4 @@
-"""Estimate of a recipe's device memory and time, from its settings and from finished runs.
+"""Estimate of a preset's device memory and time, from its settings and from finished runs.
 
 Imports no torch, so that the page can update it with every change of a setting.
 """
@@ -56,7 +56,7 @@ class RunEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """A recipe with all settings that the estimate needs."""
+    """A preset with all settings that the estimate needs."""
 
     preset: TrainPreset
     model: ModelPreset
@@ -81,13 +81,13 @@ class RunPlan:
 
     @property
     def steps(self) -> int | None:
-        """Number of updates; None if the recipe gives its length in epochs."""
+        """Number of updates; None if the preset gives its length in epochs."""
         steps = int(self.values["max_steps"])
         return steps if steps > 0 else None
 
 
 def plan(preset: TrainPreset) -> RunPlan | None:
-    """Complete a recipe; None if the size of its model is unknown.
+    """Complete a preset; None if the size of its model is unknown.
 
     Raises ConfigError for an unknown model.
     """
@@ -277,7 +277,7 @@ def _measured_run(run: Run, metrics: Stamp, resolved: Stamp) -> RunMeasurement |
 
 
 def forecast(preset: TrainPreset, total_gib: float, runs: Iterable[Run] = (), *, shards: int = 1) -> RunEstimate | None:
-    """Estimate a recipe's run on a device with `total_gib`, with its weights split into `shards`.
+    """Estimate a preset's run on a device with `total_gib`, with its weights split into `shards`.
 
     `runs` are finished runs to calibrate with. Returns None if the size of the model is unknown.
     """

@@ -32,7 +32,7 @@ def why_untrainable(preset: ModelPreset) -> str | None:
 
 
 def check_prompts_fit(preset: TrainPreset) -> None:
-    """Check the pictures of a recipe's prompts against its model.
+    """Check the pictures of a preset's prompts against its model.
 
     Raises ConfigError, which names file and row.
     """

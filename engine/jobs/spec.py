@@ -81,12 +81,12 @@ class JobSpec(BaseModel):
 
     @classmethod
     def evaluate(cls, run: str) -> Self:
-        """Return the spec to evaluate a run on its recipe's own test prompts."""
+        """Return the spec to evaluate a run on its preset's own test prompts."""
         return cls(kind="evaluate", config=EvaluateConfig(run=run).model_dump(mode="json"))
 
     @classmethod
     def preflight(cls, preset: TrainPreset, adapter: str | None = None) -> Self:
-        """Return the spec of the preflight checks of a recipe."""
+        """Return the spec of the preflight checks of a preset."""
         return cls(kind="preflight", config=PreflightConfig(preset=preset, adapter=adapter).model_dump(mode="json"))
 
     @classmethod
@@ -206,7 +206,7 @@ class EvaluateConfig(BaseModel):
     """An "evaluate" job: compare a run's adapter with the base model on fixed prompts and seeds.
 
     A student is compared with its teacher. `prompts` (a file of `presets/prompts`) and `mix` default to those of the
-    run's recipe.
+    run's preset.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -159,7 +159,7 @@ def last_passing_run(attempts: tuple[AttemptRecord, ...], stage: int) -> str | N
 
 
 def steps_of(stage: Stage, attempt: int) -> int | None:
-    """Return the number of updates of an attempt; None: the recipe's own."""
+    """Return the number of updates of an attempt; None: the preset's own."""
     return stage.gate.retry_steps if attempt > 0 and stage.gate.retry_steps is not None else stage.steps
 
 

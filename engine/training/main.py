@@ -183,7 +183,7 @@ def run_training(run: Run, actors: Resources | None = None) -> int:
 
 
 def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None) -> str:
-    """Return an error message: where memory ran out, the recipe's estimate, and settings that need less."""
+    """Return an error message: where memory ran out, the preset's estimate, and settings that need less."""
     facts = device_facts()
     where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
     found = forecast(preset, facts.memory_gib)

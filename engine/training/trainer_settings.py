@@ -338,7 +338,7 @@ class VideoAWMConfig(ForwardProcessConfig):
         },
     )
     preference_beta: float = field(
-        default=100.0, metadata={"help": "Strength of DGPO's comparison; its recipes have 10 to 101."}
+        default=100.0, metadata={"help": "Strength of DGPO's comparison; its authors use 10 to 101."}
     )
     time_weight: TimeWeight = field(
         default="ghuber", metadata={"help": "Weight of the noise levels; see engine.algorithms.awm."}

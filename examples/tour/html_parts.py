@@ -109,7 +109,7 @@ def prompt(words: str) -> str:
 
 
 def name(words: object) -> str:
-    """Render the name of a file, run or recipe as code."""
+    """Render the name of a file, run or preset as code."""
     return f"<code>{esc(words)}</code>"
 
 

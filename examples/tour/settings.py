@@ -52,34 +52,34 @@ class Showing(PromptChoice):
 
 
 class VotingSettings(PromptChoice):
-    """Campaign whose votes DPO learns from; its clips use the settings of the DPO recipe."""
+    """Campaign whose votes DPO learns from; its clips use the settings of the DPO preset."""
 
     takes: int = Field(ge=2)
     """Clips of each prompt, which are combined into pairs."""
 
 
 class Measuring(BaseModel):
-    """Evaluation on the test prompts of the recipe."""
+    """Evaluation on the test prompts of the preset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_prompts: int = Field(ge=2)
-    """Number of test prompts of the recipe."""
+    """Number of test prompts of the preset."""
     takes: int = Field(ge=1)
     """Clips of each prompt."""
 
 
 class Training(BaseModel):
-    """One run: a recipe of `presets/train`, changes of it, and the model that it starts from."""
+    """One run: a preset of `presets/train`, changes of it, and the model that it starts from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    recipe: str
+    preset: str
     """A key of `presets/train`."""
     start: Start = "base"
     """The base model, or the step whose adapter it begins with."""
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Values that replace those of the recipe."""
+    """Values that replace those of the preset."""
 
 
 class Lengthening(BaseModel):

@@ -82,10 +82,10 @@ def score(tour: Tour) -> Running:
 
 
 def campaign(tour: Tour) -> Running:
-    """Create a campaign of clips of the base model, with the sampling settings of the DPO recipe."""
-    recipe = recipe_of(tour.size.dpo, {"campaign": "to come", "pairs": None})
+    """Create a campaign of clips of the base model, with the sampling settings of the DPO preset."""
+    preset = training_preset(tour.size.dpo, {"campaign": "to come", "pairs": None})
     names = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
-    settings = {name: value for name in names if isinstance(value := recipe.settings.get(name), int | float)}
+    settings = {name: value for name in names if isinstance(value := preset.settings.get(name), int | float)}
     spec = CampaignSpec(
         title=VOTES_TITLE,
         prompts=tuple(tour.size.votes.read()),
@@ -218,10 +218,10 @@ def learn(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Running:
 
 
 def run_of(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Run:
-    """Return the run of exactly this recipe; create it if there is no complete one."""
+    """Return the run of exactly this preset; create it if there is no complete one."""
     start = tour.adapter(training.start)
     rank = {"settings": {"lora_rank": rank_of(tour, start)}} if start else {}
-    preset = recipe_of(training, overlay({"settings": {"seed": tour.size.seed}}, overlay(chosen, rank)))
+    preset = training_preset(training, overlay({"settings": {"seed": tour.size.seed}}, overlay(chosen, rank)))
     for run in list_runs(tour.workspace):
         whole = preset.campaign is None or read_lineage(run) is not None
         if whole and run.preset() == preset:
@@ -230,8 +230,8 @@ def run_of(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Run:
     return create_run(tour.store, preset, folder)
 
 
-def recipe_of(training: Training, chosen: Mapping[str, Any]) -> TrainPreset:
-    return load_train_preset(training.recipe, overlay(training.changes, chosen))
+def training_preset(training: Training, chosen: Mapping[str, Any]) -> TrainPreset:
+    return load_train_preset(training.preset, overlay(training.changes, chosen))
 
 
 def rank_of(tour: Tour, adapter: str) -> Any:
@@ -297,7 +297,7 @@ def long_pair(tour: Tour, preset: CurriculumPreset, prompt: str, adapter: str | 
     The first is by the base model. The second is by `adapter`, and is absent if there is no adapter.
     """
     last = preset.stages[-1]
-    settings = {**load_train_preset(last.recipe).settings, **last.settings, "num_frames": last.frames}
+    settings = {**load_train_preset(last.preset).settings, **last.settings, "num_frames": last.frames}
     names = ("num_frames", "num_steps", "guidance")
     fields = {name: settings[name] for name in names if settings.get(name) is not None}
     return [request_of(tour, prompt, fields, side) for side in ([None, adapter] if adapter else [None])]

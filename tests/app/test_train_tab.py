@@ -18,7 +18,7 @@ from engine.cli.training.train import read_changes
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
 from engine.errors import ConfigError, DailiesError
 from engine.files.locks import try_lock
-from engine.jobs.handlers.curriculum import recipe_of
+from engine.jobs.handlers.curriculum import stage_preset
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
@@ -169,7 +169,7 @@ def test_a_recipe_is_saved_once_and_opened(context: AppContext) -> None:
     saved = train_form.save(context, sent)
     assert saved["form"]["choices"]["recipe"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
-    with pytest.raises(ConfigError, match="A recipe named 'my_own' exists already"):
+    with pytest.raises(ConfigError, match="A preset named 'my_own' exists already"):
         train_form.save(context, {**sent, "settings": {"learning_rate": "0.003"}})
     assert train_form.save(context, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
     for key in ("", "../up", "a b", "x" * 9 + "/y"):
@@ -199,7 +199,7 @@ def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(context:
 
 def test_the_time_of_a_curriculum_is_that_of_its_stages(context: AppContext) -> None:
     opened = curricula.open_form("curriculum:mini_lengths")
-    stages = [recipe_of(stage) for stage in load_curriculum("mini_lengths").stages]
+    stages = [stage_preset(stage) for stage in load_curriculum("mini_lengths").stages]
     for stage in stages:
         Run.create(context.workspace, stage).append_metrics(1, {"time/step": 60.0})
     minutes = sum(int(str(stage.settings["max_steps"])) for stage in stages)

@@ -2,7 +2,7 @@
 
 The plain side is what the field's scripts do, written with diffusers' classes alone: it encodes the prompts of each
 batch, steps by Flow-GRPO's SDE (Eq. 9, arXiv:2505.05470) in the window, decodes clip by clip, scores, and replays the
-window's steps with gradients. Both have the recipe `mini_grpo` and the same reward, and run in turn, the order swapped.
+window's steps with gradients. Both have the preset `mini_grpo` and the same reward, and run in turn, the order swapped.
 Bar: 1.05. The gradients of one update, from the same rollout, must be the same, or the times say nothing.
 
 Then the same with a reward that takes as long as the rollout, like a call of a server: ours scores a part of the batch

@@ -50,7 +50,7 @@ def end(tour: "subprocess.Popen[bytes]") -> int:
 
 
 def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe: str, log: Path) -> Journal:
-    """Wait until a run of the recipe trains, and return the journal at that time."""
+    """Wait until a run of the preset trains, and return the journal at that time."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         assert tour.poll() is None, log.read_text()[-3000:]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from engine.config.presets import load_curriculum, load_train_preset, overlay
 from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
-from engine.jobs.handlers.curriculum import recipe_of
+from engine.jobs.handlers.curriculum import stage_preset
 from examples.tour.settings import TourSize, load_tour
 
 
@@ -16,9 +16,9 @@ from examples.tour.settings import TourSize, load_tour
 def test_a_size_goes_by_what_is_shipped(name: str) -> None:
     size = load_tour(name)
     for training in (size.grpo, size.student):
-        assert load_train_preset(training.recipe, training.changes).model == size.model
+        assert load_train_preset(training.preset, training.changes).model == size.model
     chosen = {"campaign": "c1", "pairs": None}
-    assert load_train_preset(size.dpo.recipe, overlay(size.dpo.changes, chosen)).campaign == "c1"
+    assert load_train_preset(size.dpo.preset, overlay(size.dpo.changes, chosen)).campaign == "c1"
     assert len(load_curriculum(size.curriculum.preset).stages) == len(size.curriculum.steps)
 
 
@@ -41,8 +41,10 @@ def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> 
 
     size = load_tour(name)
     assert set(size.minutes) == {step.key for step in STEPS}
-    presets = [load_train_preset(one.recipe, one.changes) for one in (size.grpo, size.student)]
-    presets += [recipe_of(stage) for stage in with_settings(load_curriculum(size.curriculum.preset), size.curriculum)]
+    presets = [load_train_preset(one.preset, one.changes) for one in (size.grpo, size.student)]
+    presets += [
+        stage_preset(stage) for stage in with_settings(load_curriculum(size.curriculum.preset), size.curriculum)
+    ]
     for preset in presets:
         built = build_config(import_object(ALGORITHMS[preset.algorithm].settings), preset.settings, tmp_path)
         assert built.max_steps > 0

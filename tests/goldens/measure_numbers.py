@@ -19,10 +19,10 @@ GRPO = {**ONLINE, "num_iterations": 2, "window": 2, "window_every": 1, "epsilon"
 PAIRED = {"per_device_train_batch_size": 2, "warmup_steps": 1}
 DISTILLED = {"student_steps": 2, "rollout_clips": 2, "steps_per_rollout": 2, "per_device_train_batch_size": 4}
 PRESET = "golden"
-"""A mix of two rewards without networks, and a recipe's key for its own mix instead."""
+"""A mix of two rewards without networks, and a preset's key for its own mix instead."""
 MIX = 'title = "Golden"\nweights = { flow_smoothness = 1.0, loop_break = 0.5 }\n'
 
-# name: (recipe, keys of the recipe, settings). Every algorithm.
+# name: (recipe, keys of the preset, settings). Every algorithm.
 QUICK_RUNS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "dpo": ("mini_dpo", {}, PAIRED),
     "dpo_ipo": ("mini_dpo", {}, {**PAIRED, "loss_type": "ipo"}),

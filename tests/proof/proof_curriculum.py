@@ -1,7 +1,7 @@
 """A short curriculum on mini: it reaches 129 frames behind its gates, and a broken reward is refused by them.
 
 Broken is a reward of the twelve that does not mean the prompt. It is learned in haste, or so few updates would do no
-harm; the recipe's own mix is learned in the same haste as a control, so that it is not the haste that is refused.
+harm; the preset's own mix is learned in the same haste as a control, so that it is not the haste that is refused.
 
 The judge compares: its score at 129 frames must be 95 % of that at 33, of clips as Generate makes them (20 steps,
 guidance 3); what it says of clips as the rollouts had them (8 steps, no guidance) is told too. No gate knows the judge.
@@ -117,7 +117,7 @@ def main() -> int:
         (mixes / "broken.toml").write_text(BROKEN_MIX)
         os.environ["DAILIES_PRESETS"] = str(mixes.parent)
         own = str(load_train_preset("mini_nft").mix)
-        told = {"broken": ("a broken reward is refused", "stopped"), own: ("the recipe's own is not", "done")}
+        told = {"broken": ("a broken reward is refused", "stopped"), own: ("the preset's own is not", "done")}
         for mix in ("broken",) if chosen.short else told:
             what, status = told[mix]
             ended = drive(hasty(preset, mix), workspace, proof).state()

@@ -25,7 +25,7 @@ from rewards.clip import Clip
 
 SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0, "num_steps": 8, "guidance": 1.0}
 FLOORS = {"sigmoid": 0.7, "ipo": 0.65}
-# IPO pulls every pair to a margin of 1 / (2 beta) in units of the scaled error. At the recipe's 2500 the margins' own
+# IPO pulls every pair to a margin of 1 / (2 beta) in units of the scaled error. At the preset's 2500 the margins' own
 # noise is as large as that, so half of the pairs are pulled back (win rate 63 %); at 500 it lies well beyond the noise.
 SCALES = {"sigmoid": 2500.0, "ipo": 500.0}
 SHORT = {"max_steps": 2, "per_device_train_batch_size": 4, "ema_decay": 0.0, "save_steps": 2}

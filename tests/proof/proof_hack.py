@@ -26,7 +26,7 @@ PLANTED: dict[Any, dict[str, Any]] = {
     stands_still: {},
     is_red: {"learning_rate": 1e-3, "gradient_accumulation_steps": 2},
 }
-"""With what is different from the recipe for NFT: a colour is learned more slowly, so it is given more haste."""
+"""With what is different from the preset for NFT: a colour is learned more slowly, so it is given more haste."""
 HONEST = [moves_as_asked, shows_colour]
 MORE_LOOKS = 2
 """At what is honest, than it took to find what is planted."""
@@ -52,8 +52,8 @@ class Judging(TrainerCallback):
 
 
 def learn(name: str, rewards: Any, changes: dict[str, Any], proof: Proof, short: bool) -> tuple[Run, dict[int, float]]:
-    """Train by the recipe for NFT on these rewards alone, until an alarm pauses it; the run, and the judge's scores."""
-    # A recipe without a mix: to it, all twelve rewards are held out.
+    """Train by the preset for NFT on these rewards alone, until an alarm pauses it; the run, and the judge's scores."""
+    # A preset without a mix: to it, all twelve rewards are held out.
     alarms = ALARMS.model_copy(update={"prompts": 4}) if short else ALARMS
     preset = load_train_preset("mini_distill", {"alarms": alarms.model_dump()})
     run = Run.create(Workspace(OUT / "hack" / name).prepare(), preset)

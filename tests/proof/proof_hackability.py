@@ -22,7 +22,7 @@ MIXES = ("mini", "mini_train")
 LONG = ("seam", "novelty_after_k")
 """Need windows, or more than 32 frames."""
 SMALL = {"max_steps": 40, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 1, "logging_steps": 20}
-"""40 updates on 20 rollouts of 16 clips, a quarter of the recipe's clips an update."""
+"""40 updates on 20 rollouts of 16 clips, a quarter of the preset's clips an update."""
 
 
 def reward_of(name: str) -> Any:

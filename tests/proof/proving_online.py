@@ -44,7 +44,7 @@ def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
 def trained_clips(
     proof: Proof, recipe: str, *, short: bool, seed: int, clips: int | None = None
 ) -> tuple[list[Any], list[Any]]:
-    """Clips of held-out prompts before and after training by a recipe, on `clips` of its own (None: as it says)."""
+    """Clips of held-out prompts before and after training by a preset, on `clips` of its own (None: as it says)."""
     family = open_mini()
     wanted = requests([p for p in held_out(64) if moves(p)][: 8 if short else 32], 1 if short else 4, **SHAPE)
     before, _ = make(family, wanted)
@@ -59,7 +59,7 @@ def trained_clips(
 def train_and_make(
     family: Any, recipe: str, rewards: list[Any], prompts: list[str], changes: dict[str, Any], wanted: list[Any]
 ) -> tuple[Any, list[Any]]:
-    """The trainer after a recipe's training on these rewards, and the clips that its exported weights make."""
+    """The trainer after a preset's training on these rewards, and the clips that its exported weights make."""
     preset = load_train_preset(recipe)
     algorithm = ALGORITHMS[preset.algorithm]
     settings = {**preset.settings, "save_strategy": "no", **SHAPE, **changes}

@@ -17,12 +17,12 @@ COURSE = ("reward", "loss", "kl", "ratio/spread", "clip_ratio", "frac_reward_zer
 
 
 def short_form(settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Changes to a recipe with which it takes seconds and proves nothing."""
+    """Changes to a preset with which it takes seconds and proves nothing."""
     return {"settings": {"seed": seed, "sample_clips": 0, **settings}, "alarms": {"every": 0}}
 
 
 def trained(name: str, recipe: str, proof: Proof, changes: dict[str, Any]) -> Run:
-    """A new run of the recipe, trained to its end; it stays in `build/proof/<name>` until the next proof."""
+    """A new run of the preset, trained to its end; it stays in `build/proof/<name>` until the next proof."""
     os.environ["DAILIES_TRACKIO"] = "0"
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)

@@ -69,7 +69,7 @@ is read. [Prompts and pictures](prompts.md) describes files of prompts.
 """
 ROOTS: dict[type[BaseModel], str] = {
     ModelPreset: "Models: `presets/models/*.toml`",
-    TrainPreset: "Recipes: `presets/train/*.toml`",
+    TrainPreset: "Training presets: `presets/train/*.toml`",
     Mix: "Reward mixes: `presets/rewards/*.toml`",
     ExternalReward: "External rewards: `external_rewards/*.toml`",
     CurriculumPreset: "Curricula: `presets/curricula/*.toml`",
@@ -77,7 +77,7 @@ ROOTS: dict[type[BaseModel], str] = {
 }
 PARTS: dict[type[BaseModel], str] = {
     NetworkShape: "`network` of a model",
-    AlarmSettings: "`alarms` of a recipe",
+    AlarmSettings: "`alarms` of a training preset",
     GateStrengths: "`gates` of a mix",
     RawRange: "`calibration` of an external reward or of one of its scores",
     SubScore: "One of the `scores` of an external reward",

@@ -188,11 +188,11 @@ def percent(rate: dict[str, float]) -> str:
     return f"{rate['rate']:.1%} ({low:.1%} to {high:.1%}, of {rate['of']})"
 
 
-def recipes() -> str:
-    """Return one row per training recipe."""
+def presets() -> str:
+    """Return one row per training preset."""
     presets = [load_preset("train", key) for key in preset_keys("train")]
     rows = ((f"`{p.key}`", p.title, p.algorithm, p.model, p.source, p.notes) for p in presets)
-    return markdown(("key", "recipe", "algorithm", "model", "source of its settings", "measured"), rows)
+    return markdown(("key", "preset", "algorithm", "model", "source of its settings", "measured"), rows)
 
 
 def curricula() -> str:
@@ -225,7 +225,7 @@ TABLES = {
     "forecasts": forecasts,
     "cards": cards,
     "mini": mini,
-    "recipes": recipes,
+    "presets": presets,
     "curricula": curricula,
     "algorithms": algorithms,
     "mixes": mixes,

@@ -18,7 +18,7 @@ from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_curriculum, load_preset
 from engine.errors import ConfigError, DailiesError
 from engine.estimation.run_estimate import RunEstimate, forecast
-from engine.jobs.handlers.curriculum import recipe_of
+from engine.jobs.handlers.curriculum import stage_preset
 from engine.jobs.spec import CurriculumConfig, JobSpec
 from engine.runs.curriculum_state import Curriculum
 from engine.runs.run import list_runs
@@ -39,8 +39,8 @@ def open_form(name: str) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    settings = recipe_of(stage).settings
-    summary = training.stage(stage.recipe, settings.get("num_frames"), settings.get("max_steps"))
+    settings = stage_preset(stage).settings
+    summary = training.stage(stage.preset, settings.get("num_frames"), settings.get("max_steps"))
     return {"name": stage.name, "told": summary, "gate": [condition.words for condition in stage.gate.conditions]}
 
 
@@ -48,7 +48,7 @@ def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Estimate a curriculum as `train_form.outlook` does a run: peak memory over stages, total time."""
     preset = load_curriculum(choices[NAME])
     runs = list_runs(context.workspace)[:LEARNED_FROM]
-    estimates = [(stage.name, forecast(recipe_of(stage), device_gib(), runs)) for stage in preset.stages]
+    estimates = [(stage.name, forecast(stage_preset(stage), device_gib(), runs)) for stage in preset.stages]
     known_estimates = [(name, estimate) for name, estimate in estimates if estimate is not None]
     if not known_estimates:
         memory = memory_of(None)
@@ -71,7 +71,7 @@ def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
 def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
     """Return what a stage lacks, "models" or "data", and the reason; "" if all stages can run."""
     for stage in preset.stages:
-        recipe = recipe_of(stage)
+        recipe = stage_preset(stage)
         if reason := why_unavailable(load_preset("models", recipe.model)):
             return "models", training.blocked_stage(stage.name, reason)
         if recipe.pairs and not Path(recipe.pairs).exists():
@@ -81,7 +81,7 @@ def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
 
 def _model_fact(preset: CurriculumPreset) -> recipe_facts.Fact:
     """Return the models of all stages in one line; `ok` if all are installed."""
-    facts = [recipe_facts.model_fact(recipe_of(stage)) for stage in preset.stages]
+    facts = [recipe_facts.model_fact(stage_preset(stage)) for stage in preset.stages]
     return {"ok": all(fact["ok"] for fact in facts), "line": ", ".join(dict.fromkeys(fact["line"] for fact in facts))}
 
 

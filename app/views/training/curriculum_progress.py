@@ -52,7 +52,7 @@ def _stage(stage: Stage, index: int, state: CurriculumState) -> dict[str, Any]:
     result = last.result if last else None
     key = _state(index, state, last)
     frames = last.num_frames if last else stage.frames
-    parts = [f"{frames} frames" if frames else "", stage.recipe, text.STAGE_STATES[key]]
+    parts = [f"{frames} frames" if frames else "", stage.preset, text.STAGE_STATES[key]]
     parts += [f"attempt {len(attempts)}, {last.run}"] if last else []
     return {
         "name": stage.name,

@@ -15,10 +15,10 @@ def build_evaluate(parser: argparse.ArgumentParser) -> None:
         "the model's judge if it has one, with 95 % intervals. The result is saved in the run's folder."
     )
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts (default: the recipe's)")
+    parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts (default: the preset's)")
     parser.add_argument("--num-prompts", type=int, default=16, metavar="N", help="number of prompts (default: 16)")
     add_variations(parser, 2, "clips of each prompt")
-    parser.add_argument("--mix", help="mix of rewards to measure (default: the recipe's)")
+    parser.add_argument("--mix", help="mix of rewards to measure (default: the preset's)")
     parser.set_defaults(run=evaluate_run)
 
 

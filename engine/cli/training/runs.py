@@ -88,13 +88,13 @@ def show_runs(options: argparse.Namespace) -> None:
             [{**row, "problems": problems.get(row["run"], []), "note": notes.get(row["run"], "")} for row in facts]
         )
         return
-    print_table(("run", "recipe", "state", "step"), rows)
+    print_table(("run", "preset", "state", "step"), rows)
     for run_id in dict.fromkeys([*problems, *notes]):
         print(f"{run_id}: {' '.join([*problems.get(run_id, []), notes.get(run_id, '')]).strip()}", file=sys.stderr)
 
 
 def title_of(run: Run) -> str:
-    """Return the title of a run's recipe, or a dash when its settings cannot be read."""
+    """Return the title of a run's preset, or a dash when its settings cannot be read."""
     try:
         return run.preset().title
     except StoreError:

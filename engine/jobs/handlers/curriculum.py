@@ -88,38 +88,38 @@ def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumS
     """Return the state with an attempt under way: the current one, or a new one with a new run."""
     if state.under_way is not None:
         return state.model_copy(update={"sentence": training(state.under_way.run)})
-    recipe = recipe_of(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
+    trained = stage_preset(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
     start = Run.find(workspace, state.start).weights() if state.start else None
-    check_prompts_fit(recipe)
-    run = Run.create(workspace, recipe, start=start, start_scales={state.start: 1.0} if state.start else None)
-    return begin_attempt(state, run.id, int(str(recipe.settings.get("num_frames", 0))))
+    check_prompts_fit(trained)
+    run = Run.create(workspace, trained, start=start, start_scales={state.start: 1.0} if state.start else None)
+    return begin_attempt(state, run.id, int(str(trained.settings.get("num_frames", 0))))
 
 
 def restarts_from_start(stage: Stage) -> bool:
     """Return True when a stage's teacher is its initial model, so that no student becomes its own teacher."""
-    algorithm = load_train_preset(stage.recipe, stage.changes).algorithm
+    algorithm = load_train_preset(stage.preset, stage.changes).algorithm
     return bool(import_object(ALGORITHMS[algorithm].settings).learns_from_start)
 
 
-def recipe_of(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
-    """Return the stage's recipe with its length, steps and changes.
+def stage_preset(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
+    """Return the stage's training preset with its length, steps and changes.
 
     Lengths are rounded up to one that the family supports. `tries` counts the previous attempts at the stage: an
     attempt that starts over has their updates in addition to its own.
     """
-    recipe = load_train_preset(stage.recipe)
-    model = load_preset("models", str(stage.changes.get("model", recipe.model)))
-    frames = stage.frames or int(str(recipe.settings.get("num_frames", model.num_frames)))
+    trained = load_train_preset(stage.preset)
+    model = load_preset("models", str(stage.changes.get("model", trained.model)))
+    frames = stage.frames or int(str(trained.settings.get("num_frames", model.num_frames)))
     settings = {**stage.settings, "num_frames": at_least(family_spec(model.family), frames)}
     steps = _steps_after(stage, tries) if tries and restarts_from_start(stage) else steps_of(stage, attempt)
     if steps is not None:
         settings["max_steps"] = steps
-    return load_train_preset(stage.recipe, overlay(stage.changes, {"settings": settings}))
+    return load_train_preset(stage.preset, overlay(stage.changes, {"settings": settings}))
 
 
 def _steps_after(stage: Stage, tries: int) -> int | None:
-    """Return the updates of an attempt that starts over; None when the recipe counts epochs instead."""
-    first = int(str(recipe_of(stage).settings.get("max_steps") or 0))
+    """Return the updates of an attempt that starts over; None when the preset counts epochs instead."""
+    first = int(str(stage_preset(stage).settings.get("max_steps") or 0))
     return restart_steps(stage.gate, first, tries) if first > 0 else None
 
 

@@ -28,9 +28,9 @@ CHECKS = TypeAdapter(list[PreflightCheck])
 
 
 def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
-    """Check a recipe. Result: `verdicts`, a list of {name, level, sentence}.
+    """Check a preset. Result: `verdicts`, a list of {name, level, sentence}.
 
-    Raises JobError when the recipe cannot be built, ConfigError when the votes of its campaign give no pair.
+    Raises JobError when the preset cannot be built, ConfigError when the votes of its campaign give no pair.
     """
     workspace = context.store.workspace
     context.model.release()
@@ -74,5 +74,5 @@ def _wait(run: Run, workspace: Workspace) -> Running:
         process.kill()
         process.wait()
     if process.returncode != 0:
-        raise JobError(f"The recipe was not checked: {run.last_line()}")
+        raise JobError(f"The preset was not checked: {run.last_line()}")
     return {}

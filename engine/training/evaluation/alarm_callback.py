@@ -155,8 +155,8 @@ def watched_requests(
 ) -> tuple[Requests, Requests]:
     """Return the fixed requests of every observation, and as many for a closer one.
 
-    All use the recipe's test prompts, which `read` returns. The second set has other prompts, or other seeds where the
-    file has too few. Both are empty where the recipe has no prompts.
+    All use the preset's test prompts, which `read` returns. The second set has other prompts, or other seeds where the
+    file has too few. Both are empty where the preset has no prompts.
     """
     if not (preset.test_prompts or preset.prompts):
         return (), ()

@@ -96,7 +96,7 @@ class Side:
 class EvaluationPlan:
     """Requests and metrics of an evaluation.
 
-    `scored` holds all rewards, `trained` the recipe's mix, if any. `load` returns the picture of a name.
+    `scored` holds all rewards, `trained` the preset's mix, if any. `load` returns the picture of a name.
     """
 
     run: str
@@ -188,10 +188,10 @@ def plan_sides(run: Run, requests_of: Callable[[GenerationRequest], Sequence[Gen
 
 
 def prompt_file_of(preset: TrainPreset, name: str | None = None) -> str:
-    """Return the named prompt file, else the recipe's test prompts, else its training prompts."""
+    """Return the named prompt file, else the preset's test prompts, else its training prompts."""
     name = name or preset.test_prompts or preset.prompts
     if name is None:
-        raise ConfigError(f"The recipe '{preset.key}' names no prompts: say which to evaluate on.")
+        raise ConfigError(f"The preset '{preset.key}' names no prompts: say which to evaluate on.")
     return name
 
 
@@ -212,11 +212,11 @@ def subject_of(request: GenerationRequest) -> str:
 
 
 def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:
-    """Merge the watched mix, or the named one, with the recipe's own rewards."""
+    """Merge the watched mix, or the named one, with the preset's own rewards."""
     own = load_preset("rewards", preset.mix) if preset.mix else None
     name = mix or preset.watch or preset.mix
     if name is None:
-        raise ConfigError(f"The recipe '{preset.key}' trains on no mix and watches none: say which to measure with.")
+        raise ConfigError(f"The preset '{preset.key}' trains on no mix and watches none: say which to measure with.")
     watched = load_preset("rewards", name)
     if own is None:
         return watched

@@ -1,7 +1,7 @@
 """Probes of a run's external rewards.
 
 The models behind them must stay the same from the run's first step to its last. At the start each external reward of
-the recipe answers a fixed clip (`rewards.external.probe`). Address, model, version and a digest of the answer are
+the preset answers a fixed clip (`rewards.external.probe`). Address, model, version and a digest of the answer are
 stored in the run's folder. The probe is repeated at every check for alarms and when the run is resumed; another digest
 raises an alarm, since rewards before and after it do not compare.
 """
@@ -23,13 +23,13 @@ from engine.training.evaluation.evaluate import scored_mix
 from rewards.external.probe import ProbeResult, probes_of
 from rewards.external.registry import base_declaration
 
-DEFAULT_EVERY = 25  # updates, where the recipe has no checks for alarms
+DEFAULT_EVERY = 25  # updates, where the preset has no checks for alarms
 
 log = logging.getLogger(__name__)
 
 
 class ProbeCallback(TrainerCallback):
-    """Probe the external rewards of a recipe, record their answers, and raise an alarm for a changed one."""
+    """Probe the external rewards of a preset, record their answers, and raise an alarm for a changed one."""
 
     def __init__(self, run: Run, preset: TrainPreset) -> None:
         self._run = run

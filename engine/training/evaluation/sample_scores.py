@@ -15,9 +15,9 @@ TOTAL = "total"
 
 
 class SampleScores:
-    """Score clips by a recipe's own mix and its watched mix; without either there are no scores.
+    """Score clips by a preset's own mix and its watched mix; without either there are no scores.
 
-    A clip's total is that of the recipe's own mix, which is trained on, if there is one.
+    A clip's total is that of the preset's own mix, which is trained on, if there is one.
     """
 
     def __init__(self, preset: TrainPreset) -> None:

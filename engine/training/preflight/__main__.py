@@ -2,7 +2,7 @@
 
 The checks are written to the run's `preflight.json`.
 
-Exit code 0: the checks were made, with any result. 2: the recipe cannot be built; the last line of output is the cause.
+Exit code 0: the checks were made, with any result. 2: the preset cannot be built; the last line of output is the cause.
 """
 
 import argparse

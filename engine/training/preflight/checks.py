@@ -46,7 +46,7 @@ SAME = 1e-7
 
 
 def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) -> list[PreflightCheck]:
-    """Run all checks of a recipe and its trainer, whose weights are in `shards` parts."""
+    """Run all checks of a preset and its trainer, whose weights are in `shards` parts."""
     return [*memory(preset, shards), *longest(preset), *speed(preset), *preflight(trainer)]
 
 

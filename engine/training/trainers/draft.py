@@ -124,6 +124,6 @@ def pixel_rewards(functions: Sequence[RewardFunc]) -> list[PixelReward]:
     if wrong := [name_of(function) for function, of_pixels in zip(functions, found, strict=True) if of_pixels is None]:
         raise ConfigError(
             f"No gradient flows through {', '.join(wrong)}: draft needs clip_vid, or aesthetic with the back end "
-            'laion, in a recipe with rewards = "parts".'
+            'laion, in a preset with rewards = "parts".'
         )
     return [of_pixels for of_pixels in found if of_pixels is not None]

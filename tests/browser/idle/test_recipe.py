@@ -1,4 +1,4 @@
-"""The recipe's form while answers are late, fail, or overtake each other: what it shows is what it queues."""
+"""The preset's form while answers are late, fail, or overtake each other: what it shows is what it queues."""
 
 import time
 from collections.abc import Callable
@@ -117,9 +117,9 @@ def test_a_check_that_failed_is_shown_as_an_error(page: Page, form: Locator, job
     expect(page.locator("#queue .jobs .job")).to_have_count(1)
     job = jobs.claim(ProcessIdentity.current())
     assert job is not None and job.kind == "preflight"
-    jobs.finish(job.id, "failed", error="The recipe was not checked: no memory.")
+    jobs.finish(job.id, "failed", error="The preset was not checked: no memory.")
     problem = form.locator(".problem")
-    expect(problem.locator("span")).to_have_text("The recipe was not checked: no memory.")
+    expect(problem.locator("span")).to_have_text("The preset was not checked: no memory.")
     expect(problem).to_have_attribute("role", "alert")
     expect(form.locator(".note")).to_be_hidden()
     expect(form.locator(".verdicts")).to_be_hidden()

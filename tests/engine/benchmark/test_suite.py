@@ -20,7 +20,7 @@ def small_recipe(**settings):
 
 
 def test_generation_and_rewards_are_measured():
-    plan = BenchmarkPlan(model="mini", mix="mini", recipe=None, num_frames=9, repeats=2)
+    plan = BenchmarkPlan(model="mini", mix="mini", train_preset=None, num_frames=9, repeats=2)
     *rows, report = run_benchmark(plan)
     assert isinstance(report, BenchmarkReport) and list(report.measurements) == rows
     measured = {row.name: row for row in rows}
@@ -57,7 +57,7 @@ def test_a_failing_run_gives_its_reason():
 
 def test_command_writes_and_compares_reports(tmp_path, capsys):
     file = tmp_path / "a.json"
-    arguments = ["bench", "run", "--frames", "9", "--mix", "none", "--recipe", "none", "--repeats", "1"]
+    arguments = ["bench", "run", "--frames", "9", "--mix", "none", "--preset", "none", "--repeats", "1"]
     assert main([*arguments, "--out", str(file)]) == 0
     assert "denoise_step" in capsys.readouterr().out
     assert [row.name for row in read_report(file).measurements] == [
@@ -78,8 +78,8 @@ def test_command_writes_and_compares_reports(tmp_path, capsys):
         (["--repeats", "0"], "--repeats 0"),
         (["--iterations", "-1"], "--iterations -1"),
         (["--model", "minj"], "minj"),
-        (["--recipe", "mini_grp"], "mini_grp"),
-        (["--recipe", "mini_dpo"], "mini_dpo"),
+        (["--preset", "mini_grp"], "mini_grp"),
+        (["--preset", "mini_dpo"], "mini_dpo"),
         (["--out", "nowhere/a.json"], "nowhere"),
     ],
 )

@@ -109,7 +109,7 @@ def test_no_shipped_curriculum_or_recipe_makes_clips_longer_than_its_model_can()
     """Curricula go over recipes' own models; what is longer would only be found out on a GPU."""
     for key in preset_keys("curricula"):
         for stage in load_curriculum(key).stages:
-            recipe = load_train_preset(stage.recipe, stage.changes)
+            recipe = load_train_preset(stage.preset, stage.changes)
             model = load_preset("models", recipe.model)
             frames = family_spec(model.family).nearest_frames(stage.frames or model.min_frames)
             assert frames <= model.max_frames, (key, stage.name)

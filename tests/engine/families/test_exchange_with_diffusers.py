@@ -292,7 +292,7 @@ def test_an_exported_file_is_the_same_model(
 
 
 def test_fused_layers_of_hunyuanvideo_are_read_by_diffusers_at_their_real_width(tmp_path: Path) -> None:
-    """Its reader assumes a width of 3072, which no toy has; the query is left out, as a recipe may."""
+    """Its reader assumes a width of 3072, which no toy has; the query is left out, as a preset may."""
     from diffusers import HunyuanVideoPipeline
 
     width, block = 3072, "single_transformer_blocks.7"

@@ -1,4 +1,4 @@
-"""A fresh tiny model for each trainer, since training changes it; a recipe that trains it in a process of its own."""
+"""A fresh tiny model for each trainer, since training changes it; a preset that trains it in a process of its own."""
 
 from collections.abc import Callable
 from pathlib import Path

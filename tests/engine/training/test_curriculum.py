@@ -41,7 +41,7 @@ def gate(**others: Any) -> CurriculumGate:
 
 
 def preset(*gates: CurriculumGate, step_backs: int = 1) -> CurriculumPreset:
-    stages = tuple(Stage(name=f"s{i}", recipe="mini_nft", steps=5, gate=one) for i, one in enumerate(gates))
+    stages = tuple(Stage(name=f"s{i}", preset="mini_nft", steps=5, gate=one) for i, one in enumerate(gates))
     return CurriculumPreset(key="c", title="C", stages=stages, step_backs=step_backs)
 
 
@@ -170,14 +170,14 @@ def test_no_student_becomes_its_own_teacher() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "retry_steps", "steps"),
+    ("preset", "retry_steps", "steps"),
     [("mini_distill", None, 15), ("mini_distill", 7, 19), ("mini_nft", 7, 7), ("mini_nft", None, 5)],
 )
-def test_what_begins_anew_has_the_updates_of_all_its_attempts(recipe: str, retry_steps: int | None, steps: int) -> None:
-    stage = Stage(name="s", recipe=recipe, steps=5, gate=gate(retry_steps=retry_steps))
-    assert driver.restarts_from_start(stage) == (recipe == "mini_distill") and not never_restarts(stage)
-    assert driver.recipe_of(stage).settings["max_steps"] == 5
-    assert driver.recipe_of(stage, attempt=2, tries=2).settings["max_steps"] == steps
+def test_what_begins_anew_has_the_updates_of_all_its_attempts(preset: str, retry_steps: int | None, steps: int) -> None:
+    stage = Stage(name="s", preset=preset, steps=5, gate=gate(retry_steps=retry_steps))
+    assert driver.restarts_from_start(stage) == (preset == "mini_distill") and not never_restarts(stage)
+    assert driver.stage_preset(stage).settings["max_steps"] == 5
+    assert driver.stage_preset(stage, attempt=2, tries=2).settings["max_steps"] == steps
 
 
 def test_a_curriculum_whose_run_is_paused_says_so_and_goes_on(
@@ -234,9 +234,9 @@ def test_its_file_is_whole_and_goes_on_anywhere(workspace: Workspace) -> None:
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ('recipe = "mini_nft"\ngate = { conditions = [{ metric = "m" }] }', "needs either at_least or at_most"),
-        ('recipe = "mini_nf"\ngate = { conditions = [{ metric = "m", at_least = 0 }] }', "mini_nft"),
-        ('recipe = "mini_nft"\ngate = { conditions = [] }', "conditions"),
+        ('preset = "mini_nft"\ngate = { conditions = [{ metric = "m" }] }', "needs either at_least or at_most"),
+        ('preset = "mini_nf"\ngate = { conditions = [{ metric = "m", at_least = 0 }] }', "mini_nft"),
+        ('preset = "mini_nft"\ngate = { conditions = [] }', "conditions"),
     ],
 )
 def test_a_curriculum_that_contradicts_itself_is_refused(
@@ -261,7 +261,7 @@ def test_no_shipped_gate_asks_what_is_always_so() -> None:
 
 
 def test_every_shipped_curriculum_is_whole() -> None:
-    from engine.jobs.handlers.curriculum import recipe_of
+    from engine.jobs.handlers.curriculum import stage_preset
 
     keys = preset_keys("curricula")
     assert keys
@@ -269,5 +269,13 @@ def test_every_shipped_curriculum_is_whole() -> None:
         plan = load_curriculum(key)
         assert plan.source and plan.notes, key
         for stage in plan.stages:
-            recipe = recipe_of(stage)
-            assert json.loads(recipe.model_dump_json())["settings"]["num_frames"] >= (stage.frames or 1)
+            preset = stage_preset(stage)
+            assert json.loads(preset.model_dump_json())["settings"]["num_frames"] >= (stage.frames or 1)
+
+
+def test_a_stage_is_read_by_the_former_name_of_its_preset() -> None:
+    gate = {"conditions": [{"metric": "m", "at_least": 0}]}
+    former, current = (
+        Stage.model_validate({"name": "s", key: "mini_nft", "gate": gate}) for key in ("recipe", "preset")
+    )
+    assert former == current and former.preset == "mini_nft" and "recipe" not in former.model_dump()

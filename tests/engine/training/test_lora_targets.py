@@ -1,4 +1,4 @@
-"""Layers of the LoRA chosen by the recipe, with ranks of their own."""
+"""Layers of the LoRA chosen by the preset, with ranks of their own."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The look at a recipe before it is trained, as a job."""
+"""The look at a preset before it is trained, as a job."""
 
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -39,7 +39,7 @@ def drained(run: Generator[Any, None, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def database() -> str:
-    """The check of a recipe does not depend on the database."""
+    """The check of a preset does not depend on the database."""
     return "sqlite"
 
 
@@ -101,7 +101,7 @@ def test_a_campaign_without_preferences_says_so_at_once(context: JobContext) -> 
 @pytest.mark.timeout(300)
 def test_a_recipe_that_cannot_be_built_says_why(context: JobContext) -> None:
     preset = load_train_preset("mini_nft", {"settings": {"learnin_rate": 1.0}})
-    with pytest.raises(JobError, match="The recipe was not checked: Unknown setting 'learnin_rate'"):
+    with pytest.raises(JobError, match="The preset was not checked: Unknown setting 'learnin_rate'"):
         drained(run_preflight(PreflightConfig(preset=preset), context))
 
 

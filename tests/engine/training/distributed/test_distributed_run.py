@@ -45,7 +45,7 @@ sample_clips = 1
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
-    """The folder of presets of a toy model, a mix and a recipe."""
+    """The folder of presets of a toy model, a mix and a preset."""
     model = {"title": "Tiny", "family": "ltx", "source": str(tiny_folder), "dtype": "float32", "size_multiple": 16}
     model |= {
         "width": 64,
