@@ -321,15 +321,6 @@ def test_generate_makes_scores_and_copies(tiny_model, workspace, tmp_path, capsy
         assert json.loads((out / clip["id"] / "report.json").read_text()) == clip["report"]
 
 
-def test_the_former_name_of_variations_is_accepted_and_hidden(capsys):
-    names = ("--takes", "--variations")
-    former, current = (build_parser().parse_args(["pairs", "folder", name, "3"]) for name in names)
-    assert former == current and former.variations == 3
-    with pytest.raises(SystemExit):
-        main(["pairs", "--help"])
-    assert "--takes" not in capsys.readouterr().out
-
-
 def test_generate_tells_a_person_what_came_of_it(tiny_model, workspace, capsys):
     command = ["generate", "a red circle", "--model", tiny_model, *SEED]
     assert main(command) == 0
