@@ -58,6 +58,7 @@ def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, 
     made = Curriculum.create(idle.workspace, preset)
     made.save(CurriculumState(stage=0, attempts=(), sentence="Training."))
     open_tab(page, idle, monitor.MONITOR)
+    page.locator('#monitor-curves button[data-view="curriculum"]').click()
     expect(page.locator("#monitor-stages .stage")).to_have_count(1)
     problem = page.locator("#monitor-stages .problem")
     expect(problem).to_be_hidden()
