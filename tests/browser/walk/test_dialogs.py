@@ -117,6 +117,8 @@ def test_settings_are_saved_applied_and_deleted_with_undo(furnished_page: Page) 
     page = furnished_page
     page.get_by_text(general.MORE, exact=True).click()
     steps = page.locator("#steps input[type=number]")
+    expect(page.locator("#seed input, #seed textarea")).not_to_have_value("")  # the form is filled first
+    expect(steps).to_have_value("20")
     steps.fill("7")
     steps.blur()
     saved = page.locator("#saved-settings")
