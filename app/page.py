@@ -17,8 +17,8 @@ from app.api.votes import voting_routes
 from app.auth.login import LABEL_PAGE, AuthMiddleware
 from app.auth.users import Users
 from app.components.base import Component
+from app.components.clips import VotingPanel
 from app.components.header import Header
-from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind
 from app.forms.kept_form import begin_js, read_js

@@ -1,6 +1,7 @@
 """Components around clips.
 
-Player, details of one clip, grid of clips, earlier prompts, saved settings, and the empty state.
+The player, the voting panel around it, details of one clip, grid of clips, earlier prompts, saved settings, and the
+empty state.
 """
 
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from app.context import AppContext
 from app.events import with_problem
 from app.forms import saved_settings as settings_files
 from app.middleware.idempotency import once
-from app.text import general, generate
+from app.text import general, generate, labelling
 from app.views.jobs import used_prompts
 
 
@@ -25,6 +26,29 @@ class ClipPlayer(Component):
     def __init__(self, name: str, *, reveals: bool = False, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "reveals": reveals}
         super().__init__("clip_player", words=general.PLAYER_WORDS, elem_id=f"{name}-player", render=render, **more)
+
+
+class VotingPanel(Component):
+    """Voting panel. `value` is {campaign, at}.
+
+    It shows this campaign unless the labeller has chosen another one since. Its script uses the routes of
+    `app.api.votes`. Events: choose_campaign {id}; with `offers_new`, after the last vote, see_results {id} and
+    train_on_votes {id}.
+    """
+
+    custom_events = ("choose_campaign", "see_results", "train_on_votes")
+
+    def __init__(self, name: str, *, offers_new: bool = True, render: bool = True) -> None:
+        more: dict[str, Any] = {"name": name, "reveals": False, "offers_new": offers_new}
+        super().__init__(
+            "clip_player",
+            {},
+            words=labelling.DESK_WORDS,
+            elem_id=name,
+            around="voting_panel",
+            render=render,
+            **more,
+        )
 
 
 class ClipDetails(Component):

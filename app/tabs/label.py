@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from app.components.campaign_pairs import CampaignPairs
 from app.components.campaigns import CampaignList, CampaignSummary
+from app.components.clips import VotingPanel
 from app.components.job_queue import JobWatch
-from app.components.voting_panel import VotingPanel
 from app.context import AppContext
 from app.events import bind, show_info, show_warning
 from app.forms.generation_form import MAX_VARIATIONS, default_choice, default_mix, mix_choices, model_choices
 from app.middleware.idempotency import once, request_key
-from app.tabs.label_pairs import LabelPairs
 from app.text import labelling as text
 from app.text import models as text_models
 from app.text.help import icon
@@ -48,7 +48,7 @@ class LabelTab:
             with gr.Tab(text.CAMPAIGNS, id="campaigns"), gr.Column(elem_classes="desk-panel"):
                 self.list = CampaignList("label-campaigns", self.context)
             with gr.Tab(text.PAIRS, id="pairs") as pairs_tab:
-                self.pairs = LabelPairs(self.context, pairs_tab, self._choices)
+                self.pairs = CampaignPairs(self.context, pairs_tab, self._choices)
             with gr.Tab(text.NEW, id="new") as self.new_tab, gr.Column(elem_classes=["desk-panel", "campaign-form"]):
                 self._form()
         self._wire(tab)

@@ -40,7 +40,7 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
-CampaignList.news LabelPairs.open LabelPairs.show LabelTab.list_changed CampaignSummary.pulse CurriculumProgress.news
+CampaignList.news CampaignPairs.open CampaignPairs.show LabelTab.list_changed CampaignSummary.pulse CurriculumProgress.news
 DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare GenerateTab.open_sweep GenerateTab.apply_settings
 SavedSettings.saved_settings RequestForm.counted read_file shown_for GenerateTab.drawn GenerateTab.not_drawn
 GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes GenerateTab._wire_pictures.<lambda>
@@ -165,8 +165,8 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LabelTab.close_or_open": lambda s: [s.campaign().id, "mini", "", labelling.CLOSE_CAMPAIGN],
     "LabelTab.bring_votes": lambda s: [(one := s.campaign()).id, "mini", "", s.table(one)],
     "LabelTab.bring_pairs": lambda s: [s.archive()],
-    "LabelPairs.drop_or_restore": lambda s: dropping(s.pair()),
-    "LabelPairs.judge_pairs": lambda s: [s.campaign().id, s.judge()],
+    "CampaignPairs.drop_or_restore": lambda s: dropping(s.pair()),
+    "CampaignPairs.judge_pairs": lambda s: [s.campaign().id, s.judge()],
     "LibraryTab.remove": lambda s: [GRID, *UNFILTERED, event(ids=[s.clip().id])],
     "LibraryTab.undo": lambda s: [GRID, *UNFILTERED, event(ids=[deleted(s)])],
     "LibraryTab.star": lambda s: [GRID, None, *UNFILTERED, event(ids=[s.clip().id], starred=True)],

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from app.components.campaign_pairs import CampaignPairs
 from app.context import AppContext
-from app.tabs.label_pairs import LabelPairs
 from app.text import labelling as text
 from app.views.campaign_list import pair_table
 from app.views.training import train_form
@@ -44,10 +44,10 @@ def campaign(context: AppContext, make_clip: MakeClip) -> Any:
 
 
 @pytest.fixture
-def pairs(context: AppContext) -> LabelPairs:
-    async def make() -> LabelPairs:
+def pairs(context: AppContext) -> CampaignPairs:
+    async def make() -> CampaignPairs:
         with gr.Blocks(), gr.Tab("Pairs") as tab:
-            return LabelPairs(context, tab, lambda: [(one.title, one.id) for one in Campaigns(context.store).list()])
+            return CampaignPairs(context, tab, lambda: [(one.title, one.id) for one in Campaigns(context.store).list()])
 
     return asyncio.run(make())
 
@@ -107,7 +107,7 @@ def test_pairs_are_found_by_words_and_by_their_votes(context: AppContext, campai
     assert pair_table(context, None)["note"] == text.NO_CAMPAIGN
 
 
-def test_a_pair_is_dropped_and_taken_back_in_its_row(context: AppContext, pairs: LabelPairs, campaign: Any) -> None:
+def test_a_pair_is_dropped_and_taken_back_in_its_row(context: AppContext, pairs: CampaignPairs, campaign: Any) -> None:
     table = pairs.show(campaign.id, "", "all")
     key = table["rows"][1]["key"]
     dropped = pairs.drop_or_restore(table, campaign.id, "", "all", event(key=key))
@@ -119,7 +119,7 @@ def test_a_pair_is_dropped_and_taken_back_in_its_row(context: AppContext, pairs:
 
 
 def test_a_judge_is_asked_once_and_its_votes_are_shown(
-    context: AppContext, pairs: LabelPairs, campaign: Any, judge: str
+    context: AppContext, pairs: CampaignPairs, campaign: Any, judge: str
 ) -> None:
     opened = pairs.open(None, "", "all", None)
     assert (
@@ -135,7 +135,7 @@ def test_a_judge_is_asked_once_and_its_votes_are_shown(
     assert by_key(pairs.show(campaign.id, "", "all"))[pair.id][-1] == "red: A"
 
 
-def test_without_a_judge_it_is_said(context: AppContext, pairs: LabelPairs, campaign: Any) -> None:
+def test_without_a_judge_it_is_said(context: AppContext, pairs: CampaignPairs, campaign: Any) -> None:
     assert text.NO_JUDGE in pairs.open(campaign.id, "", "all", None)[2]
     with pytest.raises(ConfigError, match="No AI labeller"):
         pairs.judge_pairs(campaign.id, None)

@@ -24,7 +24,7 @@ KIND = "judge"
 PAIRS = "label-pairs"  # the line of the events that fill the table
 
 
-class LabelPairs:
+class CampaignPairs:
     """The sub-tab. `campaign_choices` returns the campaigns by title."""
 
     def __init__(self, context: AppContext, tab: gr.Tab, campaign_choices: Callable[[], list[tuple[str, str]]]) -> None:
