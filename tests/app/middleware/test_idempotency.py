@@ -40,8 +40,8 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
-CampaignList.news CampaignPairs.open CampaignPairs.show LabelTab.list_changed CampaignSummary.pulse CurriculumProgress.news
-DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare GenerateTab.open_sweep GenerateTab.apply_settings
+CampaignList.news CampaignPairs.open CampaignPairs.show LabelTab.list_changed CampaignSummary.pulse
+CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare GenerateTab.open_sweep GenerateTab.apply_settings
 SavedSettings.saved_settings RequestForm.counted read_file shown_for GenerateTab.drawn GenerateTab.not_drawn
 GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes GenerateTab._wire_pictures.<lambda>
 GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news Header.read_jobs Header.steps
