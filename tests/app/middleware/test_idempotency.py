@@ -41,22 +41,23 @@ from tests.stub_hub import TOKEN, running_hub, use_hub
 # What only reads. Events by the handler's name, server functions by component and function.
 READS = """
 CampaignList.news CampaignPairs.open CampaignPairs.show LabelTab.list_changed CampaignSummary.pulse
-CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare GenerateTab.open_sweep GenerateTab.apply_settings
-SavedSettings.saved_settings RequestForm.counted read_file shown_for GenerateTab.drawn GenerateTab.not_drawn
-GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes GenerateTab._wire_pictures.<lambda>
-GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news Header.read_jobs Header.steps
-PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda> PictureFields.store offered preview
-LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.see_results LabelTab.show LabelTab.show_what
-LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison LibraryTab.compare LibraryTab.find
-LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn LibraryTab.unfilter
-MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.follow ModelList.ask_get
-ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab.measured MonitorTab.move MonitorTab.refresh
-RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news ScoreTab._wire.<lambda>
-ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event ScoreTab.show_ended
-ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered TrainForm.open
-TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh _connect_actions.<lambda>
-_connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at _connect_tabs.show_in_library
-_connect_tabs.use_settings _connect_training.show_in_train _connect_training.train_on_votes usable
+CurriculumProgress.news DeviceMonitor.news GenerateTab._wire.<lambda> GenerateTab.compare GenerateTab.open_sweep
+GenerateTab.apply_settings SavedSettings.saved_settings RequestForm.counted read_file shown_for GenerateTab.drawn
+GenerateTab.not_drawn GenerateTab.on_tab_selected GenerateTab.resume GenerateTab.resume_keyframes
+GenerateTab._wire_pictures.<lambda> GenerateTab.show_job GenerateTab.show_take GenerateTab.use_settings Header.news
+Header.read_jobs Header.steps PromptHistory.recent_prompts Header.read_job_log LabelTab._wire.<lambda>
+PictureFields.store offered preview LabelTab.clips_came LabelTab.follow LabelTab.offer LabelTab.see_results
+LabelTab.show LabelTab.show_what LibraryTab._wire.<lambda> LibraryTab.close LibraryTab.close_comparison
+LibraryTab.compare LibraryTab.find LibraryTab.open_event LibraryTab.refresh LibraryTab.show_scored LibraryTab.turn
+LibraryTab.unfilter MetricCharts.compare_settings MetricCharts.news MetricCharts.points MonitorTab.follow
+ModelList.ask_get ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab.measured MonitorTab.move
+MonitorTab.refresh RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news
+ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event
+ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered
+TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh
+_connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at
+_connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train
+_connect_training.train_on_votes usable
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {
