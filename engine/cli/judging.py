@@ -8,9 +8,9 @@ from typing import Any
 from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import decimal, print_json, print_table
 from engine.labelling.campaigns import Campaigns
-from engine.labelling.judge_votes import judge_table, remove_judge_votes
+from engine.labelling.judge_votes import judge_table
 from engine.labelling.stats.judge_agreement import JudgeAgreement, campaign_judges
-from engine.storage.library import Library
+from engine.storage.library import Library, now
 from engine.workspace import Workspace
 
 
@@ -22,19 +22,18 @@ def add_judge(verbs: Any, shared: argparse.ArgumentParser) -> None:
     )
     judge.add_argument("id", help="see `dailies campaigns ls`")
     judge.add_argument("judge", metavar="REWARD", help='external reward with mode = "pairwise": `dailies rewards ls`')
-    judge.add_argument("--again", action="store_true", help="remove the votes that the judge has in the campaign first")
+    judge.add_argument("--again", action="store_true", help="judge all pairs, and replace the votes so far")
     judge.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
     judge.set_defaults(run=judge_pairs)
 
 
 def judge_pairs(options: argparse.Namespace) -> None:
     """Run or queue the job, and print the judge's agreement with people."""
-    config = {"campaign": options.id, "judge": options.judge}
+    replace_before = now().isoformat() if options.again else None
+    config = {"campaign": options.id, "judge": options.judge, "replace_before": replace_before}
     judge_table(options.judge)
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         Campaigns(library).get(options.id)
-        if options.again:
-            remove_judge_votes(library, options.id, options.judge)
     if options.queue:
         return queue_job("judge", config, options)
     result = run_in_process("judge", config, options)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
@@ -194,12 +194,16 @@ class TrainConfig(BaseModel):
 
 
 class JudgeConfig(BaseModel):
-    """A "judge" job: the reward `judge` votes on the pairs of a campaign that lack its vote."""
+    """A "judge" job: the reward `judge` votes on the pairs of a campaign that lack its vote.
+
+    Its votes from before `replace_before` are replaced, each when its pair is judged again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     campaign: str
     judge: str
+    replace_before: AwareDatetime | None = None
 
 
 class EvaluateConfig(BaseModel):

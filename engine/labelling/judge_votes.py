@@ -7,6 +7,7 @@ They have a table of their own: schedules, progress, rankings and exports of peo
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import cast
 
 from sqlalchemy import ColumnElement, delete, exists, select
@@ -88,33 +89,29 @@ def judge_votes(store: Library, campaign_id: str, judge: str | None = None) -> l
         ]
 
 
-def unjudged_pairs(store: Library, campaign_id: str, judge: str) -> list[Pair]:
-    """Return the pairs with both clips on which the judge has no vote yet."""
-    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips(), ~_judged_by(judge))
+def unjudged_pairs(store: Library, campaign_id: str, judge: str, replace_before: datetime | None = None) -> list[Pair]:
+    """Return the pairs with both clips on which the judge has no vote, or only one from before `replace_before`."""
+    unjudged = ~_judged_by(judge, replace_before)
+    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips(), unjudged)
     with store.database.reading() as connection:
         return [Pair.of(row) for row in connection.execute(query.order_by(PAIRS.c.shuffle, PAIRS.c.id))]
 
 
-def store_judge_votes(store: Library, votes: Iterable[JudgeVote]) -> None:
-    """Store votes on pairs; a judge's second vote on a pair is ignored."""
+def store_judge_votes(store: Library, votes: Iterable[JudgeVote], replace_before: datetime | None = None) -> None:
+    """Store votes on pairs. A second vote of a judge is ignored, or replaces one from before `replace_before`."""
     with store.database.writing() as connection:
         for vote in votes:
             # Locked before the look, so that two jobs of one judge do not both find the pair without a vote.
             pair = select(PAIRS.c.id).where(PAIRS.c.id == vote.pair.id)
             connection.execute(pair.with_for_update())
-            if connection.scalar(pair.where(~_judged_by(vote.judge))) is None:
+            if connection.scalar(pair.where(~_judged_by(vote.judge, replace_before))) is None:
                 continue
+            earlier = (JUDGE_VOTES.c.pair_id == vote.pair.id, JUDGE_VOTES.c.judge == vote.judge)
+            connection.execute(delete(JUDGE_VOTES).where(*earlier))
             first, second = vote.answers
             names = {name: getattr(vote, name) for name in NAMES}
             row = {"pair_id": vote.pair.id, "first": first, "second": second, "created_at": now(), **names}
             connection.execute(JUDGE_VOTES.insert().values(**row))
-
-
-def remove_judge_votes(store: Library, campaign_id: str, judge: str) -> None:
-    """Remove all votes of a judge on the pairs of a campaign."""
-    pairs = select(PAIRS.c.id).where(PAIRS.c.campaign_id == campaign_id)
-    with store.database.writing() as connection:
-        connection.execute(delete(JUDGE_VOTES).where(JUDGE_VOTES.c.judge == judge, JUDGE_VOTES.c.pair_id.in_(pairs)))
 
 
 def judged_preferences(votes: Iterable[JudgeVote]) -> list[PreferencePair]:
@@ -133,5 +130,6 @@ def judged_preferences(votes: Iterable[JudgeVote]) -> list[PreferencePair]:
     ]
 
 
-def _judged_by(judge: str) -> ColumnElement[bool]:
-    return exists().where(JUDGE_VOTES.c.pair_id == PAIRS.c.id, JUDGE_VOTES.c.judge == judge)
+def _judged_by(judge: str, since: datetime | None = None) -> ColumnElement[bool]:
+    judged = exists().where(JUDGE_VOTES.c.pair_id == PAIRS.c.id, JUDGE_VOTES.c.judge == judge)
+    return judged if since is None else judged.where(JUDGE_VOTES.c.created_at >= since)

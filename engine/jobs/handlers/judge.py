@@ -35,16 +35,17 @@ def judge_campaign(config: JudgeConfig, context: JobContext) -> JobSteps:
     store, table = context.store, judge_table(config.judge)
     campaigns = Campaigns(store)
     campaign = campaigns.get(config.campaign)
-    _check_question(judge_votes(store, campaign.id, config.judge), table.asked)
+    if config.replace_before is None:
+        _check_question(judge_votes(store, campaign.id, config.judge), table.asked)
     client = open_external(config.judge).source.client
     assert isinstance(client, VlmClient), "a pairwise judge has this client"
-    pairs, in_a_row = unjudged_pairs(store, campaign.id, config.judge), 0
+    pairs, in_a_row = unjudged_pairs(store, campaign.id, config.judge, config.replace_before), 0
     failed: dict[str, str] = {}
     for start in range(0, len(pairs), table.concurrency):
         yield JobProgress(phase="judge", step=start, of=len(pairs))
         batch = pairs[start : start + table.concurrency]
         votes, problems = _judge(store, client, batch, {"judge": config.judge, "asked": table.asked})
-        store_judge_votes(store, votes)
+        store_judge_votes(store, votes, config.replace_before)
         failed |= problems
         in_a_row = in_a_row + len(batch) if len(problems) == len(batch) else 0
         if in_a_row >= FAILURES_IN_A_ROW or len(failed) == len(pairs):

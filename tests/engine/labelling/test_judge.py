@@ -293,8 +293,13 @@ def test_another_question_needs_other_votes(
     declare(tmp_path, judge.url, ask="Which is brighter?")
     with pytest.raises(ConfigError, match="'red' voted on 30 pairs of this campaign with another question"):
         run_judge(store, campaign)
+    judge.behaviour = lambda body: (503, {"error": "overloaded"})
+    assert main(["campaigns", "judge", campaign.id, "red", "--again"]) == 2
+    assert len(judge_votes(store, campaign.id)) == PAIRS, "votes are lost before there are others"
+    judge.requests.clear()
+    judge.behaviour = prefers_red
     assert main(["campaigns", "judge", campaign.id, "red", "--again"]) == 0
-    assert "30 pairs were judged" in capsys.readouterr().out and len(judge.requests) == 4 * PAIRS
+    assert "30 pairs were judged" in capsys.readouterr().out and len(judge.requests) == 2 * PAIRS
     assert main(["campaigns", "show", campaign.id]) == 0
     assert "AI labeller" in capsys.readouterr().out
 
