@@ -110,7 +110,8 @@ def test_loop_break_is_turned_round_where_a_loop_is_wanted() -> None:
     unwanted = [suite.score(Clip(frames=clip.frames, fps=8, prompt="")) for clip in (loop, line)]
     assert wanted == pytest.approx([1, 0], abs=0.1)
     assert [report.total for report in unwanted] == pytest.approx([0, 1], abs=0.02)
-    assert [report.gates["loop"] for report in unwanted] == pytest.approx([0, 1], abs=0.02)
+    # By half, since flat shapes such as a turning circle repeat without a loop.
+    assert [report.gates["loop"] for report in unwanted] == pytest.approx([0.5, 1], abs=0.02)
     assert suite.score(Clip(frames=loop.frames, fps=8, prompt="looping")).gates["loop"] == 1
 
 
