@@ -264,7 +264,8 @@ def test_captions_name_the_adapter_and_what_differs() -> None:
     base = ClipRecord.generated(GenerationRequest(prompt="a red ball", seed=7, guidance=3.0))
     tuned = ClipRecord.generated(GenerationRequest(prompt="a red ball", seed=7, guidance=5.0, adapter="mini_nft-a7"))
     plain, adapted = clips.captions([base, tuned])
-    assert "mini  ·  seed 7  ·  Guidance: 3" in plain and "mini + mini_nft-a7  ·  seed 7  ·  Guidance: 5" in adapted
+    assert "mini (base model)  ·  seed 7  ·  Guidance: 3" in plain
+    assert "mini + mini_nft-a7  ·  seed 7  ·  Guidance: 5" in adapted
     assert "Prompt" not in plain and "Size" not in plain
     assert clips.captions([tuned]) == ["mini + mini_nft-a7  ·  seed 7"] and clips.captions([]) == []
     other = ClipRecord.generated(GenerationRequest(prompt="a blue ball", seed=7))
