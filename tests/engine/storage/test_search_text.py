@@ -69,8 +69,8 @@ def test_rows_from_before_are_searched_too(store, database):
         connection.execute(text("UPDATE clips SET search = NULL, number = 0"))
         connection.execute(text("DROP INDEX ix_clips_number"))
         connection.execute(text("DROP INDEX ix_clips_deleted_at_number_id"))
-        later = ("clips.search", "clips.number", "clips.file", "pairs.dropped_at", "jobs.heartbeat_s", "jobs.environment")
-        for table, column in (name.split(".") for name in later):
+        later = "clips.search clips.number clips.file pairs.dropped_at jobs.heartbeat_s jobs.environment"
+        for table, column in (name.split(".") for name in later.split()):
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE judge_votes"))
         connection.execute(text("UPDATE dailies_version SET version_num = '0004'"))
