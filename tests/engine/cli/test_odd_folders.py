@@ -50,17 +50,21 @@ every = 0
 SMALL = ("--frames", "9", "--width", "32", "--height", "32", "--steps", "1", "--seed", "1", "--mix", "tiny")
 
 
-@pytest.fixture(params=ODD)
+@pytest.fixture(params=["all", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ODD)])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder with an odd name, relative to the working directory."""
-    name = ODD[request.param]
+    names = [name for kind, name in ODD.items() if request.param in (kind, "all")]
     monkeypatch.chdir(tmp_path)
-    if request.param == "symlink":
-        Path("real folder").mkdir()
-        Path(name).symlink_to("real folder")
-    else:
-        Path(name).mkdir(parents=True)
-    return name
+    folder = Path(names[0])
+    for name in names:
+        folder = folder if name is names[0] else folder / name
+        if name == ODD["symlink"]:
+            target = tmp_path / "real folder"
+            target.mkdir()
+            folder.symlink_to(target)
+        else:
+            folder.mkdir(parents=True)
+    return str(folder)
 
 
 @pytest.fixture

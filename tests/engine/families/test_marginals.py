@@ -89,7 +89,7 @@ def opened(key: str, tiny: SimpleNamespace | None) -> tuple[ModelPreset, ModelFa
 
 
 @pytest.mark.double("algorithms", "kind")
-@pytest.mark.parametrize("kind", ["grpo", "nft", "dpo", *(pytest.param(k, marks=LONG) for k in ("awm", "distill"))])
+@pytest.mark.parametrize("kind", ["grpo", *(pytest.param(k, marks=LONG) for k in ("nft", "dpo", "awm", "distill"))])
 def test_one_update_of_every_preset(preset_key: str, tiny: SimpleNamespace, kind: str, tmp_path: Path) -> None:
     update(kind, *opened(preset_key, tiny), tiny.model.request, tmp_path)
 

@@ -30,7 +30,9 @@ from engine.workspace import Workspace
 from rewards import Mix, as_reward_funcs
 
 KEPT = pytest.mark.parametrize("tiny", ["wan_ti2v", "ltx_condition_without_pictures"], indirect=True)
-KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "rvm", "dgpo", "dpo"])
+# "awm", "rvm" and "dgpo" are one trainer with different weights of its loss.
+WEIGHTINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("rvm", "dgpo")]
+KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "dpo", *WEIGHTINGS])
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:

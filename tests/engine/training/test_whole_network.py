@@ -84,7 +84,7 @@ def velocity(family: Any) -> Tensor:
         return family.predict(noise, torch.tensor([0.5]), replace(family.encode([PROMPTS[0]]), fps=8.0))
 
 
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("dtype", [HALVES[0], pytest.param(HALVES[1], marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("kind", ["dpo", "grpo", "nft", "distill"])
 def test_it_trains_and_makes_a_model(tiny_folder: Path, tmp_path: Path, kind: str, dtype: torch.dtype) -> None:
     trainer = make(kind, opened(tiny_folder, dtype), tmp_path / "run")

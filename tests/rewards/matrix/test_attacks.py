@@ -27,6 +27,7 @@ TEST_CLIPS = ("test/backpack.mp4", "test/arm_wrestling.mp4", "test/paragliding.m
 STILLS = tuple(key for key, row in ATTACKS.items() if "gate.liveness" in row.falls)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_weights")
 def test_no_attack_beats_the_honest_clip() -> None:
     clips = {name.removeprefix("test/"): real_clip(name, num_frames=32) for name in TEST_CLIPS}
