@@ -24,9 +24,13 @@ NETWORKS = ("i3d", "alexnet")
 NEVER_PAYS = ("frozen", "blur", "repeat", "ping_pong", "cut", "cut_elsewhere", "noise", "pure_noise")
 
 
+# Two minutes on quiet cores with all networks, and several times that on busy ones: longer than a test of the suite may.
+WITH_NETWORKS = (pytest.mark.slow, pytest.mark.timeout(900))
+
+
 @pytest.fixture(
     scope="module",
-    params=["real", "mini", *(pytest.param(f"{d}-networks", marks=pytest.mark.slow) for d in QUICK_CLIPS)],
+    params=["real", "mini", *(pytest.param(f"{domain}-networks", marks=WITH_NETWORKS) for domain in QUICK_CLIPS)],
 )
 def measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Filled]:
     """The domain measured with all mixes, without networks that have to be downloaded or, if slow, with them."""
