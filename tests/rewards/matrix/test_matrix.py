@@ -24,7 +24,7 @@ NETWORKS = ("i3d", "alexnet")
 NEVER_PAYS = ("frozen", "blur", "repeat", "ping_pong", "cut", "cut_elsewhere", "noise", "pure_noise")
 
 
-# Two minutes on quiet cores with all networks, and several times that on busy ones: longer than a test of the suite may.
+# Two minutes on quiet cores with all networks, several times that on busy ones: longer than a test of the suite may be.
 WITH_NETWORKS = (pytest.mark.slow, pytest.mark.timeout(900))
 
 
