@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.text import general, score
+from engine.config.presets import load_preset
 from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -215,6 +216,7 @@ def upload(page: Page, path: Path, prompt: str = "") -> None:
     page.locator("#upload input[type=file]").set_input_files(path)
     expect(page.locator("#upload")).to_contain_text(path.stem)
     page.locator("#upload-prompt textarea, #upload-prompt input").fill(prompt)
+    choose(page, "upload-mix", load_preset("rewards", "mini").title)  # of the toy networks, which need no download
     page.locator("#import").click()
 
 
