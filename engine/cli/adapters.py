@@ -14,10 +14,11 @@ from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError
+from engine.families.base import folder_needs
 from engine.families.combining import write_fused
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import check_fit, convert
-from engine.families.loading import find_folder, folder_needs
+from engine.families.loading import find_folder
 from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder

@@ -5,8 +5,9 @@ from typing import Literal
 
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, FamilyError
+from engine.families.base import folder_needs
 from engine.families.files.sources import is_path, local_path
-from engine.families.loading import NETWORK, check_parts, folder_needs
+from engine.families.loading import NETWORK, check_parts
 from engine.families.registry import family_class
 from engine.hub.cached import cached_b, is_complete
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic, is_forbidden

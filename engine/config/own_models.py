@@ -14,9 +14,10 @@ from engine.config.model_availability import needed_sources
 from engine.config.presets import load_model_preset, preset_files, preset_keys, to_toml
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError, StoreError
+from engine.families.base import folder_needs
 from engine.families.files.model_folders import refuse_loose_files
 from engine.families.files.single_files import SUFFIX, read_header, refuse_quantised_file
-from engine.families.loading import INDEX_FILE, check_parts, folder_needs, read_json
+from engine.families.loading import INDEX_FILE, check_parts, read_json
 from engine.families.registry import FAMILIES, family_class, family_spec
 from engine.files.atomic import write_text_atomic
 from engine.hub.selection import missing_files

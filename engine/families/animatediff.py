@@ -18,17 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import (
     NETWORK,
     Classes,
-    DiffusersFamily,
     find_file,
     find_folder,
     move,
     on_device,
     read_network,
-    read_tokenizer,
 )
 from engine.families.vae import finite_latents, from_pixels
 from engine.model_spec import Conditioning, FamilySpec
@@ -73,17 +72,14 @@ class AnimateDiffFamily(DiffusersFamily):
         "scheduler": ("DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"),
     }
 
-    def load(self, device: str, dtype: "torch.dtype") -> None:
-        self.open_folder(device, dtype)
-        self.table = training_sigmas(self.scheduler_config).to(device)
-        self.network = self._read_unet()
+    def check_folder(self) -> None:
+        self.table = training_sigmas(self.scheduler_config).to(self.device)
+
+    def check_network(self) -> None:
         if self.options.context_frames:
             _enable_free_noise(self.network, self.options.context_frames)
-        self.vae = self.read_vae()
-        self.text_encoder = self.read_text_encoder()
-        self.tokenizer = read_tokenizer(self.folder)
 
-    def _read_unet(self) -> Any:
+    def read_denoiser(self) -> Any:
         """Return the denoiser with its motion layers, combined from two sources if necessary."""
         from diffusers import UNet2DConditionModel, UNetMotionModel
 

@@ -10,18 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
-from engine.families.loading import Classes, DiffusersFamily, on_device, read_tokenizer
-from engine.families.vae import decode_rows, encode_rows, from_pixels
+from engine.families.loading import Classes, on_device
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import Tensor
-
-    from engine.request import GenerationRequest
 
 
 class CogVideoXFamily(DiffusersFamily):
@@ -48,19 +44,16 @@ class CogVideoXFamily(DiffusersFamily):
         "scheduler": ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"),
     }
 
-    def load(self, device: str, dtype: "torch.dtype") -> None:
-        self.open_folder(device, dtype)
+    def check_folder(self) -> None:
         if self.scheduler_config.get("prediction_type") != self.spec.prediction:
             raise FamilyError(f"'{self.folder}': a CogVideoX scheduler must have prediction_type = 'v_prediction'.")
-        self.table = training_sigmas(self.scheduler_config).to(device)
-        self.network = self.read("transformer")
+        self.table = training_sigmas(self.scheduler_config).to(self.device)
+
+    def check_network(self) -> None:
         if self.network.config.patch_size_t is not None:
             raise FamilyError(
                 f"'{self.folder}' is CogVideoX 1.5, which pads its latents: only 2B and 5B are supported."
             )
-        self.vae = self.read_vae()
-        self.text_encoder = self.read_text_encoder()
-        self.tokenizer = read_tokenizer(self.folder)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts as `embeds[B,L,D]`; the network attends to the padding too, so there is no mask."""
@@ -74,12 +67,6 @@ class CogVideoXFamily(DiffusersFamily):
             embeds = self.text_encoder(tokens.input_ids.to(self.device))[0]
         return Conditioning(embeds=embeds)
 
-    def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        size, config = self._pixels_per_latent, self.network.config
-        strides = (self.vae.config.temporal_compression_ratio, size)
-        multiple = size * config.patch_size
-        return self.noise(request, generators, channels=config.in_channels, strides=strides, multiple=multiple)
-
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict v at the timestep whose noise level is nearest to `sigma[B]`."""
         v = self.network(
@@ -91,17 +78,9 @@ class CogVideoXFamily(DiffusersFamily):
         )[0]
         return v.float().transpose(1, 2)
 
-    def decode_pixels(self, latents: "Tensor") -> "Tensor":
-        """Decode one clip after another; within a clip the VAE processes two latent frames at a time."""
-        return decode_rows(self.vae, latents / self.vae.config.scaling_factor)
-
-    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
-        pixels = from_pixels(frames, self.device, self.vae.dtype)
-        return encode_rows(self.vae, pixels) * self.vae.config.scaling_factor
-
     @property
-    def _pixels_per_latent(self) -> int:
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+    def strides(self) -> tuple[int, int]:
+        return self.vae.config.temporal_compression_ratio, int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def _rotary(self, latents: "Tensor") -> "tuple[Tensor, Tensor] | None":
         """Return the rotary embedding of 5B for the crop of its training grid that fits the clip.

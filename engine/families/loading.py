@@ -1,13 +1,12 @@
-"""Loading shared by all families: find and check the folder, read its parts, reject damaged weights."""
+"""Files of models: find and check the folder, read its parts, reject damaged weights."""
 
 import hashlib
-import importlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError, HubError
 from engine.families.files.model_folders import (
@@ -18,184 +17,20 @@ from engine.families.files.model_folders import (
     refuse_quantised,
     variant_of,
 )
-from engine.families.files.single_files import is_single_file, read_single_file
-from engine.families.vae import to_pixels
-from engine.hardware.weight_storage import offload_blocks, store_in_float8
 from engine.hub.download import download, plan_download
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
 from engine.hub.repository import HubSource
 from engine.hub.selection import CONFIG, ROOT, Needs, missing_files
-from engine.model_spec import FamilyOptions, FamilySpec
-from engine.sampling.scheduler_settings import check_settings
-from engine.seeds import unit_noise
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from torch import Tensor
 
-    from engine.request import GenerationRequest
 
-LIBRARIES = ("diffusers", "transformers")
-DENOISERS = ("transformer", "transformer_2")
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # offloaded with `FamilyOptions.offload_text`
 TEXT_FOLDERS = ("t[eo]*", "connectors")  # tokenizers, text encoders, LTX-2's connectors between these and the network
 INDEX_FILE = "model_index.json"
-NO_PARTS: Mapping[str, str] = {}
 NETWORK = Needs(parts=(ROOT,), files=(CONFIG,))
 """What a repository, or a folder, of one network must have."""
 Classes = str | tuple[str, ...]
-
-
-class DiffusersFamily:
-    """A model in a diffusers folder, opened part by part. Families add `load` and the verbs.
-
-    `parts` maps each subfolder to its class, or to its allowed classes. `optional_parts` are further folders, which
-    only some models of the family have.
-    """
-
-    spec: ClassVar[FamilySpec]
-    parts: ClassVar[Mapping[str, Classes]]
-    optional_parts: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, source: str, options: FamilyOptions | None = None) -> None:
-        self.source = source
-        self.options = options or FamilyOptions()
-
-    def open_folder(self, device: str, dtype: "torch.dtype") -> None:
-        """Find and check the folder; set `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
-        self.folder = find_folder(self.source, folder_needs(type(self), self.options.parts))
-        check_parts(self.folder, {part: name for part, name in self.parts.items() if part not in self.options.parts})
-        self.device, self.dtype = device, dtype
-        own = read_json(self.folder / "scheduler" / "scheduler_config.json")
-        check_settings(own, self.options.scheduler, self.spec.prediction)
-        self.scheduler_config: Mapping[str, Any] = {**own, **self.options.scheduler}
-        self.text_key = f"{self.spec.key} {text_fingerprint(self.folder)} {dtype}"
-
-    def read(self, part: str, dtype: "torch.dtype | None" = None, device: str | None = None) -> Any:
-        """Return a network of the folder, with the index's class, or from the part's own source."""
-        if part in DENOISERS:
-            return self.stored(self._read(part, dtype, "cpu" if self.options.offload_blocks else device))
-        return self._read(part, dtype, device)
-
-    def stored(self, network: Any) -> Any:
-        """Return the denoising network, stored as the options say."""
-        if self.options.weights_float8:
-            store_in_float8(network, self.spec.block_classes, self.dtype)
-        if self.options.offload_blocks:
-            offload_blocks(network, self.device)
-        return network
-
-    def _read(self, part: str, dtype: "torch.dtype | None", device: str | None) -> Any:
-        if part in self.options.parts:
-            return self._read_elsewhere(part, self.options.parts[part], device or self.device, dtype or self.dtype)
-        library, name = read_json(self.folder / "model_index.json")[part]
-        if library not in LIBRARIES:
-            raise FamilyError(f"'{self.folder}': {part} is of the library '{library}', but only {LIBRARIES} are used.")
-        model_class = getattr(importlib.import_module(library), name)
-        return read_network(model_class, self.folder, part, device or self.device, dtype or self.dtype)
-
-    def _read_elsewhere(self, part: str, source: str, device: str, dtype: "torch.dtype") -> Any:
-        """Return a network from its own folder, such as the output of full fine-tuning, or from a single file.
-
-        Raises FamilyError.
-        """
-        import diffusers
-
-        if is_single_file(source):
-            return move(read_single_file(Path(source).expanduser(), self.folder, part, dtype), device, source)
-        folder = find_folder(source, NETWORK)
-        name = str(read_json(folder / "config.json").get("_class_name"))
-        expected = self.parts.get(part) or self.parts[self.spec.network_part]
-        if name not in ((expected,) if isinstance(expected, str) else expected):
-            raise FamilyError(
-                f"'{folder}' holds a {name}, but the {part} of this family is {expected}: name another folder."
-            )
-        return read_network(getattr(diffusers, name), folder, ".", device, dtype)
-
-    def decode(self, latents: "Tensor") -> "np.ndarray":
-        """Decode denoised latents, see `ModelFamily.decode`."""
-        import torch
-
-        with torch.no_grad():
-            return to_pixels(self.decode_pixels(latents), latents)
-
-    def decode_pixels(self, latents: "Tensor") -> "Tensor":
-        """Decode denoised latents, see `ModelFamily.decode_pixels`."""
-        raise NotImplementedError
-
-    def read_text_encoder(self, part: str = "text_encoder") -> Any:
-        """Return a text encoder on the device, or on the CPU with `FamilyOptions.offload_text`."""
-        return self.read(part, device="cpu" if self.options.offload_text else self.device)
-
-    @contextmanager
-    def text_encoders_on_device(self) -> Iterator[None]:
-        """See `ModelFamily`."""
-        with ExitStack() as present:
-            for part in TEXT_ENCODERS:
-                if hasattr(self, part):
-                    present.enter_context(on_device(getattr(self, part), self.device))
-            yield
-
-    def read_vae(self, dtype: "torch.dtype | None" = None) -> Any:
-        vae = self.read("vae", dtype)
-        if self.options.tile_vae:
-            vae.enable_tiling()
-        return vae
-
-    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
-        """See `ModelFamily`."""
-        raise NotImplementedError
-
-    def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """Return each picture encoded on its own: `pictures[B,C,N,h,w]` at the frames `picture_frames[B,N]`."""
-        import torch
-
-        singles = self.encode_frames(pictures.reshape(-1, 1, *pictures.shape[2:]))
-        latents = singles[:, :, 0].unflatten(0, pictures.shape[:2]).transpose(1, 2)
-        return {
-            "pictures": latents,
-            "picture_frames": torch.tensor(places, device=latents.device).expand(len(pictures), -1),
-        }
-
-    def noise(
-        self,
-        request: "GenerationRequest",
-        generators: "Sequence[torch.Generator]",
-        *,
-        channels: int,
-        strides: tuple[int, int],
-        multiple: int,
-    ) -> "Tensor":
-        """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px).
-
-        Raises FamilyError when a side of the clip is not a multiple of `multiple` px.
-        """
-        stride, size = strides
-        if (request.num_frames - 1) % stride or request.width % multiple or request.height % multiple:
-            rule = f"{stride}k+1 frames" if stride > 1 else "any number of frames"
-            raise FamilyError(
-                f"This model needs {rule} and sides that are multiples of {multiple} px, but the request has "
-                f"{request.num_frames} frames at {request.width}x{request.height}."
-            )
-        shape = (channels, (request.num_frames - 1) // stride + 1, request.height // size, request.width // size)
-        return unit_noise(shape, generators).to(self.device)
-
-
-def folder_needs(
-    family: "type[DiffusersFamily]", overridden: Mapping[str, str] = NO_PARTS, variant: str | None = None
-) -> Needs:
-    """Return the files that a family's model folder must have.
-
-    `overridden` are sources of parts. Such parts are left out, but for the configuration of those in a single file.
-    """
-    configs = (f"{part}/{CONFIG}" for part, source in overridden.items() if is_single_file(source))
-    return Needs(
-        parts=tuple(part for part in (*family.parts, "tokenizer") if part not in overridden),
-        optional=family.optional_parts,
-        files=(INDEX_FILE, *configs),
-        variant=variant,
-    )
 
 
 def find_folder(source: str, needs: Needs) -> Path:

@@ -18,15 +18,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
-from engine.families.loading import (
-    Classes,
-    DiffusersFamily,
-    on_device,
-    read_json,
-    read_network,
-    read_tokenizer,
-)
+from engine.families.loading import Classes, on_device, read_json, read_network
 from engine.families.vae import finite_latents, from_pixels, split_batch, to_pixels
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
@@ -37,7 +31,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from engine.request import GenerationRequest
 
 SMALL_TOKENS = 192  # latents of a clip: below, `mini`'s autoencoder is faster with two clips than with one on a CPU
 MAX_TOKENS = 128  # text tokens, as in LTXPipeline; a tokenizer's smaller limit takes precedence
@@ -76,18 +69,15 @@ class LTXFamily(DiffusersFamily):
     grid: ClassVar[str] = "even"
     other_kinds: ClassVar[tuple[str, ...]] = ("LTXConditionPipeline",)
 
-    def load(self, device: str, dtype: "torch.dtype") -> None:
-        self.open_folder(device, dtype)
+    def check_folder(self) -> None:
         self.scheduler_config = {**self.scheduler_config, "_grid": self.grid}
         kind = read_json(self.folder / "model_index.json").get("_class_name")
         if kind in self.other_kinds:
             raise FamilyError(
                 f"'{self.folder}' has another version ({kind}) than {self.spec.title}: correct `family` in the preset."
             )
-        self.network = self.read("transformer")
-        self.vae = self.read_vae()
-        self.text_encoder = self.read_text_encoder()
-        self.tokenizer = read_tokenizer(self.folder)
+
+    def check_network(self) -> None:
         if self.network.config.patch_size != 1 or self.network.config.patch_size_t != 1:
             raise FamilyError(
                 f"'{self.folder}': an LTX transformer with patches is not supported, its patch size must be 1."
@@ -105,11 +95,6 @@ class LTXFamily(DiffusersFamily):
         with torch.no_grad(), on_device(self.text_encoder, self.device):
             embeds = self.text_encoder(ids, attention_mask=None if self.reads_padding else mask)[0]
         return Conditioning(embeds=embeds, mask=mask)
-
-    def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        size = self.vae.spatial_compression_ratio
-        strides = (self.vae.temporal_compression_ratio, size)
-        return self.noise(request, generators, channels=self.network.config.in_channels, strides=strides, multiple=size)
 
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the velocity at `sigma[B]`, or at `sigma[B,t]` with a level per latent frame (0 = given)."""

@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
-from engine.families.loading import Classes, DiffusersFamily, on_device, read_json, read_tokenizer
-from engine.families.vae import decode_rows, encode_rows, from_pixels, latent_scale
+from engine.families.loading import Classes, on_device, read_json
+from engine.families.vae import latent_scale
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.schedules import flow_timesteps
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import Tensor
 
-    from engine.request import GenerationRequest
 
 MAX_TOKENS = 256  # text tokens, as in MochiPipeline
 
@@ -50,15 +48,10 @@ class MochiFamily(DiffusersFamily):
         "scheduler": "FlowMatchEulerDiscreteScheduler",
     }
 
-    def load(self, device: str, dtype: "torch.dtype") -> None:
-        self.open_folder(device, dtype)
+    def check_folder(self) -> None:
         if read_json(self.folder / "model_index.json").get("force_zeros_for_empty_prompt"):
             raise FamilyError(f"'{self.folder}' encodes empty prompts as zeros, which is not supported.")
         self.scheduler_config = {**self.scheduler_config, "_grid": "linear_quadratic", "invert_sigmas": False}
-        self.network = self.read("transformer")
-        self.vae = self.read_vae()
-        self.text_encoder = self.read_text_encoder()
-        self.tokenizer = read_tokenizer(self.folder)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts as `embeds[B,L,D]` with a mask; longer prompts are cut."""
@@ -71,12 +64,6 @@ class MochiFamily(DiffusersFamily):
             embeds = self.text_encoder(tokens.input_ids, attention_mask=mask)[0]
         return Conditioning(embeds=embeds, mask=mask)
 
-    def init_latents(self, request: "GenerationRequest", generators: "Sequence[torch.Generator]") -> "Tensor":
-        size, config = self.vae.spatial_compression_ratio, self.network.config
-        strides = (self.vae.temporal_compression_ratio, size)
-        multiple = size * config.patch_size
-        return self.noise(request, generators, channels=config.in_channels, strides=strides, multiple=multiple)
-
     def predict(self, latents: "Tensor", sigma: "Tensor", conditioning: Conditioning) -> "Tensor":
         """Predict the velocity at `sigma[B]`."""
         return -self.network(
@@ -87,12 +74,10 @@ class MochiFamily(DiffusersFamily):
             return_dict=False,
         )[0].float()
 
-    def decode_pixels(self, latents: "Tensor") -> "Tensor":
-        """Decode one clip after another, so that memory stays that of one clip."""
+    def unscale(self, latents: "Tensor") -> "Tensor":
         mean, std = latent_scale(self.vae, self.device)
-        return decode_rows(self.vae, latents * std / self.vae.config.scaling_factor + mean)
+        return latents * std / self.vae.config.scaling_factor + mean
 
-    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
+    def scale(self, latents: "Tensor") -> "Tensor":
         mean, std = latent_scale(self.vae, self.device)
-        latents = encode_rows(self.vae, from_pixels(frames, self.device, self.vae.dtype))
         return (latents - mean) / std * self.vae.config.scaling_factor

@@ -27,8 +27,8 @@ FAMILIES = {
     "animatediff_sparsectrl": "engine.families.animatediff:SparseCtrlFamily",
     "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
-    "hunyuanvideo15": "engine.families.hunyuanvideo15:HunyuanVideo15Family",
-    "hunyuanvideo15_i2v": "engine.families.hunyuanvideo15:HunyuanVideo15ImageFamily",
+    "hunyuanvideo15": "engine.families.hunyuanvideo:HunyuanVideo15Family",
+    "hunyuanvideo15_i2v": "engine.families.hunyuanvideo:HunyuanVideo15ImageFamily",
     "kandinsky5": "engine.families.hunyuanvideo:Kandinsky5Family",
     "mochi": "engine.families.mochi:MochiFamily",
 }

@@ -23,17 +23,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
+from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
-from engine.families.loading import (
-    Classes,
-    DiffusersFamily,
-    on_device,
-    read_image_processor,
-    read_json,
-    read_tokenizer,
-)
+from engine.families.loading import Classes, on_device, read_image_processor, read_json
 from engine.families.two_experts import two_experts
-from engine.families.vae import decode_rows, encode_rows, from_pixels, latent_scale
+from engine.families.vae import from_pixels, latent_scale
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps
@@ -74,22 +68,23 @@ class WanFamily(DiffusersFamily):
 
     optional_parts: ClassVar[tuple[str, ...]] = ("transformer_2",)
 
-    def load(self, device: str, dtype: "torch.dtype") -> None:
-        """Load the model; the VAE computes in float32 regardless of `dtype`, as in its authors' code."""
-        import torch
-
-        self.open_folder(device, dtype)
+    def check_folder(self) -> None:
         self.scheduler_config = {**self.scheduler_config, "_grid": "own"}
         self.text_key += " ftfy"  # rows cached before prompts were cleaned with ftfy must not be reused
-        index = read_json(self.folder / "model_index.json")
-        self.level_per_token = bool(index.get("expand_timesteps"))
+        self.index = read_json(self.folder / "model_index.json")
+        self.level_per_token = bool(self.index.get("expand_timesteps"))
         self._check_kind()
-        self.network = self.read("transformer")
-        if index.get("boundary_ratio") is not None:
-            self.network = two_experts()(self.network, self.read("transformer_2"), index["boundary_ratio"] * 1000)
-        self.vae = self.read_vae(torch.float32)
-        self.text_encoder = self.read_text_encoder()
-        self.tokenizer = read_tokenizer(self.folder)
+
+    def read_denoiser(self) -> Any:
+        """Return the network, or both experts as one."""
+        network, boundary = super().read_denoiser(), self.index.get("boundary_ratio")
+        return network if boundary is None else two_experts()(network, self.read("transformer_2"), boundary * 1000)
+
+    def read_vae(self, dtype: "torch.dtype | None" = None) -> Any:
+        """Return the VAE in float32 regardless of the model's dtype, as in its authors' code."""
+        import torch
+
+        return super().read_vae(torch.float32)
 
     def _check_kind(self) -> None:
         """Raise FamilyError for another kind of Wan model, detected by its number of input channels."""
@@ -145,18 +140,13 @@ class WanFamily(DiffusersFamily):
         """Return the network's inputs: the latents, and in subclasses the given pictures."""
         return {"hidden_states": latents}
 
-    def decode_pixels(self, latents: "Tensor") -> "Tensor":
-        """Decode one clip after another; within a clip the VAE processes one latent frame after another."""
+    def unscale(self, latents: "Tensor") -> "Tensor":
         mean, std = latent_scale(self.vae, self.device)
-        return decode_rows(self.vae, latents * std + mean)
+        return latents * std + mean
 
-    def encode_frames(self, frames: "np.ndarray") -> "Tensor":
-        return self._whitened(from_pixels(frames, self.device, self.vae.dtype))
-
-    def _whitened(self, pixels: "Tensor") -> "Tensor":
-        """Encode `pixels[B,3,T,H,W]` in -1..1 as whitened latents."""
+    def scale(self, latents: "Tensor") -> "Tensor":
         mean, std = latent_scale(self.vae, self.device)
-        return (encode_rows(self.vae, pixels) - mean) / std
+        return (latents - mean) / std
 
     def _clip_of(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "Tensor":
         """Return a clip `[B,3,T,H,W]` with pictures `uint8[B,N,H,W,3]` at the frames `places`, grey elsewhere."""
@@ -222,7 +212,7 @@ class WanFirstLastFamily(WanFamily):
         taken = [0, num_frames - 1][: self.num_pictures]
         if list(places) != taken:
             raise FamilyError(f"{self.spec.title} takes pictures at the frames {taken}, not at {list(places)}.")
-        clip = self._whitened(self._clip_of(pictures, places, num_frames))
+        clip = self.encode_video(self._clip_of(pictures, places, num_frames))
         shown = {"shown": torch.cat([self._mask(clip), clip], dim=1)}
         return shown if self.image_encoder is None else {**shown, "ends": self._clip_embedding(pictures)}
 
@@ -292,7 +282,7 @@ class WanVACEFamily(WanFamily):
         import torch
 
         clip = self._clip_of(pictures, places, num_frames)
-        given_latents, grey_latents = self._whitened(clip), self._whitened(torch.zeros_like(clip[:1]))
+        given_latents, grey_latents = self.encode_video(clip), self.encode_video(torch.zeros_like(clip[:1]))
         is_free = torch.ones(num_frames, device=given_latents.device)
         is_free[list(places)] = 0
         nearest = ((torch.arange(given_latents.shape[2]) + 0.5) * num_frames / given_latents.shape[2]).long()

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
+from engine.families.base import DiffusersFamily, folder_needs
 from engine.families.exchange.exporting import FOLDED, FOLDED_KEY
 from engine.families.exchange.formats import TEXT, form_of
 from engine.families.exchange.renaming import to_diffusers
-from engine.families.loading import DiffusersFamily, find_folder, folder_needs, read_json
+from engine.families.loading import find_folder, read_json
 from engine.families.lora import find_mismatches
 from engine.families.lora_files import FIRST, METADATA_KEY, SECOND, SIDES, Lora, for_pipeline, read_file, split
 from engine.model_spec import FamilySpec

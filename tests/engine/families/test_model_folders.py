@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from engine.config.presets import load_model_preset
 from engine.errors import FamilyError
-from engine.families.loading import find_folder, folder_needs
+from engine.families.base import folder_needs
+from engine.families.loading import find_folder
 from engine.families.ltx import LTXFamily
 from engine.families.registry import local_source
 

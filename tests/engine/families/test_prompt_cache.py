@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.families.loading import DiffusersFamily, on_device
+from engine.families.base import DiffusersFamily
+from engine.families.loading import on_device
 from engine.families.prompt_cache import PromptCache
 from engine.model_spec import Conditioning
 
