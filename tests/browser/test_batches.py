@@ -104,7 +104,7 @@ def test_a_file_of_prompts_is_one_job_and_its_clips_have_an_address(page: Page, 
         page.locator("#prompts-file").click()
     choosing.value.set_files(path)
     expect(field(page, "prompts")).to_have_value(re.compile(r'^a red star falling\n\{.*"negative_prompt": "blurry"'))
-    expect(page.locator("#batch-count")).to_contain_text("2 clips (2 prompt)")
+    expect(page.locator("#batch-count")).to_contain_text("2 clips (2 prompts)")
     page.locator("#generate").click()
     expect(page.locator(f"{TAKES} .card")).to_have_count(2)
     expect(page.locator(f"{TAKES} .card .prompt")).to_have_text(["a red star falling", "a blue ball rising"])
