@@ -109,8 +109,11 @@ def test_work_is_announced_when_it_begins_and_when_it_ends(page: Page, studio: A
 
 def set_steps(page: Page, steps: int) -> None:
     page.get_by_text(general.MORE).click()
-    page.locator("#steps input[type=number]").fill(str(steps))
-    page.locator("#steps input[type=number]").blur()
+    field = page.locator("#steps input[type=number]")
+    expect(field).to_have_value("4")  # the slider is there, with the preset's value
+    field.fill(str(steps))
+    field.blur()
+    expect(field).to_have_value(str(steps))
 
 
 def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> None:
