@@ -185,8 +185,9 @@ export default function mount({ element, props, watch }) {
     paint();
   }
 
+  // The event may come after a frame was asked for, which is not at the end any more.
   function ended() {
-    if (state.loop) play(0);
+    if (state.loop && state.leader.ended) play(0);
     else paint();
   }
 

@@ -21,6 +21,8 @@ def stand(desk: Any, frame: int) -> None:
     """Stand still at a frame."""
     desk.say(f"goTo({frame})")
     desk.until("state.wanted === null")
+    # A busy browser presents a frame after it has reported the seek as done.
+    desk.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert desk.say("state.frame") == frame
 
 
