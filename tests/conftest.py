@@ -76,6 +76,17 @@ def workspace(own_workspace: Path) -> "Workspace":
     return Workspace(own_workspace).prepare()
 
 
+@pytest.fixture
+def no_worker(workspace: "Workspace") -> Iterator[None]:
+    """Jobs are queued but not run: the test holds the worker's lock."""
+    from engine.files.locks import try_lock
+
+    lock = try_lock(workspace.worker_lock)
+    assert lock is not None
+    yield
+    os.close(lock)
+
+
 @pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES_URL else [])])
 def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Runs a test on SQLite and, where DAILIES_TEST_POSTGRES_URL is set, again in an empty schema of that database."""

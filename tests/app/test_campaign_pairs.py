@@ -1,8 +1,7 @@
 """The table of a campaign's pairs, and AI labellers, without a browser."""
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -14,7 +13,6 @@ from app.text import labelling as text
 from app.views.campaign_list import pair_table
 from app.views.training import train_form
 from engine.errors import ConfigError
-from engine.files.locks import try_lock
 from engine.labelling.campaign_spec import CampaignSpec, Pair
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import JudgeVote, store_judge_votes
@@ -25,13 +23,7 @@ MakeClip = Callable[..., ClipRecord]
 JUDGE = 'title = "Red"\n[vlm]\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\nmode = "pairwise"\nask = "Redder?"\n'
 
 
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture

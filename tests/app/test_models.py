@@ -13,7 +13,7 @@ from app.views import models
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, HubError, JobError
-from engine.files.locks import locked, try_lock
+from engine.files.locks import locked
 from engine.hub.download import free_b
 from engine.jobs.maintenance_configs import inspect_job, model_job
 from engine.jobs.spec import JobProgress, JobSpec
@@ -24,12 +24,7 @@ from tests.stub_hub import StubHub, running_hub, use_hub
 SOURCE = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 
 
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,7 @@ from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 from rewards import Clip
 
-
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture

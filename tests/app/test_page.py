@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from app.text import general
 from app.theme import page_theme
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.families.lora import WEIGHTS_FILE
-from engine.files.locks import try_lock
 from engine.jobs.spec import Job, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
@@ -37,13 +35,7 @@ from engine.video.writer import write_mp4
 MakeClip = Callable[..., ClipRecord]
 
 
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def built(make: Callable[[], Any]) -> Any:

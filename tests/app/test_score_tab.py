@@ -1,8 +1,7 @@
 """The Score tab's handlers, without a browser."""
 
 import asyncio
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from app.text import general, score
 from app.views import clip_sets
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, MediaError
-from engine.files.locks import try_lock
 from engine.jobs.spec import JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.storage.clip_files import save_overlays
@@ -34,13 +32,7 @@ MakeClip = Callable[..., ClipRecord]
 MIX, NOTICE, SLIDERS, TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(2, 10)
 
 
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -25,14 +24,7 @@ from engine.runs.disk_usage import clean, disk_use
 from engine.runs.run import Run
 from engine.storage.clip_files import has_files
 
-
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def snapshot(at: float, *gpus: GpuSample) -> TelemetrySnapshot:

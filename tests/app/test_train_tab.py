@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,7 @@ from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.curriculum_state import list_curricula
 from engine.runs.run import Run, list_runs
 
-
-@pytest.fixture(autouse=True)
-def no_worker(context: AppContext) -> Iterator[None]:
-    """Jobs are queued but not run: the test holds the worker's lock."""
-    lock = try_lock(context.workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def choices(context: AppContext, key: str = "mini_grpo", **settings: str) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """The queue's and the runs' verbs from a shell."""
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from engine.cli.main import main
-from engine.files.locks import try_lock
 from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.run import list_runs
 from engine.workspace import Workspace
@@ -16,13 +14,7 @@ from engine.workspace import Workspace
 Shell = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def no_worker(workspace: Workspace) -> Iterator[None]:
-    """Jobs are filed, and nobody takes them."""
-    lock = try_lock(workspace.worker_lock)
-    assert lock is not None
-    yield
-    os.close(lock)
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture
