@@ -1,4 +1,4 @@
-"""The pairs of a campaign in the Label tab: their votes, dropping and restoring them, and AI labellers."""
+"""The pairs of a campaign in the Label tab, with their votes and AI labellers."""
 
 from collections.abc import Callable
 from typing import Any

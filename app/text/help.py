@@ -49,7 +49,7 @@ GLOSSARY = {
     "Base model": "The model as it was published, without an adapter.",
     "Bradley-Terry": "Ranks entrants by their strengths: the difference of two gives the chance that one is preferred.",
     "Campaign": "A set of pairs of clips to label, with its rules.",
-    "Checkpoint": "The state of a run at one step, from which it goes on or whose adapter can be used.",
+    "Checkpoint": "The state of a run at one step. The run can be resumed from it, and its adapter can be used.",
     "Curriculum": "Training in stages, such as longer and longer clips; each stage ends when its gate is met.",
     "Denoising steps": "Passes of the network from noise to a clip: more take longer and usually look better.",
     "DPO": "Direct preference optimisation: trains on pairs, so that the model prefers what people chose.",

@@ -35,7 +35,10 @@ GATES = {
 
 # ---- Which mix suits which clips
 def strange_to_mix(title: str, count_of: int, total: int, *, toy: bool) -> str:
-    """Warning that a mix scores clips of a world that its networks do not know; `toy`: those of drawn shapes."""
+    """Return the warning that the networks of a mix were not trained on such clips.
+
+    `toy`: the networks know drawn shapes only.
+    """
     clips = f"{count_of:,} of {count(total, 'clip')} here"
     if toy:
         return (

@@ -1,4 +1,4 @@
-"""List of campaigns: progress, editing, deletion, mixes learned from votes; and the pairs of a campaign."""
+"""List of campaigns with progress and learned mixes, and the pairs of a campaign."""
 
 from collections import Counter, defaultdict
 from typing import Any

@@ -82,14 +82,14 @@ def _totalled(clip: Mapping[str, Any], total: float | None, weights: Mapping[str
 def table(
     rows: Rows, weights: Mapping[str, float], failed: Sequence[Mapping[str, str]] = (), current: str | None = None
 ) -> dict[str, Any]:
-    """Return the value of a `ScoreTable`: one column per reward, rows in ranked order, and files that failed."""
+    """Return the value of a `ScoreTable`: a column for each reward, ranked rows, and failed files."""
     columns = [{"key": key, "title": spec_of(key).title, "question": spec_of(key).question} for key in weights]
     nothing = None if rows or failed else empty()
     return {"columns": columns, "rows": rows, "failed": list(failed), "current": current, "empty": nothing}
 
 
 def with_total(facts: dict[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the details of a clip with its total in these ranked rows, and the stored one where it differs."""
+    """Return the details of a clip with the total of its row, and with the stored total if it differs."""
     row = next((row for row in rows if facts and row["id"] == facts["id"]), None)
     if facts is None or row is None:
         return facts
@@ -140,7 +140,7 @@ def correlated(measures: Sequence[RankingColumn]) -> tuple[list[RankingColumn], 
 
 
 def disagreements(rows: Rows, measures: Sequence[RankingColumn]) -> list[dict[str, Any]]:
-    """Return the rewards that prefer another clip than the total, each with that clip and its disagreement.
+    """Return the rewards that prefer another clip than the total, with that clip and the disagreement.
 
     Disagreement is the share of pairs that the reward orders differently. The largest disagreement comes first. Rewards
     that scored fewer than two clips are omitted.

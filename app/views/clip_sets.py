@@ -1,4 +1,7 @@
-"""Sets of clips to rank or to label: latest, starred, of a scored folder, or selected; and the mix that suits them."""
+"""Sets of clips to rank or to label, and the mix that suits them.
+
+A set has the latest, the starred or the selected clips, or those of a scored folder.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -75,7 +78,7 @@ TOY = "mini"  # calibration of a mix whose networks know only drawn shapes
 
 
 def is_toy(model: str | None) -> bool:
-    """Return True for a model of a synthetic world; False for an imported clip (None) and for an unknown model."""
+    """Return True for a model of drawn shapes, False for an unknown model and an imported clip (None)."""
     try:
         return model is not None and load_preset("models", model).judge is not None
     except DailiesError:
@@ -88,7 +91,10 @@ def _toys(clips: Sequence[ClipRecord]) -> int:
 
 
 def mix_for(clips: Sequence[ClipRecord]) -> str:
-    """Return the mix that suits most of the clips; without clips, that of drawn shapes, which needs no weights."""
+    """Return the mix that suits most of the clips.
+
+    Without clips it is that of drawn shapes, which needs no downloaded weights.
+    """
     return TOY_MIX if _toys(clips) * 2 >= len(clips) else REAL_MIX
 
 

@@ -182,9 +182,10 @@ def write_mix(folder: Path, key: str, text: str) -> Path:
 
 
 def save_reweighted(workspace: Workspace, base: Mix, title: str, weights: Mapping[str, float]) -> Mix:
-    """Save `base` with other weights as a mix of the workspace, and return it; its key is made from the title.
+    """Save `base` with other weights as a mix of the workspace, and return it.
 
-    Raises ConfigError for a title without a letter or digit, a name in use, or invalid weights.
+    The key is made from the title. Raises ConfigError for a title without a letter or digit, a name in use, or invalid
+    weights.
     """
     key = "_".join(re.findall(r"[a-z0-9]+", title.lower()))
     if not key:

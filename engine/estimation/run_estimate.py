@@ -123,7 +123,10 @@ def load_of(planned: RunPlan) -> TrainingLoad:
 
 
 def _copies(algorithm: str, values: Mapping[str, Any]) -> int:
-    """Return the number of copies of the trained weights: the average, older policies, the model before training."""
+    """Return the number of copies of the trained weights.
+
+    Copies are the average, older policies, and the model before training.
+    """
     average, beneath = bool(values["ema_decay"]), bool(values.get("frozen_adapter"))
     match algorithm:
         case "nft" | "distill":  # the old policy, and the teacher

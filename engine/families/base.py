@@ -1,4 +1,4 @@
-"""Base class of the families that read diffusers folders: opening, loading, noise, encoding and decoding."""
+"""Base class of the families that read diffusers folders."""
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -210,7 +210,7 @@ class HunyuanVideo15ImageFamily(HunyuanVideo15Family):
         self.image_processor = read_image_processor(self.folder, "feature_extractor")
 
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
-        """Return `shown[B,C,h,w]`, the latents of the first picture, and `seen[B,L,D]`, its embeddings by SigLIP."""
+        """Return the first picture's latents `shown[B,C,h,w]` and its embeddings by SigLIP `seen[B,L,D]`."""
         import torch
 
         if list(places) != [0]:

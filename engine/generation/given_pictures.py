@@ -1,4 +1,4 @@
-"""First and last pictures of requests: what `Conditioning.extras` they become, and what rewards compare clips with."""
+"""First and last pictures of requests, as conditioning of the model and as input of rewards."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,7 +37,7 @@ def picture_extras(
 
 
 def first_picture(request: GenerationRequest, load: LoadPicture | None) -> np.ndarray | None:
-    """Return the first picture `uint8[H,W,3]` at the clip's size, as the model gets it; None for a request without.
+    """Return the first picture `uint8[H,W,3]` at the clip's size, as the model gets it, or None.
 
     Raises StoreError for a missing picture.
     """

@@ -142,7 +142,10 @@ class CampaignClip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two clips of one prompt, in arbitrary order. A dropped pair is not assigned and its votes do not count."""
+    """Two clips of one prompt, in arbitrary order.
+
+    A dropped pair is not assigned and its votes do not count.
+    """
 
     id: str
     prompt: str

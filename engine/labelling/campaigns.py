@@ -241,7 +241,7 @@ class Campaigns:
             return store_vote(connection, vote, assignment)
 
     def votes(self, campaign_id: str, labeller: str | None = None, history: bool = False) -> list[StoredVote]:
-        """Return the votes in order of arrival; `history` adds undone and edited ones, and those on dropped pairs."""
+        """Return the votes in order of arrival, with undone, edited and dropped ones if `history`."""
         query = votes_query().where(VOTES.c.campaign_id == campaign_id).order_by(VOTES.c.number)
         if labeller is not None:
             query = query.where(ASSIGNMENTS.c.labeller == labeller)
@@ -356,7 +356,7 @@ class Campaigns:
         return all(has_files(self.store.workspace, clip_id) for clip_id in clip_ids)
 
     def set_dropped(self, pair_id: str, dropped: bool = True) -> None:
-        """Take a pair out of its campaign, or back: while it is out, it is not assigned and its votes do not count."""
+        """Drop a pair, so that it is not assigned and its votes do not count, or restore it."""
         self._mark([pair_id], dropped_at=func.coalesce(PAIRS.c.dropped_at, now()) if dropped else None)
 
     def _mark(self, pair_ids: Collection[str], **values: Any) -> None:

@@ -90,7 +90,10 @@ def judge_votes(store: Library, campaign_id: str, judge: str | None = None) -> l
 
 
 def unjudged_pairs(store: Library, campaign_id: str, judge: str, replace_before: datetime | None = None) -> list[Pair]:
-    """Return the pairs with both clips on which the judge has no vote, or only one from before `replace_before`."""
+    """Return the pairs with both clips on which the judge has no vote.
+
+    A vote from before `replace_before` does not count.
+    """
     unjudged = ~_judged_by(judge, replace_before)
     query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips(), unjudged)
     with store.database.reading() as connection:
@@ -98,7 +101,10 @@ def unjudged_pairs(store: Library, campaign_id: str, judge: str, replace_before:
 
 
 def store_judge_votes(store: Library, votes: Iterable[JudgeVote], replace_before: datetime | None = None) -> None:
-    """Store votes on pairs. A second vote of a judge is ignored, or replaces one from before `replace_before`."""
+    """Store votes of judges.
+
+    A judge's second vote on a pair is ignored, unless the first is from before `replace_before`: then it replaces it.
+    """
     with store.database.writing() as connection:
         for vote in votes:
             # Locked before the look, so that two jobs of one judge do not both find the pair without a vote.

@@ -93,7 +93,10 @@ def set_adapters(
 
 
 def start_of(run: "Run") -> str:
-    """Return the names of the adapters that the run began with, with scales; "" for none, or for an older run."""
+    """Return the names and scales of the adapters that the run began with.
+
+    It is "" for none, and for a run that did not record them.
+    """
     try:
         scales = json.loads(run.start_file.read_bytes())
         return scales_text(scales)

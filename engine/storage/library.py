@@ -83,7 +83,10 @@ class ClipRecord:
 
     @classmethod
     def imported(cls, clip_id: str, clip: Clip, notes: Sequence[str] = (), file: str = "") -> "ClipRecord":
-        """Return the record of a clip imported from the file of this name; `notes` describe what the import changed."""
+        """Return the record of a clip imported from the file named `file`.
+
+        `notes` describe what the import changed.
+        """
         return cls(
             id=clip_id,
             prompt=clip.prompt,

@@ -1,4 +1,4 @@
-"""Copies within a picture: tiles that show the same film side by side, one above the other, or in a grid.
+"""Copies within a picture: tiles of the same film, side by side, one above the other, or in a grid.
 
 The picture less its blur is compared with itself shifted by every distance, by the normalised cross-correlation of the
 overlap, and so is its change over time. Tiles match in both, at the same distance in every frame, so sums over frames

@@ -78,7 +78,10 @@ class ReferenceFeatures:
 
 
 def read_reference_file(path: Path) -> ReferenceFeatures:
-    """Read a file of `tools.mini.reference_fit.save_reference`. Raises RewardError for a damaged or another file."""
+    """Read a file of `tools.mini.reference_fit.save_reference`.
+
+    Raises RewardError for a damaged file or one of another kind.
+    """
     try:
         with path.open("rb") as file, np.load(file) as stored:
             shape = ShrunkGaussian(

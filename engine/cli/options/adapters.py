@@ -45,7 +45,10 @@ def scales_of(options: argparse.Namespace, option: str) -> dict[str, float]:
 
 
 def write_combined(folder: Path, workspace: Workspace, scales: Mapping[str, float], preset: ModelPreset) -> None:
-    """Write several adapters of a model as one, with a card. Raises as `combined_adapter` and `combined_card`."""
+    """Write several adapters of a model as one, with a card.
+
+    Raises the errors of `combined_adapter` and `combined_card`.
+    """
     adapters = {name: find_adapter(workspace, name, preset.key) for name in scales}
     card = combined_card(adapters, scales, preset.key)
     write_parts(folder, combined_adapter(workspace, scales, preset))
