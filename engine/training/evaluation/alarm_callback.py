@@ -1,7 +1,7 @@
 """Trainer callback that observes the policy periodically and raises the alarms of `evaluation.alarms`."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import combinations
 from typing import Any
@@ -56,6 +56,10 @@ class AlarmCallback(TrainerCallback):
         self._trainer, self._run, self._settings = trainer, run, preset.alarms
         self._requests, self._more = (
             watched_requests(trainer.template, preset, run.rows) if preset.alarms.every else ((), ())
+        )
+        # Of the clips that are watched, for the columns of their rows.
+        self._rows = (
+            {subject_of(row): row.to_dict() for row in run.rows(prompt_file_of(preset))} if self._requests else {}
         )
         self._suite = _held_out_suite(preset)
         self._base: Observation | None = None
@@ -139,7 +143,8 @@ class AlarmCallback(TrainerCallback):
     def _rewards(self, made: Rollouts) -> dict[str, Column]:
         columns: dict[str, Column] = {}
         if isinstance(self._trainer, OnlineTrainer):
-            columns[REWARD] = trained_reward(self._trainer, made)
+            rows = [self._rows[subject_of(request)] for request in made.requests]
+            columns[REWARD] = trained_reward(self._trainer, made, rows)
         if self._suite is not None:
             reports = self._suite.score_many(made.clips)
             for key in reports[0].parts:
@@ -183,9 +188,11 @@ def _held_out_suite(preset: TrainPreset) -> RewardSuite | None:
     return RewardSuite(everything.model_copy(update={"weights": left})) if left else None
 
 
-def trained_reward(trainer: OnlineTrainer, made: Rollouts) -> Column:
-    """Return each clip's weighted mean of the trained rewards that apply to it."""
-    rows = [{"prompt": clip.prompt} for clip in made.clips]
+def trained_reward(trainer: OnlineTrainer, made: Rollouts, rows: Sequence[Mapping[str, Any]]) -> Column:
+    """Return each clip's weighted mean of the trained rewards that apply to it.
+
+    `rows` are the clips' rows of the data, whose columns the reward functions get.
+    """
     values = score(trainer.reward_funcs, rows, made.clips, fps=[clip.fps for clip in made.clips])
     known = ~values.isnan()
     weights = known * trainer.reward_weights

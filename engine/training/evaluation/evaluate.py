@@ -206,9 +206,9 @@ def requests_for(template: GenerationRequest, rows: Sequence[PromptRow], takes: 
     )
 
 
-def subject_of(request: GenerationRequest) -> str:
-    """Return what a request's clips have in common: the prompt, and the pictures if there are any."""
-    return "\n".join(part for part in (request.prompt, request.image, request.last_image) if part)
+def subject_of(asked: GenerationRequest | PromptRow) -> str:
+    """Return what the clips of a request or row have in common: the prompt and any pictures."""
+    return "\n".join(part for part in (asked.prompt, asked.image, asked.last_image) if part)
 
 
 def scored_mix(preset: TrainPreset, mix: str | None = None) -> Mix:

@@ -35,10 +35,12 @@ def score(
 ) -> Tensor:
     """Return the rewards `float32[N,R]`, NaN where a function returned None.
 
+    A column that only some rows have is None in the others.
     Raises TrainingError, naming function and clip, for NaN, infinity, or a list of the wrong length.
     """
     prompts = [clip.prompt for clip in clips]
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key not in ("prompt", "completion")}
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("prompt", "completion"))
+    columns = {name: [row.get(name) for row in rows] for name in names}
     answers = [f(prompts=prompts, completions=list(clips), **columns, **extras) for f in functions]
     rewards = [_checked(f, values, prompts) for f, values in zip(functions, _awaited(answers), strict=True)]
     return torch.tensor(rewards, dtype=torch.float32).T

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
@@ -187,6 +188,23 @@ def test_a_suspicion_is_looked_at_more_closely(new_run: NewRun) -> None:
     assert base.prompts[:4] == first.prompts and again.columns == base.columns and now.step == 2
     assert all(len(column) == 8 for column in (*base.columns.values(), *now.columns.values()))
     assert base.columns["motion"] == now.columns["motion"], "nothing was trained"
+
+
+def test_rewards_get_the_columns_of_the_watched_prompts(new_run: NewRun, tmp_path: Path) -> None:
+    rows = [{"prompt": "a red circle", "target": 0.25}, {"prompt": "a blue square"}]
+    prompts = tmp_path / "targets.jsonl"
+    prompts.write_text("\n".join(json.dumps(row) for row in rows))
+    run = new_run(prompts=str(prompts), test_prompts=str(prompts))
+    trainer = build_trainer(run.preset(), run)
+
+    def target_reward(prompts: list[str], completions: Any, target: list[float | None], **_: Any) -> list[float | None]:
+        assert [prompt == "a red circle" for prompt in prompts] == [value == 0.25 for value in target]
+        return target
+
+    trainer.reward_funcs, trainer.reward_weights = [target_reward], torch.ones(1)
+    seen = alarm_callback.AlarmCallback(trainer, run, run.preset()).observe(0)
+    by_prompt = dict(zip(seen.prompts, seen.columns[alarm_callback.REWARD], strict=True))
+    assert by_prompt == {"a red circle": 0.25, "a blue square": None}
 
 
 def test_a_closer_look_has_other_prompts_or_other_takes(new_run: NewRun) -> None:
