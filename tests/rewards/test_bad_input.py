@@ -43,7 +43,9 @@ def test_every_reward_gives_a_finite_value_or_a_reason(name: str, prompt: str) -
     frames = CLIPS[name]()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)  # a NaN in the making
-        report = RewardSuite(MIX).score(Clip(frames=frames, fps=8, prompt=prompt))
+        clip = Clip(frames=frames, fps=8, prompt=prompt, first_picture=np.ascontiguousarray(frames[0, ::-1]))
+        report = RewardSuite(MIX).score(clip)
+    assert len(frames) < 2 or report.results["first_frame"].value is not None
     for key, result in report.results.items():
         if result.value is None:
             assert result.reason.endswith("."), key
