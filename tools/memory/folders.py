@@ -63,8 +63,11 @@ def write_folder(key: str, folder: Path) -> ModelPreset:
         if name in model:
             import transformers
 
-            getattr(transformers, model[name])().save_pretrained(folder / name)
-            index[name] = ["transformers", model[name]]
+            told = model[name] if isinstance(model[name], dict) else {"_class_name": model[name]}
+            kind = told["_class_name"]
+            options = {option: value for option, value in told.items() if option != "_class_name"}
+            getattr(transformers, kind)(**options).save_pretrained(folder / name)
+            index[name] = ["transformers", kind]
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf8")
     parts = {}
     for name, part in model.get("elsewhere", {}).items():
