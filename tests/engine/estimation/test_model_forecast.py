@@ -11,15 +11,13 @@ from engine.estimation.model_forecast import CARDS, fit_generation, fit_training
 from engine.generation.validation import why_untrainable
 
 LARGE = "hunyuanvideo"
-# tools.memory has fitted no law: docs/models.md says "unknown".
-WITHOUT_LAW = ("hunyuanvideo15_480p", "hunyuanvideo15_i2v_480p", "kandinsky5_lite_5s")
 
 
 def changed(key: str, **fields: Any) -> Any:
     return load_model_preset(key).model_copy(update=fields)
 
 
-@pytest.mark.parametrize("key", sorted({*preset_keys("models")} - {*WITHOUT_LAW}))
+@pytest.mark.parametrize("key", preset_keys("models"))
 def test_every_preset_has_a_forecast_for_each_use(key: str) -> None:
     model = load_model_preset(key)
     found = forecast_model(model)
@@ -80,13 +78,6 @@ def test_a_model_that_only_generates_has_no_training() -> None:
     found = forecast_model(changed(LARGE, offload_blocks=True))
     assert found is not None and found.training is None
     assert fit_training(changed(LARGE, offload_blocks=True), 192) is None
-
-
-@pytest.mark.parametrize("key", WITHOUT_LAW)
-def test_a_model_without_a_law_has_no_forecast(key: str) -> None:
-    model = load_model_preset(key)
-    assert memory_summary(model) == "unknown" and forecast_model(model) is None
-    assert fit_generation(model, 192) is None and fit_training(model, 192) is None
 
 
 def test_longer_clips_need_more() -> None:

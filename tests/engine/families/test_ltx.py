@@ -287,6 +287,7 @@ def test_ltx2_is_its_pipelines_own_isolated_branch(tiny_open: Any) -> None:
     assert (ours - theirs()).abs().max() > 1e-2, "which hears the sound"
 
 
+@pytest.mark.double("pictures")
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("tiny", ["ltx_image"], indirect=True)
 def test_clips_from_a_picture_are_the_image_pipelines(tiny: Any, guidance: float) -> None:
