@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 from app.context import AppContext
 from app.forms.generation_form import mix_choices
 from app.text import labelling as text
-from engine.labelling.campaign_spec import Pair
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, Pair
+from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_votes
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 

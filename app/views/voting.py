@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from app.text import labelling
 from engine.labelling.assignment import Assignment
-from engine.labelling.campaigns import Campaign
+from engine.labelling.campaign_spec import Campaign
 from engine.labelling.progress import LabellerStatus
 from engine.labelling.votes import StoredVote
 from engine.storage.library import ClipRecord, Library

@@ -117,6 +117,13 @@ def free_slot(connection: Connection, pair_id: str, spec: CampaignSpec) -> int |
     return next((slot for slot in range(spec.labellers_per_pair) if slot not in taken), None)
 
 
+def slot_for(connection: Connection, assignment: Row[Any], spec: CampaignSpec) -> int | None:
+    """Return the slot of an assignment whose vote changes: its own, or a free one after a skip; None for a repeat."""
+    if assignment.slot is not None or assignment.is_repeat:
+        return assignment.slot
+    return free_slot(connection, assignment.pair_id, spec)
+
+
 def free_pairs(request: AssignmentRequest) -> Select[Any]:
     """Return the query for pairs with a free slot that the labeller has not seen."""
     seen = exists().where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.labeller == request.labeller)

@@ -127,6 +127,32 @@ class CampaignSpec(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """A campaign as stored in the database.
+
+    A closed campaign assigns no pairs, but still accepts votes on pairs that were assigned before.
+    """
+
+    id: str
+    spec: CampaignSpec
+    created_at: datetime
+    closed_at: datetime | None = None
+
+    @property
+    def title(self) -> str:
+        return self.spec.title
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed_at is None and not self.spec.deleted
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return the campaign of a row of the table of campaigns."""
+        return cls(id=row.id, spec=CampaignSpec(**row.spec), created_at=row.created_at, closed_at=row.closed_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignClip:
     """A clip of a campaign and its entrant. `request` is None for a clip chosen from the library.
 

@@ -5,11 +5,11 @@ missing clips. Every method is one transaction, except `next_pairs`, which check
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.generation.validation import check_request
@@ -18,16 +18,31 @@ from engine.labelling.assignment import (
     AssignmentRequest,
     assignment_of,
     assignments,
-    free_slot,
     open_assignments,
     repair_leases,
+    slot_for,
     target_reached,
 )
-from engine.labelling.campaign_spec import CampaignClip, CampaignSpec, Pair, campaign_clips, make_pairs, new_campaign_id
+from engine.labelling.campaign_spec import (
+    Campaign,
+    CampaignClip,
+    CampaignSpec,
+    Pair,
+    campaign_clips,
+    make_pairs,
+    new_campaign_id,
+)
 from engine.labelling.pair_scheduling import assign_from_schedule, compute_schedule
 from engine.labelling.progress import CampaignProgress, LabellerStatus, read_labeller_status, read_progress
 from engine.labelling.vote_intake import IncomingVote, store_votes
-from engine.labelling.vote_records import assignment_to_fill, end_vote, store_vote, stored_vote, votes_query
+from engine.labelling.vote_records import (
+    assignment_to_fill,
+    campaign_of_pair,
+    end_vote,
+    store_vote,
+    stored_vote,
+    votes_query,
+)
 from engine.labelling.votes import NAME_LIMIT, StoredVote, Vote
 from engine.request import GenerationRequest
 from engine.runs.adapters import list_adapters
@@ -38,27 +53,6 @@ from engine.storage.library import Library, now
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
 
 PAIRS_AHEAD = 4  # the pair on the page and the next three, which the page prefetches
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Campaign:
-    """A campaign as stored in the database.
-
-    A closed campaign assigns no pairs, but still accepts votes on pairs that were assigned before.
-    """
-
-    id: str
-    spec: CampaignSpec
-    created_at: datetime
-    closed_at: datetime | None = None
-
-    @property
-    def title(self) -> str:
-        return self.spec.title
-
-    @property
-    def is_open(self) -> bool:
-        return self.closed_at is None and not self.spec.deleted
 
 
 class Campaigns:
@@ -97,7 +91,7 @@ class Campaigns:
             row = connection.execute(select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign.id)).one_or_none()
         if row is None:
             return None
-        existing = _campaign(row)
+        existing = Campaign.of(row)
         if existing.spec != campaign.spec:
             raise ConfigError(f"This request created the campaign {existing.id} with other settings: try again.")
         return existing
@@ -165,7 +159,7 @@ class Campaigns:
                     f"{vote.labeller[:40]} has voted on the pair {vote.pair_id} already, perhaps in another window: "
                     "undo or edit that vote."
                 )
-            return store_vote(connection, vote, assignment)
+            return store_vote(connection, vote, assignment, assignment.slot)
 
     def store_votes(self, campaign_id: str, rows: Sequence[IncomingVote]) -> "list[bool | DailiesError]":
         """Store a table of votes in one transaction, see `engine.labelling.vote_intake`.
@@ -197,9 +191,7 @@ class Campaigns:
                 return stored_vote(last)
             end_vote(connection, last.number, "undone")
             where = ASSIGNMENTS.c.id == last.assignment_id
-            slot = last.slot
-            if slot is None and not last.is_repeat:
-                slot = free_slot(connection, last.pair_id, spec)
+            slot = slot_for(connection, last, spec)
             connection.execute(update(ASSIGNMENTS).where(where).values(voted_at=None, slot=slot, created_at=now()))
             return stored_vote(last)
 
@@ -230,6 +222,7 @@ class Campaigns:
         The new vote has its own `client_uuid`. Raises StoreError when there is no earlier vote; otherwise as `vote`.
         """
         with self._database.writing() as connection:
+            spec = _lock(connection, campaign_of_pair(connection, vote.pair_id)).spec  # slots are given out under it
             assignment = assignment_to_fill(connection, vote)
             if isinstance(assignment, StoredVote):
                 return assignment
@@ -238,7 +231,7 @@ class Campaigns:
             if number is None:
                 raise StoreError(f"{vote.labeller[:40]} has no vote on the pair {vote.pair_id} to edit: vote first.")
             end_vote(connection, number, "edited")
-            return store_vote(connection, vote, assignment)
+            return store_vote(connection, vote, assignment, slot_for(connection, assignment, spec))
 
     def votes(self, campaign_id: str, labeller: str | None = None, history: bool = False) -> list[StoredVote]:
         """Return the votes in order of arrival, with undone, edited and dropped ones if `history`."""
@@ -303,7 +296,7 @@ class Campaigns:
         """Return the campaigns that are not deleted, or the deleted ones, newest first."""
         query = select(CAMPAIGNS).order_by(CAMPAIGNS.c.created_at.desc(), CAMPAIGNS.c.id)
         with self._database.reading() as connection:
-            found = [_campaign(row) for row in connection.execute(query)]
+            found = [Campaign.of(row) for row in connection.execute(query)]
         return [campaign for campaign in found if campaign.spec.deleted == deleted]
 
     def _assign(self, campaign_id: str, labeller: str, count: int) -> Sequence[Assignment]:
@@ -376,16 +369,12 @@ def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = 
     row = connection.execute(query.where(CAMPAIGNS.c.id == campaign_id)).one_or_none()
     if row is None:
         raise StoreError(f"There is no campaign {campaign_id[:40]!r}: `dailies campaigns ls` lists them.")
-    return _campaign(row)
+    return Campaign.of(row)
 
 
 def _lock(connection: Connection, campaign_id: str) -> Campaign:
     """Return the campaign, locked until the transaction ends (SQLite needs no lock: it has one writer)."""
     return _find(connection, campaign_id, select(CAMPAIGNS).with_for_update(key_share=True))
-
-
-def _campaign(row: Row[Any]) -> Campaign:
-    return Campaign(id=row.id, spec=CampaignSpec(**row.spec), created_at=row.created_at, closed_at=row.closed_at)
 
 
 def _clip_row(campaign_id: str, clip: CampaignClip) -> Mapping[str, Any]:

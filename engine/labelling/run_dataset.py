@@ -16,8 +16,8 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
 from engine.generation.validation import check_prompts_fit
-from engine.labelling.campaign_spec import pictures_of
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, pictures_of
+from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_votes
 from engine.labelling.pair_tables import lines_text, pair_line
 from engine.labelling.preference_pairs import PreferencePair, preference_pairs

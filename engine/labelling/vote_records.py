@@ -54,6 +54,14 @@ def assignment_to_fill(connection: Connection, vote: Vote) -> StoredVote | Row[A
     return assignment
 
 
+def campaign_of_pair(connection: Connection, pair_id: str) -> str:
+    """Return the campaign of a pair. Raises StoreError for an unknown pair."""
+    campaign_id = connection.scalar(select(PAIRS.c.campaign_id).where(PAIRS.c.id == pair_id))
+    if campaign_id is None:
+        raise StoreError(f"There is no pair {pair_id}: load the page again.")
+    return str(campaign_id)
+
+
 def _sent_before(connection: Connection, vote: Vote) -> StoredVote | None:
     """Return the stored vote of this `client_uuid`. Raises StoreError when it is a different vote."""
     stored = vote_by_uuid(connection, vote.client_uuid)
@@ -85,7 +93,8 @@ def check_axes(vote: Vote, spec: CampaignSpec) -> None:
             raise ConfigError(f"The campaign has no axis {axis[:40]!r} to judge: {axes}.")
 
 
-def store_vote(connection: Connection, vote: Vote, assignment: Row[Any]) -> StoredVote:
+def store_vote(connection: Connection, vote: Vote, assignment: Row[Any], slot: int | None) -> StoredVote:
+    """Store a vote on a locked assignment, which takes the vote slot `slot` unless the vote is a skip."""
     moment = now()
     values = {name: getattr(vote, name) for name in ("client_uuid", "choice", "axes", "note", "ms")}
     connection.execute(
@@ -93,8 +102,8 @@ def store_vote(connection: Connection, vote: Vote, assignment: Row[Any]) -> Stor
             **values, campaign_id=assignment.campaign_id, assignment_id=assignment.id, current=True, created_at=moment
         )
     )
-    # A skip frees the slot: the pair may be assigned to another labeller.
-    slot = None if vote.choice == "skip" else assignment.slot
+    if vote.choice == "skip":  # a skip frees the slot: the pair may be assigned to another labeller
+        slot = None
     query = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == assignment.id)
     connection.execute(query.values(voted_at=moment, slot=slot))
     stored = vote_by_uuid(connection, vote.client_uuid)

@@ -19,8 +19,8 @@ from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.kinds import JobSteps as Running
 from engine.jobs.spec import REQUEST_LIMIT, JobProgress
-from engine.labelling.campaign_spec import CampaignSpec, Entrant
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
 from engine.labelling.run_dataset import create_run, read_lineage
 from engine.request import GenerationRequest
 from engine.runs.adapters import find_adapter

@@ -13,8 +13,8 @@ from sqlalchemy import event
 
 from app.api.votes import voting_routes
 from app.context import AppContext
-from engine.labelling.campaign_spec import CampaignSpec
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, CampaignSpec
+from engine.labelling.campaigns import Campaigns
 from tests.app.api.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]

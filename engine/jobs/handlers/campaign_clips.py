@@ -6,8 +6,8 @@ from engine.files.locks import locked
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ACTIVE, Job, JobSpec
 from engine.jobs.submission import withdraw
-from engine.labelling.campaign_spec import CampaignSpec
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, CampaignSpec
+from engine.labelling.campaigns import Campaigns
 from engine.request import GenerationRequest
 
 PER_JOB = 100  # clips; the first pairs can be labelled while later jobs still wait

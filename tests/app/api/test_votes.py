@@ -20,8 +20,8 @@ from app.tabs.label import LabelTab
 from app.text import labelling as text
 from app.views import campaigns as view
 from engine.errors import ConfigError
-from engine.labelling.campaign_spec import CampaignSpec
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, CampaignSpec
+from engine.labelling.campaigns import Campaigns
 from tests.app.api.voting_calls import ask, cast, shown, undo
 
 MakeClip = Callable[..., Any]

@@ -7,7 +7,8 @@ from fastapi.testclient import TestClient
 
 from app.context import AppContext
 from engine.labelling.assignment import Assignment
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign
+from engine.labelling.campaigns import Campaigns
 
 
 def ask(client: TestClient, name: str, campaign: Campaign, **fields: Any) -> Any:

@@ -164,6 +164,22 @@ def test_a_skipped_pair_goes_to_somebody_else(campaigns, library):
     assert campaigns.progress(campaign.id).votes == 0
 
 
+def test_a_skip_edited_into_a_vote_takes_a_slot_again(campaigns, library):
+    campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(1, 2), repeat_share=0))
+    (one,) = campaigns.next_pairs(campaign.id, "ann")
+    campaigns.vote(vote_on(one, "skip"))
+    campaigns.edit(vote_on(one, "left"))
+    assert campaigns.next_pairs(campaign.id, "bob") == []
+    assert campaigns.labeller_status(campaign.id, "bob").labeller.remaining == 0
+    campaigns.edit(vote_on(one, "skip"))
+    (other,) = campaigns.next_pairs(campaign.id, "bob")
+    campaigns.vote(vote_on(other))
+    campaigns.edit(vote_on(one, "right"))  # no slot is left, and the vote is kept
+    assert [found.vote.labeller for found in campaigns.votes(campaign.id)] == ["bob", "ann"]
+    with pytest.raises(StoreError, match="There is no pair"):
+        campaigns.edit(replace(vote_on(one), pair_id="0" * 16))
+
+
 def test_a_pair_that_somebody_left_lying_goes_to_somebody_else_and_a_late_vote_counts(campaigns, store, library):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(1, 2)))
     (one,) = campaigns.next_pairs(campaign.id, "ann")

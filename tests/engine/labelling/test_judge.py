@@ -24,8 +24,8 @@ from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.jobs.worker import IdleTimeouts, Worker
-from engine.labelling.campaign_spec import CampaignSpec
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, CampaignSpec
+from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import JudgeVote, judge_votes
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.run_dataset import create_run, freeze_pairs, read_lineage

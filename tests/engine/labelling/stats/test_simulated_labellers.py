@@ -12,8 +12,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from engine.labelling.campaign_spec import CampaignSpec
-from engine.labelling.campaigns import Campaign, Campaigns
+from engine.labelling.campaign_spec import Campaign, CampaignSpec
+from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.bradley_terry import fit
 from engine.labelling.stats.ranking import rank, vote_table
