@@ -226,7 +226,8 @@ class Worker:
     def _conclude(self, job: Job, outcome: "Outcome") -> None:
         """Record the end of a job, with retries while the database cannot be written.
 
-        Raises StoreError after the last one: the worker then ends too, and the next one marks the job as lost.
+        A job whose result cannot be stored has failed. Raises StoreError after the last attempt: the worker then ends
+        too, and the next one marks the job as lost.
         """
         for wait_s in (*CONCLUDE_S, None):
             try:
@@ -239,6 +240,10 @@ class Worker:
                     raise
                 log.warning("The end of job %s cannot be recorded now: %s", job.id, error)
                 time.sleep(wait_s)
+            except DailiesError as error:
+                if outcome.result is None:
+                    raise
+                return self._conclude(job, Outcome(status="failed", error=str(error)))
 
     def _discard_uploads(self, job: Job) -> None:
         """Remove the uploads of a job that is done; after any other end it can be tried again."""

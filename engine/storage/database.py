@@ -5,6 +5,7 @@ IMMEDIATE), so that it waits there instead of failing in the middle. WAL needs a
 """
 
 import json
+import math
 import os
 import re
 import sqlite3
@@ -161,7 +162,9 @@ def check_text(*texts: str) -> None:
 
 
 def storable(value: Any) -> Any:
-    """Replace unstorable characters in a text or a JSON value by U+FFFD."""
+    """Replace what no database stores in a JSON value: characters by U+FFFD, NaN and infinity by None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, str):
         return UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, Mapping):
@@ -172,11 +175,11 @@ def storable(value: Any) -> Any:
 def _as_json(value: Any) -> str:
     """Serialise to JSON.
 
-    Raises ConfigError for NaN or infinity: psycopg, unlike SQLAlchemy, passes a ValueError on.
+    Raises ConfigError for NaN, infinity or another type: psycopg, unlike SQLAlchemy, passes Python's own errors on.
     """
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"The database cannot store this: {error}.") from error
 
 

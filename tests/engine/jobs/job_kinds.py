@@ -1,5 +1,6 @@
 """Small real kinds of jobs for the tests. A worker finds them with `--kinds job_kinds:KINDS`."""
 
+import math
 import os
 import time
 from pathlib import Path
@@ -60,6 +61,18 @@ def fail(config: Trouble, context: JobContext) -> JobSteps:
     return {"quotient": 1 // int(config.expected)}
 
 
+def give_unusual(config: Steps, context: JobContext) -> JobSteps:
+    """A result of a type that JSON lacks."""
+    yield JobProgress(phase="begin")
+    return {"odd": {config.steps}}
+
+
+def measure_nothing(config: Steps, context: JobContext) -> JobSteps:
+    """As an evaluation does whose reward fits no clip."""
+    yield JobProgress(phase="begin")
+    return {"mean": math.nan, "of": [0, math.inf]}
+
+
 def watch(config: Command, context: JobContext) -> JobSteps:
     """As a training does: go on with the process that another worker watched, or start one."""
     runner = open_runner("local")
@@ -90,6 +103,8 @@ KINDS = {
     "environment": JobKind(key="environment", config=Named, handler="job_kinds:tell_environment"),
     "steps": JobKind(key="steps", config=Steps, handler="job_kinds:take_steps"),
     "fail": JobKind(key="fail", config=Trouble, handler="job_kinds:fail"),
+    "unusual": JobKind(key="unusual", config=Steps, handler="job_kinds:give_unusual"),
+    "measure": JobKind(key="measure", config=Steps, handler="job_kinds:measure_nothing"),
     "small": JobKind(key="small", config=Steps, handler="job_kinds:take_steps", share=0.25, quick=lambda config: True),
     "aside": JobKind(key="aside", config=Steps, handler="job_kinds:take_steps", share=1.0, monitored=True),
     "watch": JobKind(key="watch", config=Command, handler="job_kinds:watch", share=1.0, monitored=True),

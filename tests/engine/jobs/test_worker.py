@@ -242,6 +242,15 @@ def test_a_job_filed_while_the_worker_ends_is_not_left_lying(queue):
     assert queue.get(jobs[0].id).status == "done"
 
 
+def test_a_result_that_cannot_be_stored_fails_its_job_only(queue):
+    odd, unmeasured, last = (queue.submit(JobSpec(kind=kind, config={})) for kind in ("unusual", "measure", "steps"))
+    served(queue, IdleTimeouts(exit_s=0))
+    odd, unmeasured = queue.get(odd.id), queue.get(unmeasured.id)
+    assert odd.status == "failed" and "set is not JSON serializable" in odd.error
+    assert (unmeasured.status, unmeasured.result) == ("done", {"mean": None, "of": [0, None]})
+    assert queue.get(last.id).status == "done", "the worker continues"
+
+
 def test_the_end_of_a_job_is_written_when_the_database_lets_it(workspace, kinds, until, caplog):
     """Another process holds the write lock while the job ends; the worker retries until it is free."""
     import sqlite3
