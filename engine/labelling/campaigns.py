@@ -49,6 +49,7 @@ from engine.runs.adapters import list_adapters
 from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.seeds import seed_for
 from engine.storage.clip_files import has_files
+from engine.storage.database import pieces
 from engine.storage.library import Library, now
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
 
@@ -354,7 +355,8 @@ class Campaigns:
 
     def _mark(self, pair_ids: Collection[str], **values: Any) -> None:
         with self._database.writing() as connection:
-            connection.execute(update(PAIRS).where(PAIRS.c.id.in_(list(pair_ids))).values(**values))
+            for piece in pieces(pair_ids):
+                connection.execute(update(PAIRS).where(PAIRS.c.id.in_(piece)).values(**values))
 
     def _set_closed(self, campaign_id: str, closed_at: datetime | None) -> Campaign:
         with self._database.writing() as connection:

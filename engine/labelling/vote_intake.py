@@ -16,10 +16,10 @@ from engine.errors import DailiesError, StoreError
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.vote_records import check_axes
 from engine.labelling.votes import Vote
+from engine.storage.database import pieces
 from engine.storage.schema import ASSIGNMENTS, VOTES
 
 NAMESPACE = uuid.UUID("8a6a3f0c-7d0f-4b54-9a7e-64a1c2d0b6f3")  # of derived client_uuids
-IN_LIMIT = 500  # values of one SQL "IN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +166,7 @@ def _owners(connection: Connection, campaign_id: str, rows: Iterable[IncomingVot
     given = {row.vote.client_uuid for row in rows}
     candidates = sorted(given | {derived_uuid(campaign_id, client_uuid) for client_uuid in given})
     owners: dict[str, str] = {}
-    for start in range(0, len(candidates), IN_LIMIT):
-        batch = candidates[start : start + IN_LIMIT]
+    for batch in pieces(candidates):
         query = select(VOTES.c.client_uuid, VOTES.c.campaign_id).where(VOTES.c.client_uuid.in_(batch))
         owners |= {row.client_uuid: row.campaign_id for row in connection.execute(query)}
     return owners

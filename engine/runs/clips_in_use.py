@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from engine.errors import ConfigError
 from engine.runs.run import list_runs
+from engine.storage.database import pieces
 from engine.storage.library import Library
 from engine.storage.schema import CAMPAIGN_CLIPS, CAMPAIGNS, JOBS
 
@@ -27,7 +28,8 @@ def clips_in_use(store: Library) -> Mapping[str, list[str]]:
         opened = connection.execute(select(CAMPAIGNS.c.id, CAMPAIGNS.c.spec).where(CAMPAIGNS.c.closed_at.is_(None)))
         ids = [row.id for row in opened if not row.spec.get("deleted")]
         campaigns = select(CAMPAIGN_CLIPS.c.clip_id, CAMPAIGNS.c.title).join(CAMPAIGNS)
-        for row in connection.execute(campaigns.where(CAMPAIGNS.c.id.in_(ids))):
+        queries = (campaigns.where(CAMPAIGNS.c.id.in_(piece)) for piece in pieces(ids))
+        for row in (row for each in queries for row in connection.execute(each)):
             users[row.clip_id].append(f"the campaign '{row.title}'")
     for run in list_runs(store.workspace):
         if run.pairs_file.is_file() and not run.adapter.is_dir():

@@ -9,8 +9,9 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
@@ -27,6 +28,7 @@ BUSY_TIMEOUT_S = 10.0
 INSERTS: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 SQLITE_PATH_LIMIT = 504  # bytes: SQLite's own 512 with room for "-journal"
 WRITERS = 16  # concurrent writers of one process on PostgreSQL, which leaves connections for readers
+IN_LIMIT = 500  # values of one SQL "IN": stock SQLite allows 32,766 parameters in a statement, PostgreSQL 65,535
 # PostgreSQL allows no NUL in a text, and UTF-8 no lone surrogate: both are rejected on every database.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -149,6 +151,13 @@ def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
     elif foreign_keys:  # a migration waits for another one without a timeout
         _set_up_postgresql(engine, busy_timeout_s)
     return engine
+
+
+def pieces(values: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the values in lists that are short enough for an SQL "IN"."""
+    rest = iter(values)
+    while piece := list(islice(rest, IN_LIMIT)):
+        yield piece
 
 
 def check_text(*texts: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import URL, ColumnElement, Row, Select, delete, func, select, up
 from engine.errors import StoreDamaged, StoreError
 from engine.request import GenerationRequest
 from engine.storage.backups import back_up, back_up_daily
-from engine.storage.database import BUSY_TIMEOUT_S, Database, absolute_url, upsert
+from engine.storage.database import BUSY_TIMEOUT_S, Database, absolute_url, pieces, upsert
 from engine.storage.migrate import upgrade_to_head
 from engine.storage.schema import CLIPS, REPORTS
 from engine.storage.search_text import normalised
@@ -233,8 +233,10 @@ class Library:
 
     def existing(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
         """Return the stored clips among the ids, without deleted ones."""
-        query = select(CLIPS).where(CLIPS.c.id.in_(list(clip_ids)), CLIPS.c.deleted_at.is_(None))
-        return {record.id: record for record in self._records(query)}
+        query = select(CLIPS).where(CLIPS.c.deleted_at.is_(None))
+        with self.database.reading() as connection:
+            queries = (query.where(CLIPS.c.id.in_(piece)) for piece in pieces(clip_ids))
+            return {row.id: _record(row) for each in queries for row in connection.execute(each)}
 
     def clips(self, which: ClipFilter | None = None, offset: int = 0, limit: int = 60) -> list[ClipRecord]:
         """Return one page of the library."""
@@ -256,17 +258,15 @@ class Library:
 
     def delete(self, clip_ids: Sequence[str]) -> int:
         """Hide clips and return their number; `restore` brings them back until they are purged."""
-        return self._mark(clip_ids, CLIPS.c.deleted_at.is_(None), now())
+        return self._update(clip_ids, CLIPS.c.deleted_at.is_(None), deleted_at=now())
 
     def restore(self, clip_ids: Sequence[str]) -> int:
         """Restore deleted clips and return their number."""
-        return self._mark(clip_ids, CLIPS.c.deleted_at.is_not(None), None)
+        return self._update(clip_ids, CLIPS.c.deleted_at.is_not(None), deleted_at=None)
 
     def star(self, clip_ids: Sequence[str], starred: bool = True) -> int:
         """Star or unstar clips and return their number."""
-        query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids)).values(starred=starred)
-        with self.database.writing() as connection:
-            return connection.execute(query).rowcount
+        return self._update(clip_ids, starred=starred)
 
     def deleted_ids(self) -> list[str]:
         """Return the clips that are deleted but not yet purged."""
@@ -309,10 +309,10 @@ class Library:
 
     def reports(self, clip_ids: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
         """Return the reports of clips by `mix`, by clip id; clips without one are left out."""
-        query = select(REPORTS.c.clip_id, REPORTS.c.report)
+        query = select(REPORTS.c.clip_id, REPORTS.c.report).where(REPORTS.c.mix == mix)
         with self.database.reading() as connection:
-            rows = connection.execute(query.where(REPORTS.c.mix == mix, REPORTS.c.clip_id.in_(list(clip_ids))))
-            return {row.clip_id: row.report for row in rows}
+            queries = (query.where(REPORTS.c.clip_id.in_(piece)) for piece in pieces(clip_ids))
+            return {row.clip_id: row.report for each in queries for row in connection.execute(each)}
 
     def scored_by(self, mix: str, calibration: str | None = None) -> list[str]:
         """Return the ids of all clips that `mix` has scored, with this `calibration` unless it is None."""
@@ -345,10 +345,11 @@ class Library:
         with self.database.reading() as connection:
             return list(connection.scalars(query))
 
-    def _mark(self, clip_ids: Sequence[str], which: ColumnElement[bool], deleted_at: datetime | None) -> int:
-        query = update(CLIPS).where(CLIPS.c.id.in_(clip_ids), which).values(deleted_at=deleted_at)
+    def _update(self, clip_ids: Iterable[str], *conditions: ColumnElement[bool], **values: Any) -> int:
+        """Set columns of the clips that meet the conditions, all or none, and return their number."""
+        query = update(CLIPS).where(*conditions).values(**values)
         with self.database.writing() as connection:
-            return connection.execute(query).rowcount
+            return sum(connection.execute(query.where(CLIPS.c.id.in_(piece))).rowcount for piece in pieces(clip_ids))
 
 
 def _row_of(record: ClipRecord) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Clips and reports in the database, on SQLite and PostgreSQL."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, StoreError
@@ -50,6 +52,23 @@ def test_known_clips_are_those_stored_and_not_deleted(store):
     wanted = [record(number).id for number in (0, 1, 7)]
     assert store.existing(wanted) == {record(0).id: store.clip(record(0).id)}
     assert store.existing([]) == {}
+
+
+def test_any_number_of_clips_can_be_named(store):
+    """PostgreSQL takes 65,535 parameters in a statement, a stock SQLite 32,766."""
+    for connect in ("connect", "checkout"):
+        event.listen(store.database._engine, connect, allow_parameters_of_stock_sqlite)
+    store.add_clips(record(number) for number in range(3))
+    store.save_report(record(1).id, "mini", report(0.5))
+    named = [f"{number:016x}" for number in range(33_000 if store.database.is_sqlite else 66_000)]
+    assert store.existing(named).keys() == {record(number).id for number in range(3)}
+    assert store.reports(named, "mini").keys() == {record(1).id}
+    assert store.delete(named) == 3
+
+
+def allow_parameters_of_stock_sqlite(connection: object, *_: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
 
 
 def test_pages_of_the_library(store):
