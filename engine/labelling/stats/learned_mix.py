@@ -31,8 +31,8 @@ class LearnedMix:
     """A learned mix.
 
     `weights` by reward sum to 1. `accuracy`, 0..1, is how often the total prefers the clip that labellers prefer, by
-    cross-validation over prompts; `equal_accuracy` is the same for equal weights. Both are None if no pair has a
-    preferred clip. `left_out` are the rewards without values for both clips of any pair.
+    cross-validation over prompts, with a penalty chosen without the held-out prompts; `equal_accuracy` is the same for
+    equal weights. Both are None if no pair has a preferred clip, or all are of one prompt. `left_out` are the rewards without values for both clips of any pair.
     """
 
     weights: dict[str, float]
@@ -82,14 +82,14 @@ def learn_mix(votes: Sequence[StoredVote], scores: Scores, rewards: Sequence[str
         raise ConfigError(
             f"All {len(useful)} pairs are ties, so there is nothing to learn: compare clips that differ more."
         )
-    penalty = max(PENALTIES, key=lambda penalty: _likelihood(table, penalty))
+    penalty = _choose_penalty(table)
     weights = _fit(table, penalty)
     if not weights.sum() > 0:
         raise ConfigError("No reward predicts the votes: choose another mix, or collect more votes.")
     return LearnedMix(
         weights=dict(zip(rewards, (weights / weights.sum()).round(DECIMALS).tolist(), strict=True)),
         penalty=penalty,
-        accuracy=_accuracy(table, lambda rest: _fit(rest, penalty)),
+        accuracy=_accuracy(table, lambda rest: _fit(rest, _choose_penalty(rest))),
         equal_accuracy=_accuracy(table, lambda rest: np.ones(len(rewards))),
         pairs=len(useful),
         votes=int(table.votes.sum()),
@@ -158,6 +158,14 @@ def _table(differences: np.ndarray, tallies: Sequence[PairTally], seed: int) -> 
 def _fit(table: _Table, penalty: float) -> np.ndarray:
     """Return the weights `[R]`, 0 or more, with the highest penalised likelihood."""
     return fit_weights(table.differences, table.score, table.votes, penalty=penalty, non_negative=True)
+
+
+def _choose_penalty(table: _Table) -> float:
+    """Return the penalty with the highest cross-validated likelihood, of equal ones the strongest.
+
+    Votes on a single prompt cannot be cross-validated: they get the strongest one.
+    """
+    return max(reversed(PENALTIES), key=lambda penalty: _likelihood(table, penalty))
 
 
 def _likelihood(table: _Table, penalty: float) -> float:

@@ -1,12 +1,14 @@
 """Votes and rewards: agreement by reward, pairs with margins, and a learned mix."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.labelling.preference_pairs import preference_pairs, tally_pairs
-from engine.labelling.stats.learned_mix import learn_mix, save_mix
+from engine.labelling.stats.learned_mix import PENALTIES, learn_mix, save_mix
 from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
 from rewards.mix import read_mix
 
@@ -39,6 +41,22 @@ def test_the_weights_behind_votes_are_found(people):
     assert sum(found.weights.values()) == pytest.approx(1, abs=1e-3)
     assert found.accuracy > 0.85 and found.accuracy > found.equal_accuracy + 0.03
     assert (found.pairs, found.votes, found.left_out) == (400, 400, ())
+
+
+def test_votes_on_one_prompt_are_trusted_least(people):
+    """They cannot be cross-validated."""
+    votes, scores = people
+    found = learn_mix([replace(vote, prompt="a") for vote in votes], scores, list(WEIGHTS))
+    assert (found.penalty, found.accuracy, found.equal_accuracy) == (max(PENALTIES), None, None)
+
+
+def test_the_accuracy_is_that_of_penalties_chosen_without_the_held_out_votes(a_vote):
+    """Rewards that are noise. The penalty that all folds prefer gets 40 of the 60 votes right, having seen them."""
+    rng = np.random.default_rng(3)
+    scores = {f"{side}{n}": {key: float(rng.random()) for key in "cdefgh"} for side in "ab" for n in range(60)}
+    choices = [["left", "right"][rng.integers(2)] for _ in range(60)]
+    votes = [a_vote(n, (f"a{n}", "x"), (f"b{n}", "y"), choice, prompt=f"p{n % 10}") for n, choice in enumerate(choices)]
+    assert learn_mix(votes, scores, list("cdefgh")).accuracy == pytest.approx(39 / 60)
 
 
 def test_a_reward_that_people_dislike_gets_no_weight(people):
