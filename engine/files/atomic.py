@@ -45,16 +45,20 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def write_text_atomic(path: Path, text: str, *, new: bool = False, private: bool = False) -> None:
+    """Write a UTF-8 file as `write_bytes_atomic` does. Raises UnicodeEncodeError for half of a surrogate pair."""
+    write_bytes_atomic(path, text.encode(), new=new, private=private)
+
+
+def write_bytes_atomic(path: Path, content: bytes, *, new: bool = False, private: bool = False) -> None:
     """Write a file atomically; its content is on the disk before the file has its name.
 
-    With `new`, an existing file raises FileExistsError. A `private` file is readable by its owner only. Raises OSError,
-    or UnicodeEncodeError for half of a surrogate pair.
+    With `new`, an existing file raises FileExistsError. A `private` file is readable by its owner only. Raises OSError.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch(0o600 if private else 0o666)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         fsync_path(partial)
         if new:
             os.link(partial, path)  # unlike a rename, it fails when the name exists

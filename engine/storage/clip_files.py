@@ -39,7 +39,7 @@ def save_clip(
 ) -> Path:
     """Write a clip's folder and return it; `request` is None for an imported clip.
 
-    `revisions` are the commits of the model's hub repositories, by repository. An existing complete folder is kept,
+    `revisions` are the commits of the model's hub repositories, by repository. A complete, undamaged folder is kept,
     since the id determines the frames. Raises StoreError when the files cannot be written (disk full, no permission);
     no partial folder is left behind.
     """
@@ -53,9 +53,20 @@ def save_clip(
             json.dumps(_sidecar(clip_id, clip, request, revisions), indent=2), encoding="utf-8"
         )
 
-    if not has_files(workspace, clip_id):
+    if not is_intact(workspace, clip_id):
         _write_folder(workspace, folder, write)
     return folder
+
+
+def is_intact(workspace: Workspace, clip_id: str) -> bool:
+    """Return True when all files of the clip exist and its frames can be read."""
+    if not has_files(workspace, clip_id):
+        return False
+    try:
+        load_clip(workspace, clip_id)
+    except StoreError:
+        return False
+    return True
 
 
 def has_files(workspace: Workspace, clip_id: str) -> bool:
@@ -154,10 +165,10 @@ def _sidecar(
 def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], None]) -> None:
     try:
         with _filled(workspace, folder.name, write) as finished, locked(workspace.clips_lock):
-            if has_files(workspace, folder.name):  # another process has written the same clip
+            if is_intact(workspace, folder.name):  # another process has written the same clip
                 return
             folder.parent.mkdir(parents=True, exist_ok=True)
-            if folder.exists():  # incomplete
+            if folder.exists():  # incomplete or damaged
                 remove_files(workspace, folder.name)
             finished.rename(folder)
             fsync_path(folder.parent)

@@ -1,18 +1,18 @@
 """Single pictures, such as keyframes and given first frames.
 
-They are PNG files named by the SHA-256 of their content. Files are written under a temporary name and renamed; a file
-whose content does not match its name is rejected.
+They are PNG files named by the SHA-256 of their content. Files are written atomically; a file whose content does not
+match its name is rejected, and replaced when the picture is added again.
 """
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from engine.errors import StoreError
+from engine.files.atomic import write_bytes_atomic
 from engine.workspace import Workspace
 
 
@@ -25,13 +25,9 @@ def save_picture(workspace: Workspace, picture: np.ndarray) -> str:
     Image.fromarray(np.ascontiguousarray(picture)).save(content, format="PNG")
     name = hashlib.sha256(content.getvalue()).hexdigest()
     path = workspace.pictures / f"{name}.png"
-    if path.exists():
-        return name
-    partial = workspace.pictures / f".{name}.{os.getpid()}.part"
     try:
-        workspace.pictures.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content.getvalue())
-        os.replace(partial, path)
+        if not (path.is_file() and path.read_bytes() == content.getvalue()):
+            write_bytes_atomic(path, content.getvalue())
     except OSError as error:
         raise StoreError(f"A picture cannot be stored in '{workspace.pictures}': {error.strerror}.") from error
     return name

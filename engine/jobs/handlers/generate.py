@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_model_preset
-from engine.errors import StoreError
 from engine.estimation.clip_estimate import describe_memory
 from engine.families.files.sources import cached_revisions
 from engine.families.lora import activate_adapters
@@ -22,7 +21,7 @@ from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import GenerateConfig, JobProgress
 from engine.request import GenerationRequest
 from engine.runs.adapters import find_adapter
-from engine.storage.clip_files import has_files, load_clip, remove_files, save_clip
+from engine.storage.clip_files import is_intact, save_clip
 from engine.storage.images import load_picture
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
@@ -53,14 +52,9 @@ def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:
 def reuse(store: Library, request: GenerationRequest) -> bool:
     """Return True when the request's clip is on disk and undamaged.
 
-    A clip that was deleted from the library is added again; the files of a damaged clip are removed.
+    A clip that was deleted from the library is added again.
     """
-    if not has_files(store.workspace, request.id):
-        return False
-    try:
-        load_clip(store.workspace, request.id)
-    except StoreError:
-        remove_files(store.workspace, request.id)
+    if not is_intact(store.workspace, request.id):
         return False
     store.add_clip(ClipRecord.generated(request, truncation_warnings(request)))
     return True

@@ -81,6 +81,8 @@ def test_a_damaged_clip_is_one_sentence(workspace, clip, damage):
     }[damage]()
     with pytest.raises(StoreError, match=f"files of clip {CLIP_ID} .* missing or damaged"):
         load_clip(workspace, CLIP_ID)
+    save_clip(workspace, CLIP_ID, clip)
+    assert np.array_equal(load_clip(workspace, CLIP_ID).frames, clip.frames), "the remedy of the message works"
 
 
 def test_many_writers_of_one_clip_leave_one_whole_clip(workspace, clip):

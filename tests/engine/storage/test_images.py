@@ -26,3 +26,5 @@ def test_what_is_not_there_or_damaged_is_said(workspace: Any) -> None:
     (workspace.pictures / f"{name}.png").write_bytes(b"torn")
     with pytest.raises(StoreError, match="is damaged: add the picture again"):
         load_picture(workspace, name)
+    assert save_picture(workspace, PICTURE) == name
+    assert np.array_equal(load_picture(workspace, name), PICTURE), "the remedy of the message works"
