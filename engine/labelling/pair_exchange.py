@@ -12,6 +12,7 @@ prompt, chosen and rejected (Parquet, JSON, JSON Lines, CSV), with clip paths re
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -88,7 +89,7 @@ def export_pairs(
 def import_pairs(store: Library, folder: Path, name: str) -> ImportedPairs:
     """Import pairs from a folder of any layout above or from a table.
 
-    Clips are added to the library, and pairs are written to a file.
+    Clips are added to the library, and pairs are written to a file, all or nothing.
 
     Raises ConfigError for an unknown layout, a bad name or one in use, or when no pair is usable.
     """
@@ -99,20 +100,23 @@ def import_pairs(store: Library, folder: Path, name: str) -> ImportedPairs:
         raise ConfigError(f"The folder or file {folder} does not exist.")
     rows, skipped = [], []
     items = list(_read(folder))  # all at once: a later table that cannot be read rejects the whole import
-    with clips_kept(store) as keep:
-        for item in items:
-            try:
-                row = _read_row(item)
-            except DailiesError as error:
-                skipped.append(f"{item.place[:1].upper()}{item.place[1:]}: {error}")
-                continue
-            for record, clip in row.clips:
-                keep(record, clip)
-            rows.append(row.line(target, store.workspace))
-        if not rows:
-            why = f" The first was skipped: {skipped[0]}" if skipped else ""
-            raise ConfigError(f"{folder} has no usable pair.{why}")
-        _write_new(target, lines_text(rows))
+    with ExitStack() as undo:
+        with clips_kept(store) as keep:
+            for item in items:
+                try:
+                    row = _read_row(item)
+                except DailiesError as error:
+                    skipped.append(f"{item.place[:1].upper()}{item.place[1:]}: {error}")
+                    continue
+                for record, clip in row.clips:
+                    keep(record, clip)
+                rows.append(row.line(target, store.workspace))
+            if not rows:
+                why = f" The first was skipped: {skipped[0]}" if skipped else ""
+                raise ConfigError(f"{folder} has no usable pair.{why}")
+            _write_new(target, lines_text(rows))
+            undo.callback(target.unlink, missing_ok=True)  # when the clips cannot be recorded
+        undo.pop_all()
     return ImportedPairs(file=target, pairs=len(rows), skipped=tuple(skipped))
 
 

@@ -46,9 +46,12 @@ def read_record(path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
     return ClipRecord.imported(content_id(frames, fps, prompt), clip, notes, Path(path).name), clip
 
 
-def _remove(workspace: Workspace, clip_ids: Sequence[str]) -> None:
+def _remove(store: Library, clip_ids: Sequence[str]) -> None:
+    """Remove the files of clips, except those that another import has recorded in the meantime."""
+    recorded = store.existing(clip_ids)
     for clip_id in clip_ids:
-        remove_files(workspace, clip_id)
+        if clip_id not in recorded:
+            remove_files(store.workspace, clip_id)
 
 
 @contextmanager
@@ -60,13 +63,15 @@ def clips_kept(store: Library) -> Iterator[Callable[[ClipRecord, Clip], None]]:
     new, records = list[str](), dict[str, ClipRecord]()
 
     def keep(record: ClipRecord, clip: Clip) -> None:
+        if record.id in records:
+            return
         if not has_files(store.workspace, record.id):
             new.append(record.id)
         save_clip(store.workspace, record.id, clip)
         records[record.id] = record
 
     with ExitStack() as undo:
-        undo.callback(_remove, store.workspace, new)
+        undo.callback(_remove, store, new)
         yield keep
         store.add_clips(list(records.values()))
         undo.pop_all()

@@ -2,13 +2,15 @@
 
 import csv
 import json
+import sqlite3
 import uuid
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from engine.config.presets import load_train_preset
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StoreUnavailable
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
@@ -248,3 +250,17 @@ def test_a_run_on_a_campaign_without_preferences_is_refused(labelled, store):
     with pytest.raises(ConfigError, match="either pairs or campaign"):
         preset_of(campaign.id, pairs="x.jsonl")
     assert not list(store.workspace.runs.glob("*"))
+
+
+def test_a_refused_import_leaves_no_file_in_the_way_of_the_next(labelled, elsewhere, tmp_path):
+    """Another process holds the database's write lock."""
+    campaigns, campaign = labelled
+    export_pairs(campaigns.store, preference_pairs(campaigns.votes(campaign.id)), tmp_path / "out", "trl", "balls")
+    busy = Library(elsewhere.workspace, busy_timeout_s=0.05)
+    with closing(sqlite3.connect(elsewhere.workspace.database, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            import_pairs(busy, tmp_path / "out", "balls")
+    busy.close()
+    assert not list(elsewhere.workspace.pairs.iterdir()) and not list(elsewhere.workspace.clips.glob("*/*"))
+    assert import_pairs(elsewhere, tmp_path / "out", "balls").pairs == 2

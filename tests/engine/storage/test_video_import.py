@@ -7,7 +7,7 @@ from engine.errors import ConfigError, MediaError
 from engine.runs.purge import purge
 from engine.storage.clip_files import has_files, load_clip
 from engine.storage.library import ClipFilter
-from engine.storage.video_import import import_clip
+from engine.storage.video_import import clips_kept, import_clip, read_record
 from engine.video.writer import write_lossless, write_mp4
 
 
@@ -50,6 +50,16 @@ def test_what_is_no_video_is_refused_and_nothing_is_kept(store, tmp_path, conten
     with pytest.raises(MediaError, match=sentence):
         import_clip(store, path, "a prompt")
     assert store.count() == 0 and list(store.workspace.clips.iterdir()) == []
+
+
+def test_a_failing_import_leaves_what_a_parallel_one_has_recorded(store, video):
+    with pytest.raises(ConfigError), clips_kept(store) as keep:
+        keep(*read_record(video))
+        recorded = import_clip(store, video)
+        keep(*read_record(video, "of the failing one alone"))
+        raise ConfigError("the next row cannot be used")
+    assert load_clip(store.workspace, recorded.id).num_frames == 9
+    assert [folder.name for folder in store.workspace.clips.glob("*/*")] == [recorded.id]
 
 
 def test_an_endless_prompt_is_refused(store, video):
