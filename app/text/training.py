@@ -121,6 +121,9 @@ KINDS = {
     "samples": "Samples",
     "keyframes": "Keyframes",
     "judge": "AI labeller",
+    "weights": "Download weights",
+    "model": "Download a model",
+    "inspect": "PyTorch checks",
 }
 TRAIN_KIND = "train"
 PRIORITIES = {"high": "High", "normal": "Normal", "low": "Low"}
@@ -140,7 +143,9 @@ DOES = {
     "grpo": "Generates clips in groups and reinforces the better ones (group relative policy optimisation).",
     "nft": "Generates clips; trains towards those with high rewards, away from those with low ones (DiffusionNFT).",
     "awm": "Generates clips and weights the matching loss of each by its advantage (advantage weighted matching).",
+    "draft": "Generates clips and follows the gradients of the rewards through decoder and last steps (DRaFT).",
     "distill": "Trains a student that needs few denoising steps, on the clips of the full model (distillation).",
+    "dmd": "Trains a student that needs few denoising steps to match the full model's clips as a whole (DMD2).",
 }
 CURRICULUM_DOES = "Trains several presets one after another; each starts when the gate of the one before it is passed."
 
