@@ -35,6 +35,8 @@ class StubHub:
     repositories: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     """Repositories whose files need TOKEN."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """Licences in the repositories' cards."""
     cut: dict[str, int] = field(default_factory=dict)
     """The next answer ends after so many bytes of the body, once."""
     wrong: Counter[str] = field(default_factory=Counter)
@@ -239,6 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "downloads": 0,
                 "likes": 0,
                 "tags": [],
+                "cardData": {"license": self.state.licences[name]} if name in self.state.licences else None,
                 "siblings": [self.sibling(folder, path) for path in files],
             }
         )

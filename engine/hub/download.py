@@ -8,12 +8,14 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from engine.errors import HubError
 from engine.files.atomic import write_text_atomic
@@ -86,11 +88,11 @@ def download(
     return [_finish(plan) for plan in plans]
 
 
-def free_b() -> int:
-    """Return the free bytes of the disk that holds the hub's cache."""
+def free_b(folder: Path | None = None) -> int:
+    """Return the free bytes of the disk that holds a folder, which may not exist; None: the hub's cache."""
     from huggingface_hub import constants
 
-    folder = Path(constants.HF_HUB_CACHE)
+    folder = folder or Path(constants.HF_HUB_CACHE)
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -109,7 +111,7 @@ def check_space(plans: "tuple[DownloadPlan, ...]") -> None:
 
 
 class Stopped(Exception):
-    """Another file of the same download failed, or it was cancelled."""
+    """Another file of the same download failed, it was cancelled, or no more of a file is needed."""
 
 
 class _Meter:
@@ -186,21 +188,53 @@ def _fetch_verified(listing: HubListing, file: HubFile, meter: _Meter, token: st
 
 def _transfer(listing: HubListing, file: HubFile, partial: Path, meter: _Meter, token: str | None) -> int:
     """Continue the partial file to its end by the hub client's transfer; return its size in bytes."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._headers import build_hf_headers
-
-    url = hf_hub_url(listing.source.repository, file.path, revision=listing.commit)
-    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
     with partial.open("r+b" if partial.exists() else "w+b") as stream:
         start = stream.seek(0, os.SEEK_END)
         if start > file.size_b:
             start = stream.seek(0)
             stream.truncate()
-        bar = _bar(meter)
         meter.add(start)
-        http_get(url, stream, resume_size=start, headers=headers, expected_size=file.size_b, tqdm_class=bar)
+        _receive(listing, file, stream, start, meter, token)
         return file.size_b
+
+
+def _receive(
+    listing: HubListing, file: HubFile, stream: BinaryIO, start: int, meter: _Meter, token: str | None
+) -> None:
+    """Write the bytes of a file from `start` on."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils._headers import build_hf_headers
+
+    source, bar = listing.source, _bar(meter)
+    url = hf_hub_url(source.repository, file.path, repo_type=source.kind, revision=listing.commit)
+    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+    http_get(url, stream, resume_size=start, headers=headers, expected_size=file.size_b, tqdm_class=bar)
+
+
+def fetch_head(listing: HubListing, file: HubFile, size_b: int, token: str | None = None) -> bytes:
+    """Return the first bytes of a file, at least `size_b` of a longer one, without the others. Raises HubError."""
+    seen = 0
+
+    def stop_after(done: int, total: int) -> None:  # called before a chunk is written
+        nonlocal seen
+        if seen >= size_b:
+            raise Stopped
+        seen = done
+
+    with hub_errors(listing.source), tempfile.TemporaryFile() as stream:
+        with suppress(Stopped):
+            _receive(listing, file, stream, 0, _Meter(0, stop_after), token)
+        stream.seek(0)
+        return stream.read()
+
+
+def fetch_tail(listing: HubListing, file: HubFile, size_b: int, token: str | None = None) -> bytes:
+    """Return the last bytes of a file, at most `size_b`, without the others. Raises HubError."""
+    with hub_errors(listing.source), tempfile.TemporaryFile() as stream:
+        _receive(listing, file, stream, max(file.size_b - size_b, 0), _Meter(0, _ignore), token)
+        stream.seek(-min(size_b, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+        return stream.read()
 
 
 def _bar(meter: _Meter) -> Any:
@@ -239,8 +273,12 @@ def _link(listing: HubListing, file: HubFile, token: str | None) -> Path:
     """Give a downloaded file its name in the snapshot of the commit, by the hub's client."""
     from huggingface_hub import hf_hub_download
 
-    with hub_errors(listing.source):
-        return Path(hf_hub_download(listing.source.repository, file.path, revision=listing.commit, token=token))
+    source = listing.source
+    with hub_errors(source):
+        named = hf_hub_download(
+            source.repository, file.path, repo_type=source.kind, revision=listing.commit, token=token
+        )
+    return Path(named)
 
 
 def _finish(plan: DownloadPlan) -> Path:

@@ -25,12 +25,16 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubListing:
-    """All files of a repository at one commit; `gated`: the files need a token of a user with access."""
+    """All files of a repository at one commit; `gated`: the files need a token of a user with access.
+
+    `licence` is the one that the repository's card names, "" for none.
+    """
 
     source: HubSource
     commit: str
     files: tuple[HubFile, ...]
     gated: bool
+    licence: str = ""
 
 
 def list_files(source: HubSource, token: str | None = None) -> HubListing:
@@ -38,9 +42,9 @@ def list_files(source: HubSource, token: str | None = None) -> HubListing:
     from huggingface_hub import HfApi
 
     with hub_errors(source):
-        info = HfApi().model_info(
-            source.repository, revision=source.revision, files_metadata=True, timeout=TIMEOUT_S, token=token
-        )
+        api = HfApi()
+        ask = api.dataset_info if source.kind == "dataset" else api.model_info
+        info = ask(source.repository, revision=source.revision, files_metadata=True, timeout=TIMEOUT_S, token=token)
     files = tuple(
         HubFile(path=file.rfilename, size_b=file.size or 0, digest=file.lfs.sha256 if file.lfs else file.blob_id or "")
         for file in info.siblings or ()
@@ -49,7 +53,8 @@ def list_files(source: HubSource, token: str | None = None) -> HubListing:
         raise HubError(
             f"The hub lists no files with checksums for '{source.repository}': check HF_ENDPOINT, or try again later."
         )
-    return HubListing(source=source, commit=info.sha, files=files, gated=bool(info.gated))
+    licence = str(getattr(info.card_data, "license", None) or "")
+    return HubListing(source=source, commit=info.sha, files=files, gated=bool(info.gated), licence=licence)
 
 
 def hub_address() -> str:
@@ -90,13 +95,15 @@ def hub_errors(source: HubSource, kept: str = "what is downloaded is kept") -> I
 def _as_hub_error(error: Exception, source: HubSource, kept: str) -> HubError:
     from huggingface_hub import errors
 
-    name, page = source.repository, f"{hub_address()}/{source.repository}"
+    name, page = source.repository, f"{hub_address()}/{source.page}"
     if isinstance(error, errors.OfflineModeIsEnabled) or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
         return HubError("HF_HUB_OFFLINE is set, so the hub is not asked: unset it, or name a local folder.")
     if isinstance(error, errors.GatedRepoError):
         return HubAccessError(f"'{name}' is gated: accept its licence at {page}, and give an access token.")
     if isinstance(error, errors.RevisionNotFoundError):
-        return HubError(f"'{name}' has no revision '{source.revision}': correct `revision` in the preset.")
+        return HubError(
+            f"'{name}' has no revision '{source.revision}': correct `revision` in the preset, or the part after @."
+        )
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         return HubAccessError(f"'{name}' is not on the hub, or it is private: check the name, or give an access token.")

@@ -3,9 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_REVISION = "main"
+RepositoryKind = Literal["model", "dataset"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +17,7 @@ class HubSource:
     repository: str
     revision: str = DEFAULT_REVISION
     file: str = ""
+    kind: RepositoryKind = "model"
 
     @classmethod
     def read(cls, source: str, revision: str | None = None) -> "HubSource":
@@ -26,11 +29,16 @@ class HubSource:
         )
 
     @property
+    def page(self) -> str:
+        """The path of the repository's page on the hub."""
+        return self.repository if self.kind == "model" else f"{self.kind}s/{self.repository}"
+
+    @property
     def cache_folder(self) -> Path:
         """The repository's folder in the cache of the hub's client, which may not exist."""
         from huggingface_hub import constants
 
-        return Path(constants.HF_HUB_CACHE) / f"models--{self.repository.replace('/', '--')}"
+        return Path(constants.HF_HUB_CACHE) / f"{self.kind}s--{self.repository.replace('/', '--')}"
 
     def snapshot(self) -> Path | None:
         """Return the folder of the revision in the hub's cache, complete or not; None when it is not cached."""

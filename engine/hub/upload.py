@@ -2,13 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Literal
 
 from engine.errors import HubAccessError, HubError
 from engine.hub.listing import hub_address, hub_errors
-from engine.hub.repository import HubSource
+from engine.hub.repository import HubSource, RepositoryKind
 
-RepositoryKind = Literal["model", "dataset"]
 TOKEN_VARIABLE = "HF_TOKEN"
 README = "README.md"
 

@@ -13,7 +13,8 @@ from engine.families.exchange.exporting import FORMATS, write_format
 from engine.families.files.sources import is_path
 from engine.families.lora_files import for_pipeline, read_parts
 from engine.families.registry import family_spec
-from engine.hub.upload import README, TOKEN_VARIABLE, RepositoryKind, push_folder
+from engine.hub.repository import RepositoryKind
+from engine.hub.upload import README, TOKEN_VARIABLE, push_folder
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs
 from engine.labelling.preference_pairs import preference_pairs

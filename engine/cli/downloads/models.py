@@ -4,11 +4,13 @@ import argparse
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from engine.cli.downloads.asking import confirm_deletion, confirm_download, with_token
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
-from engine.cli.terminal.transfer_meter import TransferMeter, ask, ask_secret, is_interactive
+from engine.cli.terminal.transfer_meter import TransferMeter, is_interactive
 from engine.config.model_availability import ModelState, model_state, needed_sources
 from engine.config.model_downloads import (
     ModelDownload,
@@ -21,7 +23,7 @@ from engine.config.model_downloads import (
 from engine.config.own_models import add_file, add_folder, forget, is_own
 from engine.config.presets import load_model_preset, load_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError, DailiesError, HubAccessError, HubError
+from engine.errors import ConfigError, DailiesError, HubError
 from engine.estimation.model_forecast import forecast_model, memory_summary
 from engine.families.registry import family_spec
 from engine.hub.permission import is_automatic, is_forbidden
@@ -136,7 +138,7 @@ def get(options: argparse.Namespace) -> None:
     if planned.plans:
         if not (options.yes or confirm(preset, planned)):
             raise ConfigError(f"Nothing was downloaded: run `dailies models get {preset.key} --yes` to accept.")
-        download_with_token(preset, token)
+        with_token(partial(_download, preset), token)
     print_result(
         options,
         {"key": preset.key, "downloaded_b": planned.remaining_b, "size_b": planned.size_b},
@@ -156,40 +158,23 @@ def offer_model(key: str) -> None:
         return
     planned = plan_model(preset)
     if confirm(preset, planned):
-        download_with_token(preset, None)
+        with_token(partial(_download, preset), None)
 
 
 def confirm(preset: ModelPreset, planned: ModelDownload) -> bool:
     """Show size, free disk and licence, and ask. Raises ConfigError without a terminal."""
-    here = planned.size_b - planned.remaining_b
-    lines = [
-        f"{preset.title}: {planned.size_b / 1e9:.1f} GB" + (f", {here / 1e9:.1f} GB of them here" if here else ""),
-        f"Free disk: {planned.free_b / 1e9:.1f} GB",
-        f"Licence: {preset.licence or 'unknown, see the model card'}",
-    ]
-    print("\n".join(lines), file=sys.stderr)
-    if not is_interactive():
-        raise ConfigError(
-            f"There is no terminal for a question: run `dailies models get {preset.key} --yes` to accept."
-        )
-    return ask("Download?")
-
-
-def download_with_token(preset: ModelPreset, token: str | None) -> None:
-    """Download with progress on stderr; ask for an access token when the hub needs one."""
-    try:
-        _download(preset, token)
-    except HubAccessError as error:
-        if not is_interactive():
-            raise
-        print(error, file=sys.stderr)
-        secret = ask_secret("Access token (empty: give up): ")
-        if not secret:
-            raise
-        _download(preset, secret)
+    return confirm_download(
+        preset.title,
+        planned.size_b,
+        planned.remaining_b,
+        planned.free_b,
+        preset.licence or "unknown, see the model card",
+        f"dailies models get {preset.key}",
+    )
 
 
 def _download(preset: ModelPreset, token: str | None) -> None:
+    """Download with progress on stderr."""
     with TransferMeter(preset.key) as meter:
         fetch_model(preset, meter.show, token)
 
@@ -236,11 +221,9 @@ def remove(options: argparse.Namespace) -> None:
     names = ", ".join(source.repository for source in planned.sources) or "nothing"
     kept = f" Kept for other models: {', '.join(planned.kept)}." if planned.kept else ""
     if not options.yes:
-        if not is_interactive():
-            raise ConfigError(f"There is no terminal for a question: run `dailies models rm {preset.key} --yes`.")
-        print(f"This deletes {names} ({planned.size_b / 1e9:.1f} GB).{kept}", file=sys.stderr)
-        if not ask("Delete?"):
-            raise ConfigError("Nothing was deleted.")
+        confirm_deletion(
+            f"This deletes {names} ({planned.size_b / 1e9:.1f} GB).{kept}", f"dailies models rm {preset.key}"
+        )
     freed = remove_model(preset)
     print_result(
         options,
