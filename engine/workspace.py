@@ -5,6 +5,7 @@ clips/<2>/<id>/         one folder per clip: frames.mkv clip.mp4 poster.jpg requ
 adapters/<name>/        LoRA weights of a model, see engine.runs.adapters
 runs/<id>/              the output of a training job, see engine.runs.run
 trash/<batch>/<run>/     deleted runs, see engine.runs.purge
+datasets/<name>/        data sets of the hub, see engine.training.datasets
 curricula/<id>/         the state of a curriculum, see engine.runs.curriculum_state
 uploads/                videos from a browser, until their job has imported them
 pictures/<sha256>.png   keyframes, generated or given
@@ -93,6 +94,10 @@ class Workspace:
     @property
     def curricula(self) -> Path:
         return self.root / "curricula"
+
+    @property
+    def data_sets(self) -> Path:
+        return self.root / "datasets"
 
     @property
     def tmp(self) -> Path:

@@ -159,7 +159,7 @@ def not_a_divisor(group: int, clips: int) -> str:
 
 
 def no_data(path: str) -> str:
-    return f"There is no folder or file {path}: choose a campaign, or enter another one."
+    return f"There is no folder or file {path}: choose a campaign, enter another one, or use `dailies datasets get`."
 
 
 def prompts(count: int) -> str:

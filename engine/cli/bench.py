@@ -8,6 +8,7 @@ from engine.benchmark.report import BenchmarkReport, Machine, Measurement, compa
 from engine.cli.generate import NO_MIX, chosen_mix
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_table
+from engine.config.data_sets import find_clips
 from engine.config.presets import load_model_preset, load_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
@@ -124,7 +125,7 @@ def _train_preset(key: str | None) -> TrainPreset | None:
     if key == NO_MIX:
         return None
     preset = load_train_preset(key or DEFAULT_PRESET)
-    if preset.mix is None and preset.prompts is None and not (preset.pairs and Path(preset.pairs).exists()):
+    if preset.mix is None and preset.prompts is None and not (preset.pairs and find_clips(preset.pairs).exists()):
         raise ConfigError(
             f"The preset '{preset.key}' trains on pairs, but there is no preference data at {preset.pairs}: name a "
             "preset that trains on rewards, or make its pairs first."

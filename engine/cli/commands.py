@@ -47,6 +47,9 @@ COMMANDS = (
         "train the stages of a curriculum, with a gate after each",
         "engine.cli.training.curriculum:build_curriculum",
     ),
+    CliCommand(
+        "datasets", "list, download and remove data sets of the hub", "engine.cli.downloads.datasets:build_datasets"
+    ),
     CliCommand("hub", "upload adapters, campaigns and folders to the hub", "engine.cli.downloads.hub:build_hub"),
     CliCommand("models", "list, download, verify, add and remove models", "engine.cli.downloads.models:build_models"),
     CliCommand(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from engine.config.data_sets import find_data_set
 from engine.config.presets import folders_of
 from engine.errors import ConfigError, StoreError
 from engine.files.tables import TABLE_READERS
@@ -103,7 +104,7 @@ def prompt_sets() -> list[str]:
 
 
 def find_prompts(name: str) -> Path:
-    """Return the file in `presets/prompts`, or the one at the path `name`.
+    """Return the file in `presets/prompts`, the one at the path `name`, or the table of a data set of the workspace.
 
     Raises ConfigError when there is none.
     """
@@ -111,6 +112,7 @@ def find_prompts(name: str) -> Path:
         folder / f"{name}{suffix}" for folder in reversed(folders_of("prompts")) for suffix in (TEXT, *TABLE_READERS)
     )
     path = next((candidate for candidate in (*own, Path(name)) if candidate.is_file()), None)
+    path = path or find_data_set(name, ("prompts",))
     if path is None:
         raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, prompt_sets())}".rstrip())
     return path
@@ -190,9 +192,15 @@ def _check_columns(table: Table, where: str, unit: str) -> None:
     """
     for row in table.rows:
         for name in row.fields.keys() - set(COLUMNS):
-            if near := difflib.get_close_matches(name, COLUMNS, n=1, cutoff=NEARLY):
+            if near := nearly_known(name):
                 place = f"{where}, {unit} {row.line}, column '{name[:40]}'"
-                raise ConfigError(f"{place}: this column is not known. Did you mean '{near[0]}'?")
+                raise ConfigError(f"{place}: this column is not known. Did you mean '{near}'?")
+
+
+def nearly_known(name: str) -> str | None:
+    """Return the known column that a column's name is nearly; None for any other name."""
+    near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=NEARLY)
+    return near[0] if near and near[0] != name else None
 
 
 def _text(fields: Mapping[str, Any], column: str, place: str) -> str | None:
@@ -250,7 +258,11 @@ def _hub_table(name: str) -> Table:
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         why = " ".join(str(error).split())[:200].rstrip(".")
-        advice = "check the name and the network" if is_allowed else f"set {ALLOW_DOWNLOAD}=1 to download it"
+        advice = (
+            "check the name and the network"
+            if is_allowed
+            else f"run `dailies datasets get {match['id']}`, or set {ALLOW_DOWNLOAD}=1"
+        )
         raise ConfigError(f"The data set '{match['id']}' cannot be read ({why}): {advice}.") from error
     for column, kind in rows.features.items():
         if isinstance(kind, datasets.Image):

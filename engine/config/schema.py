@@ -182,7 +182,8 @@ class TrainPreset(BaseModel):
     """A file of `presets/prompts` (without its suffix), a path, or `hub:owner/name`: see docs/prompts.md."""
     pairs: str | None = None
     """For dpo: a folder or file of preference data, see `engine.labelling.preference_formats`. For kto: the same, or
-    clips with labels; for sft: videos with captions; see `engine.training.data.clip_rows`."""
+    clips with labels; for sft: videos with captions; see `engine.training.data.clip_rows`. Or the name of a data set of
+    the workspace, see `dailies datasets`."""
     campaign: str | None = None
     """For dpo, kto and sft, instead of `pairs`: the id of a labelling campaign, whose votes make a new run's pairs."""
     min_margin: float = Field(0.0, ge=0, le=1)

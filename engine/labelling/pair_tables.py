@@ -27,19 +27,20 @@ SIDES = ("chosen", "rejected")
 PAIRS_FILE = "pairs.jsonl"
 NAMES = {
     "prompt": ("prompt", "frame_caption", "caption", "text"),
-    "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video", "file_name"),
+    "chosen": ("chosen", "winner", "win", "video_win", "win_video", "chosen_video", "video", "video_path", "file_name"),
     "rejected": ("rejected", "loser", "lose", "video_lose", "lose_video", "rejected_video"),
 }
 NEUTRAL = (
     ("video1", "video2"),
     ("video_1", "video_2"),
     ("video_a", "video_b"),
+    ("path_A", "path_B"),
     ("clip1", "clip2"),
     ("clip_1", "clip_2"),
     ("clip_a", "clip_b"),
     ("left", "right"),
 )
-VERDICTS = ("preference", "preferred", "winner", "choice", "better", "label", "chosen")
+VERDICTS = ("preference", "preferred", "winner", "choice", "better", "label", "Overall", "chosen")
 TIES = ("tie", "equal", "same", "both", "neither", "none", "draw")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.config.algorithms import few_step_settings
+from engine.config.data_sets import find_clips
 from engine.config.presets import load_model_preset
 from engine.config.prompts import PromptRow, read_rows, stored_rows
 from engine.config.schema import TrainPreset
@@ -59,6 +60,7 @@ def preset_files(preset: TrainPreset) -> dict[str, Path]:
     """Return the preset's settings that are files or folders; prompts may also be named by a key."""
     named = {name: getattr(preset, name) for name in ("pairs", "prompts", "test_prompts")}
     named["data"] = preset.settings.get("data")
+    named["pairs"] = str(find_clips(preset.pairs)) if preset.pairs else None
     given = {name: Path(value) for name, value in named.items() if value and isinstance(value, str)}
     return {name: path for name, path in given.items() if name in ("pairs", "data") or path.suffix}
 

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from engine.config.algorithms import ALGORITHMS, Data
+from engine.config.data_sets import find_clips
 from engine.config.form_settings import check_settings
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
@@ -89,7 +90,7 @@ def _data(preset: TrainPreset, run: Run, args: Any) -> dict[str, Any]:
         pairs = read_pairs(run.pairs_file)
         return {"train_dataset": rated_of_pairs(pairs) if data == "ratings" else pairs}
     if preset.pairs is not None:
-        return {"train_dataset": _clips(Path(preset.pairs), data, args)}
+        return {"train_dataset": _clips(find_clips(preset.pairs), data, args)}
     rows = training_rows(run.rows(str(preset.prompts)))
     return {"train_dataset": rows} if preset.mix is None else {"train_dataset": rows, "reward_funcs": _rewards(preset)}
 

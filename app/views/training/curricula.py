@@ -4,7 +4,6 @@ The settings belong to the stages of the preset; the form does not change them.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
@@ -14,6 +13,7 @@ from app.text import training
 from app.views.training import recipe_facts
 from app.views.training.train_form import ABOUT, CURRICULUM, LEARNED_FROM, curricula, device_gib, memory_of
 from engine.config.curriculum_preset import CurriculumPreset, Stage
+from engine.config.data_sets import find_clips
 from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_curriculum, load_preset
 from engine.errors import ConfigError, DailiesError
@@ -74,7 +74,7 @@ def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
         recipe = stage_preset(stage)
         if reason := why_unavailable(load_preset("models", recipe.model)):
             return "models", training.blocked_stage(stage.name, reason)
-        if recipe.pairs and not Path(recipe.pairs).exists():
+        if recipe.pairs and not find_clips(recipe.pairs).exists():
             return "data", training.blocked_stage(stage.name, training.no_data(recipe.pairs))
     return "", ""
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
 from app.text import models as text_models
 from app.text import training as text
+from engine.config.data_sets import find_clips
 from engine.config.form_settings import defaults_of
 from engine.config.model_availability import model_state
 from engine.config.presets import load_model_preset
@@ -69,7 +69,7 @@ def data_fact(context: AppContext, preset: TrainPreset) -> Fact:
     if preset.campaign is not None:
         return _campaign_fact(context, preset, per_update(values))
     if preset.pairs is not None:
-        is_there = Path(preset.pairs).exists()
+        is_there = find_clips(preset.pairs).exists()
         return {"ok": is_there, "line": preset.pairs if is_there else text.no_data(preset.pairs)}
     if str(preset.prompts).startswith(HUB):
         return {"ok": True, "line": str(preset.prompts)}

@@ -46,7 +46,7 @@ def read_captioned(path: Path) -> list[Row]:
             f"{len(bare)} of {len(videos)} videos of {path} have no caption, such as {bare[0].name}: write it into "
             f"{bare[0].stem}.txt next to the video."
         )
-    return [{"prompt": _caption(video.with_suffix(".txt")), "chosen": str(video)} for video in videos]
+    return [{"prompt": read_caption(video.with_suffix(".txt")), "chosen": str(video)} for video in videos]
 
 
 def read_rated(path: Path) -> list[Row]:
@@ -96,7 +96,8 @@ def _label(row: Mapping[str, Any], number: int, table: Path) -> bool:
     return LABELS[text]
 
 
-def _caption(file: Path) -> str:
+def read_caption(file: Path) -> str:
+    """Return the text of a caption's file as one line. Raises ConfigError for an empty or too long one."""
     text = " ".join(text_of(file).split())
     if not text or len(text) > PROMPT_LIMIT:
         what = f"has {len(text):,} characters, but a prompt has at most {PROMPT_LIMIT:,}" if text else "is empty"
