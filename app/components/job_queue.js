@@ -63,14 +63,14 @@ export default function mount({ element, trigger, words, server }) {
       state = { ...news, alarms: news.alarms ?? state.alarms };
       if (!storage.get(SEEN)) look();
       paint();
-      speak(before, known());
+      speak(before, known(), new Set(news.ended.map((job) => job.id)));
       publish(state);
       readLogs();
     }
     schedule();
   }
 
-  // What is active, and what came to a bad end, by id: an active job that is in neither later on is done.
+  // What is active, and what came to a bad end, by id: an active job that ended and is in neither is done.
   const known = () => new Map([...state.ended.filter(isBad), ...state.jobs].map((job) => [job.id, job]));
   const isBad = (job) => job.over && job.status !== "done";
 
@@ -270,7 +270,7 @@ export default function mount({ element, trigger, words, server }) {
   listen(element, "dailies:queue", ({ detail }) => open(detail));
   listen(element, "dailies:filed", () => schedule(0));
   listen(element, "visibilitychange", () => schedule(0));
-  serve(order);
+  serve(order, (ids) => server.read_states(ids).catch(() => null));
   paint();
   read();
 }

@@ -9,9 +9,10 @@ from app.components.base import Component
 from app.context import AppContext
 from app.middleware.idempotency import once
 from app.text import jobs, training
-from app.views.queue import ENDED_SHOWN, job_log, queue_state
+from app.views.queue import ENDED_SHOWN, MOST_ENDED, job_log, queue_state
 from engine.errors import ConfigError
 from engine.jobs.handlers import train_process
+from engine.jobs.job_rows import jobs_of
 from engine.jobs.spec import PRIORITIES
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 
@@ -54,7 +55,7 @@ class JobWatch(Component):
 
 
 def queue_functions(context: AppContext) -> list[Any]:
-    """Return the server functions of the queue; all but `read_job_log` return its new state."""
+    """Return the server functions of the queue; all but the two last return its new state."""
 
     def read_jobs(wanted: Wanted) -> dict[str, Any]:
         return queue_state(context, wanted["ended"], with_alarms=wanted["alarms"])
@@ -102,6 +103,9 @@ def queue_functions(context: AppContext) -> list[Any]:
     def read_job_log(job_id: str) -> dict[str, Any]:
         return job_log(context, job_id)
 
+    def read_states(ids: list[str]) -> dict[str, str]:
+        return {job.id: job.status for job in jobs_of(context.queue.store.database, ids[:MOST_ENDED])}
+
     changing = (
         move_job,
         prioritise,
@@ -113,4 +117,4 @@ def queue_functions(context: AppContext) -> list[Any]:
         cancel_pending,
         cancel_others,
     )
-    return [read_jobs, *(once(function) for function in changing), read_job_log]
+    return [read_jobs, *(once(function) for function in changing), read_job_log, read_states]

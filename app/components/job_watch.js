@@ -2,7 +2,7 @@
 // ids, at}, what the server has under way. Events: "job_ended" {ids}, of jobs that are done since the last look;
 // "job_failed" {ids}, of those that came to another end. A hidden tab's events wait until it is shown.
 import { fill, visible } from "../scripts/dom.js";
-import { follow, latestNews, openQueue, orderJob, readNow } from "../scripts/job_news.js";
+import { follow, latestNews, openQueue, orderJob, readNow, statesOf } from "../scripts/job_news.js";
 import { paintTrack } from "./job_rows.js";
 
 export default function mount({ element, trigger, props, watch }) {
@@ -21,19 +21,26 @@ export default function mount({ element, trigger, props, watch }) {
     if (ids.length || at) readNow();
   }
 
-  function take(news) {
+  async function take(news) {
     if (!news || news.at < newest || !visible(element.parentElement)) return;
     newest = news.at;
     const now = news.jobs.filter(mine),
       ids = new Set(now.map((job) => job.id)),
       ended = new Map(news.ended.map((job) => [job.id, job]));
-    const over = [...active].filter((id) => !ids.has(id) && (ended.has(id) || !news.more));
+    const states = new Map([...ended].map(([id, job]) => [id, job.status]));
+    const gone = [...active].filter((id) => !ids.has(id));
+    const unlisted = news.more ? [] : gone.filter((id) => !ended.has(id)); // only the jobs that ended last are listed
+    if (unlisted.length) {
+      const found = await statesOf(unlisted);
+      if (newest !== news.at) return; // later news came meanwhile, and asked as well
+      if (found) unlisted.forEach((id) => states.set(id, found[id] ?? "withdrawn"));
+    }
+    const over = gone.filter((id) => states.has(id));
     over.forEach((id) => active.delete(id));
     ids.forEach((id) => active.add(id));
-    const isBad = (id) => ended.has(id) && ended.get(id).status !== "done";
-    const bad = over.filter(isBad),
-      done = over.filter((id) => !isBad(id));
-    if (bad.length) failed = ended.get(bad.at(-1));
+    const bad = over.filter((id) => !["done", "withdrawn"].includes(states.get(id))),
+      done = over.filter((id) => states.get(id) === "done");
+    if (bad.length) failed = ended.get(bad.findLast((id) => ended.has(id))) ?? failed;
     if (done.length) failed = null;
     paint(now);
     if (bad.length) trigger("job_failed", { ids: bad });

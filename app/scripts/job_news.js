@@ -23,8 +23,13 @@ export const readNow = () => document.dispatchEvent(new CustomEvent("dailies:fil
 export const openQueue = (id = "") => document.dispatchEvent(new CustomEvent("dailies:queue", { detail: id }));
 
 // Call a function of the queue for a job: the header's component has them. Resolves to whether it was done.
-let calls = null;
-export const serve = (order) => {
+let calls = null,
+  reads = null;
+export const serve = (order, states) => {
   calls = order;
+  reads = states;
 };
 export const orderJob = async (name, argument) => (calls ? calls(name, argument) : false);
+
+// How these jobs stand, by id, without those that were withdrawn. Resolves to null while the server is away.
+export const statesOf = async (ids) => (reads ? reads(ids) : null);

@@ -281,14 +281,15 @@ class ScoreTab:
     # ---- Results of jobs
     def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
         """Show the new scores: those of imported videos, unless a clip is open, and of the last job's clip."""
-        jobs = [self.context.queue.get(job_id) for job_id in event.ids]
+        jobs = [job for job_id in event.ids if (job := self.context.queue.get(job_id)).status == "done"]
         imports = [job for job in jobs if job.kind == "score_folder" or job.config.get("path")]
         if imports and facts:
             show_info(score.imported(title(imports[-1]), len((imports[-1].result or {}).get("unread", ()))))
         elif imports:
             job, mix = imports[-1], str(imports[-1].config["mix"])
             which = clip_sets.of_job(job) if job.kind == "score_folder" else clip_sets.NEWEST
-        return [*self.load(which, mix), *self._about(jobs[-1], mix, facts)]
+        about = self._about(jobs[-1], mix, facts) if jobs else [gr.skip()] * len(self.opened)
+        return [*self.load(which, mix), *about]
 
     def _about(self, job: Job, mix: str, facts: dict[str, Any] | None) -> list[Any]:
         result = job.result or {}

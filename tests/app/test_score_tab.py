@@ -318,6 +318,14 @@ def test_a_folder_that_was_scored_becomes_the_set(
     ]
 
 
+def test_a_job_without_a_result_changes_no_open_clip(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
+    job = context.queue.submit(JobSpec.score_file(Path(__file__), "a", "mini"))
+    context.queue.cancel(job.id)
+    loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job.id]))
+    assert len(loaded) == len(tab.load(clip_sets.NEWEST, "mini")) + len(tab.opened)
+    assert loaded[-1] == gr.skip()
+
+
 def test_an_import_does_not_take_away_the_clip_that_is_open(
     tab: ScoreTab, context: AppContext, make_clip: MakeClip, capsys: pytest.CaptureFixture[str]
 ) -> None:

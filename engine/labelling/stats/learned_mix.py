@@ -32,7 +32,8 @@ class LearnedMix:
 
     `weights` by reward sum to 1. `accuracy`, 0..1, is how often the total prefers the clip that labellers prefer, by
     cross-validation over prompts, with a penalty chosen without the held-out prompts; `equal_accuracy` is the same for
-    equal weights. Both are None if no pair has a preferred clip, or all are of one prompt. `left_out` are the rewards without values for both clips of any pair.
+    equal weights. Both are None if no pair has a preferred clip, or if all are of one prompt. `left_out` are the
+    rewards without values for both clips of any pair.
     """
 
     weights: dict[str, float]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.text import general, training
 from app.text import jobs as text_jobs
-from app.text import training
+from app.views.queue import ENDED_SHOWN
 from engine.config.presets import load_train_preset
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
@@ -227,3 +228,15 @@ def test_many_jobs_take_one_line_of_a_tab(page: Page, idle: Any, jobs: JobQueue)
     assert box is not None and box["height"] < 48
     line.locator('[data-do="open"]').click()
     expect(page.locator("#queue-drawer .jobs .job")).to_have_count(6)
+
+
+def test_more_cancelled_jobs_than_are_listed_all_count_as_cancelled(page: Page, idle: Any, jobs: JobQueue) -> None:
+    page.goto(idle.address)
+    page.get_by_role("tab", name=general.GENERATE, exact=True).click()
+    for number in range(ENDED_SHOWN + 5):
+        clip_job(jobs, f"prompt {number}")
+    line = page.locator("#generate-jobs .job")
+    expect(line).to_have_attribute("data-status", "queued")
+    jobs.cancel_waiting()
+    expect(line).to_have_attribute("data-status", "cancelled")
+    expect(line).to_be_visible()
