@@ -15,6 +15,8 @@ model = "tiny"
 mix = "tiny"
 rewards = "total"
 prompts = "mini"
+[alarms]
+every = 0  # or each run would begin with a look at 16 clips
 [settings]
 num_frames = 9
 width = 32

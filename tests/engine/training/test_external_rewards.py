@@ -15,6 +15,7 @@ from transformers import TrainerState
 from engine.config.presets import load_train_preset
 from engine.errors import TrainingError
 from engine.runs.run import Run
+from engine.training import main
 from engine.training.evaluation.reward_probes import ProbeCallback
 from engine.workspace import Workspace
 from tests.reward_server import redness, reward_server
@@ -121,8 +122,7 @@ def test_a_server_that_changes_raises_an_alarm(presets, tmp_path):
             return status, answer
 
         server.behaviour = changed
-        done = train(run)
-    assert done.returncode == 0, done.stderr[-2000:]
+        assert main.train(run, main.Recorder(run))
     alarms = [alarm for alarm in run.alarms() if alarm.name == "probe/red"]
     assert len(alarms) == 1 and "model or version has changed" in alarms[0].sentence
 

@@ -1,9 +1,11 @@
-"""`report_to`: events that TensorBoard's reader finds, and tools that are unknown or not installed."""
+"""`report_to` and the copy in Trackio: what their readers find, and tools that are unknown or not installed."""
 
 import importlib.util
+import sqlite3
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,18 @@ def events(file: Path) -> Iterator[Any]:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboardX") is None, reason="tensorboardX is not installed")
-def test_a_run_writes_its_metrics_for_tensorboard(new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAILIES_TRACKIO", "0")
+def test_a_run_writes_its_metrics_for_tensorboard_and_trackio(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a process of its own, as it always is: Trackio reads where its store is when it is imported, and then writes
+    to the workspace alone, asking nobody.
+    """
     build_trainer((other := new_run()).preset(), other)  # a run before in the same process gives the next one no folder
+    monkeypatch.setenv("DAILIES_TRACKIO", "1")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)  # with one, Trackio would ask the hub for its owner
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     run = new_run(report_to="tensorboard")
     done = subprocess.run(command(run), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
@@ -46,6 +57,13 @@ def test_a_run_writes_its_metrics_for_tensorboard(new_run: Callable[..., Run], m
     assert len(files) == 1
     found = {(value.tag, event.step) for event in events(files[0]) for value in event.summary.value}
     assert {("train/loss", 1), ("train/loss", 2), ("train/reward", 2)} <= found
+
+    assert "127.0.0.1" not in done.stderr
+    with closing(sqlite3.connect(run.workspace.trackio / "dailies.db")) as database:
+        rows = database.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY step", (run.id,))
+        steps = [step for step, metrics in rows if '"loss"' in str(metrics)]
+    assert steps == [1, 2]
+    assert not list((tmp_path / "home").rglob("*.db"))
 
 
 @pytest.mark.parametrize("value", [None, "none", [], ["none"]])

@@ -1,4 +1,4 @@
-"""A run as a process of its own: killed, resumed and stopped; cancelled, resumed to its end, and its adapter used."""
+"""A run as a process of its own: cancelled, resumed, killed, resumed to its end, and its adapter used."""
 
 import itertools
 import json
@@ -15,17 +15,19 @@ from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.config.prompts import read_prompts
 from engine.errors import ConfigError, TrainingError
+from engine.execution.process_runner import load_handle
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.train_process import command
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
 from engine.runs.adapters import find_adapter
+from engine.runs.checkpoint_series import step_of
 from engine.runs.run import Run, list_runs
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
-STEPS = 20
+STEPS = 16
 STOPPED = 3  # exit code of engine.training.main
 
 
@@ -42,31 +44,6 @@ def until_step(run: Run, process: "subprocess.Popen[bytes]", step: int) -> None:
 def launch(run: Run) -> "subprocess.Popen[bytes]":
     with run.log.open("ab") as log:
         return subprocess.Popen(command(run), stdout=log, stderr=subprocess.STDOUT)
-
-
-@pytest.mark.timeout(500)
-def test_killed_resumed_and_stopped(preset: str, space: Workspace) -> None:
-    run = Run.create(space, load_train_preset(preset))
-    process = launch(run)
-    until_step(run, process, 3)
-    process.kill()
-    process.wait()
-    killed_at = run.last_checkpoint()
-    assert killed_at is not None
-    assert not run.adapter.exists()
-
-    process = launch(run)
-    until_step(run, process, 4)
-    process.terminate()
-    assert process.wait(100) == STOPPED, run.log.read_text()
-    stopped_at = run.last_checkpoint()
-    assert stopped_at is not None
-    assert stopped_at != killed_at
-
-    last = int(stopped_at.name.removeprefix("checkpoint-"))
-    assert [row["step"] for row in run.metrics()] == list(range(1, last + 1))
-    assert list_runs(space) == [run]
-    assert not run.adapter.exists()
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(preset: str, space: Workspace) -> None:
@@ -216,10 +193,11 @@ def test_every_shipped_recipe_is_whole() -> None:
         assert preset.source and preset.notes, key
 
 
-def test_a_job_that_is_cancelled_keeps_a_checkpoint_and_the_command_line_goes_on(
+@pytest.mark.timeout(500)
+def test_cancelled_killed_and_resumed_to_the_end(
     preset: str, space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From a queued run to an adapter that Generate finds."""
+    """From a queued run to an adapter that Generate finds; what is cut off keeps a checkpoint and no adapter."""
     store = Library(space)
     run = Run.create(space, load_train_preset(preset, {"settings": {"max_steps": STEPS}}))
     job = kind_of("train", KINDS).start(JobSpec.train(run.id).config, JobContext(store=store))
@@ -229,9 +207,21 @@ def test_a_job_that_is_cancelled_keeps_a_checkpoint_and_the_command_line_goes_on
         phases[progress.phase] = progress
     assert phases["train"].of == STEPS
     job.close()
-    assert run.last_checkpoint() is not None
-    assert not run.adapter.exists()
+    handle = load_handle(run.folder)
+    assert handle is not None and handle.attempt.exit_code() == STOPPED, run.log.read_text()
+    cancelled_at = run.last_checkpoint()
+    assert cancelled_at is not None and not run.adapter.exists()
+    last = step_of(cancelled_at)
+    assert last is not None and [row["step"] for row in run.metrics()] == list(range(1, last + 1))
     store.close()
+
+    process = launch(run)
+    until_step(run, process, last + 3)  # a checkpoint each second step
+    process.kill()
+    process.wait()
+    killed_at = run.last_checkpoint()
+    assert killed_at is not None and killed_at != cancelled_at
+    assert list_runs(space) == [run] and not run.adapter.exists()
 
     assert main(["resume", run.id, "--workspace", str(space.root), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -1,5 +1,6 @@
 """Samples at fixed prompts and seeds: the same noise at each checkpoint, asked for or due, and no trace in training."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,18 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from engine.config.presets import load_preset, load_train_preset
 from engine.errors import ConfigError
+from engine.jobs.context import JobContext
+from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.maintenance_configs import samples_job
 from engine.request import GenerationRequest
-from engine.runs.run import Run
+from engine.runs.run import Run, list_runs
 from engine.runs.samples import RunSamples, set_name
+from engine.storage.library import Library
 from engine.training.evaluation.evaluate import MONITORED, MONITORS
 from engine.training.evaluation.sample_scores import SampleScores
 from engine.training.evaluation.sample_sets import sample_requests
 from engine.training.main import Recorder, train
 from engine.training.trainer_settings import VideoNFTConfig
-from engine.video.reader import read_header
+from engine.video.reader import read_header, read_video
 from engine.workspace import Workspace
 from rewards import Clip
 from rewards.suite import RewardSuite
@@ -33,9 +39,25 @@ def new_run(preset: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) 
     return lambda **settings: Run.create(workspace, load_train_preset(preset, {"settings": {**SETTINGS, **settings}}))
 
 
-def trained(run: Run) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
+@pytest.fixture(scope="module")
+def kept_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs a trained run puts its workspace for the others."""
+    return tmp_path_factory.mktemp("kept") / "workspace"
 
+
+@pytest.fixture
+def trained_run(new_run: Callable[..., Run], kept_workspace: Path, workspace: Workspace) -> Run:
+    """A run of four steps with samples at the base, step 2 and step 4: trained once, a copy for each test."""
+    if kept_workspace.is_dir():
+        shutil.copytree(kept_workspace, workspace.root, dirs_exist_ok=True)
+        return list_runs(workspace)[0]
+    run = new_run()
+    assert train(run, Recorder(run))
+    shutil.copytree(workspace.root, kept_workspace)
+    return run
+
+
+def trained(run: Run) -> dict[str, torch.Tensor]:
     (file,) = run.adapter.glob("*.safetensors")
     return dict(load_file(file))
 
@@ -52,10 +74,8 @@ def test_requests_are_spread_over_the_prompts_and_repeat_themselves() -> None:
     assert sample_requests(template, prompts, seed=3, num_clips=0) == ()
 
 
-def test_a_set_at_each_checkpoint_beside_the_base(new_run: Callable[..., Run]) -> None:
-    run = new_run()
-    assert train(run, Recorder(run))
-    kept = RunSamples(run)
+def test_a_set_at_each_checkpoint_beside_the_base(trained_run: Run) -> None:
+    run, kept = trained_run, RunSamples(trained_run)
     base, *later = kept.sets()
     assert base.step is None and [one.step for one in later] == [2, 4]
     assert kept.names() == ["00000002", "00000004", "base"]
@@ -122,35 +142,31 @@ def test_pairs_train_on_no_reward_and_their_samples_are_measured_all_the_same(cl
     assert neither.reports(clips) == [] and neither.means([]) == {}
 
 
-def test_the_base_is_the_model_before_training(new_run: Callable[..., Run]) -> None:
+def test_the_base_is_the_model_before_training(trained_run: Run, new_run: Callable[..., Run]) -> None:
     """The adapter's first set differs from the base; made again by the reference, the base comes out the same."""
-    from engine.runs.samples import RunSamples
-    from engine.video.reader import read_video
-
-    first, second = new_run(max_steps=2), new_run(max_steps=2, learning_rate=0.5)
-    for run in (first, second):
-        assert train(run, Recorder(run))
+    other = new_run(max_steps=2, learning_rate=0.5, sample_clips=1)
+    assert train(other, Recorder(other))
+    assert RunSamples(trained_run).requests()[0] == RunSamples(other).requests()[0]
 
     def frames(run: Run, step: int | None) -> Any:
         file = RunSamples(run).file(set_name(step), "0.mp4")
         assert file is not None
         return read_video(file)[0]
 
-    assert (frames(first, None) == frames(second, None)).all()
-    assert (frames(first, 2) != frames(second, 2)).any()
+    assert (frames(trained_run, None) == frames(other, None)).all()
+    assert (frames(trained_run, 2) != frames(other, 2)).any()
 
 
-def test_training_is_not_disturbed(new_run: Callable[..., Run]) -> None:
-    with_samples, without = new_run(), new_run(sample_clips=0)
-    for run in (with_samples, without):
-        assert train(run, Recorder(run))
+def test_training_is_not_disturbed(trained_run: Run, new_run: Callable[..., Run]) -> None:
+    without = new_run(sample_clips=0)
+    assert train(without, Recorder(without))
     assert RunSamples(without).sets() == [] and RunSamples(without).requests() == ()
-    left, right = trained(with_samples), trained(without)
+    left, right = trained(trained_run), trained(without)
     assert all(torch.equal(left[name], right[name]) for name in left.keys() | right.keys())
 
 
 def test_a_set_is_made_when_asked_for(new_run: Callable[..., Run]) -> None:
-    run = new_run(max_steps=3, save_steps=100)
+    run = new_run(max_steps=3, save_steps=100, sample_clips=1)
     kept = RunSamples(run)
     kept.request()
     assert train(run, Recorder(run))
@@ -159,7 +175,7 @@ def test_a_set_is_made_when_asked_for(new_run: Callable[..., Run]) -> None:
 
 
 def test_who_is_to_stop_makes_no_samples_but_those_come_later(new_run: Callable[..., Run]) -> None:
-    run = new_run()
+    run = new_run(sample_clips=1)
     recorder = Recorder(run)
     recorder.stop_requested = True
     assert not train(run, recorder)
@@ -200,49 +216,16 @@ def test_a_torn_set_is_left_out(new_run: Callable[..., Run]) -> None:
     assert kept.sets() == []
 
 
-def test_samples_of_a_finished_run_are_those_that_it_would_have_made(new_run: Callable[..., Run]) -> None:
-    from engine.jobs.context import JobContext
-    from engine.jobs.kinds import KINDS, kind_of
-    from engine.jobs.maintenance_configs import samples_job
-    from engine.storage.library import Library
-
-    run = new_run(max_steps=2)
-    assert train(run, Recorder(run))
-    kept = RunSamples(run)
+def test_samples_of_a_finished_run_are_those_that_it_would_have_made(trained_run: Run) -> None:
+    kept = RunSamples(trained_run)
     made = kept.sets()[-1]
-    file = kept.file("00000002", "0.mp4")
+    file = kept.file("00000004", "0.mp4")
     assert file is not None
     before = file.read_bytes()
     file.unlink()
-    store = Library(run.workspace)
-    spec = samples_job(run.id)
+    store = Library(trained_run.workspace)
+    spec = samples_job(trained_run.id)
     list(kind_of(spec.kind, KINDS).start(spec.config, JobContext(store=store)))
     store.close()
-    assert kept.sets()[-1].step == 2 == made.step
+    assert kept.sets()[-1].step == 4 == made.step
     assert file.read_bytes() == before
-
-
-def test_metrics_are_mirrored_to_trackio_and_only_to_the_workspace(
-    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """In a process of its own, as it always is: Trackio reads where its store is when it is imported."""
-    import sqlite3
-    import subprocess
-
-    from engine.jobs.handlers.train_process import command
-
-    monkeypatch.setenv("DAILIES_TRACKIO", "1")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)  # with one, Trackio would ask the hub for its owner
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    run = new_run(max_steps=2, sample_clips=0)
-    done = subprocess.run(command(run), capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert "127.0.0.1" not in done.stderr
-    with sqlite3.connect(run.workspace.trackio / "dailies.db") as database:
-        rows = database.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY step", (run.id,))
-        steps = [step for step, metrics in rows if '"loss"' in str(metrics)]
-    database.close()
-    assert steps == [1, 2]
-    assert not list((tmp_path / "home").rglob("*.db"))
