@@ -34,7 +34,7 @@ MODELS, DOUBLES = TOYS.MODELS, TOYS.DOUBLES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with `tiny` once for each entry, unless it names its own.
+    """Run a test with `tiny` once for each entry, or for those that its marker `toys` picks, unless it names its own.
 
     With `preset_key` as well, run it once for each trainable model preset and its toy model.
     """
@@ -45,7 +45,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pairs = [(key, DOUBLES[key]) for key in trained]
         metafunc.parametrize(("preset_key", "tiny"), pairs, indirect=["tiny"], scope="session")
     elif "tiny" in metafunc.fixturenames and not own:
-        metafunc.parametrize("tiny", list(MODELS), indirect=True, scope="session")
+        mark = metafunc.definition.get_closest_marker("toys")
+        chosen = [name for name, model in MODELS.items() if mark is None or mark.args[0](model)]
+        metafunc.parametrize("tiny", chosen, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

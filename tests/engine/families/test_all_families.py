@@ -186,11 +186,10 @@ def test_guidance_and_prompts_matter(tiny_open: SimpleNamespace) -> None:
 
 
 @pytest.mark.double("pictures")
+@pytest.mark.toys(lambda model: model.places)
 def test_given_pictures_matter(tiny_open: SimpleNamespace) -> None:
     """Each of them, and at which frame it is: one that is overlooked would be seen in the comparison above."""
     model, family = tiny_open.model, tiny_open.family
-    if not model.places:
-        pytest.skip("nothing is given to this one")
     begin, pictures = start(family, model), model.pictures(2)
 
     def predicted(shown: np.ndarray) -> torch.Tensor:

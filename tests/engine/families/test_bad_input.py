@@ -11,7 +11,7 @@ import torch
 
 from engine.errors import ConfigError, DailiesError, FamilyError
 from engine.families.loading import move
-from engine.families.registry import family_class
+from engine.families.registry import family_class, family_spec
 from engine.generation.pipeline import ClipReady, GenerationContext, generate
 from engine.request import GivenKeyframe, KeyframePlan
 
@@ -86,10 +86,9 @@ def test_one_frame_is_made_or_refused(tiny_open: SimpleNamespace, mode: str) -> 
         assert clip.num_frames == 1 and clip.seams == ()
 
 
+@pytest.mark.toys(lambda model: family_spec(model.family).frame_stride > 1)  # the others make any number of frames
 def test_frames_that_the_family_cannot_make_are_refused(tiny_open: SimpleNamespace) -> None:
     spec = tiny_open.family.spec
-    if spec.frame_stride == 1:
-        pytest.skip("this one makes any number of frames")
     request = tiny_open.model.request.model_copy(update={"num_frames": 4 * spec.frame_stride})
     nearest = spec.nearest_frames(request.num_frames)
     with pytest.raises(FamilyError, match=f"does not support {request.num_frames} frames: use {nearest}"):

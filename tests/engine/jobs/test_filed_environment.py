@@ -118,11 +118,10 @@ def test_a_job_beside_the_workers_database_is_refused(
     other.close()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_the_same_file_by_a_relative_url_is_the_same_database(
-    queue: JobQueue, workspace, database, start_worker: Callable[[], psutil.Process], monkeypatch: pytest.MonkeyPatch
+    queue: JobQueue, workspace, start_worker: Callable[[], psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if database != "sqlite":
-        pytest.skip("of files")
     start_worker()
     monkeypatch.chdir(workspace.root)
     monkeypatch.setenv("DAILIES_DATABASE_URL", "sqlite:///dailies.db")

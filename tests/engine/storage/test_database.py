@@ -90,9 +90,10 @@ def test_a_writer_waits_no_longer_than_its_patience_in_all(workspace):
     store.close()
 
 
+# SQLite has one lock for all tables.
+@pytest.mark.skipif("DAILIES_TEST_POSTGRES_URL" not in os.environ, reason="name one in DAILIES_TEST_POSTGRES_URL")
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_postgresql_waits_for_a_lock_no_longer_than_its_patience(workspace, database):
-    if database == "sqlite":
-        pytest.skip("SQLite has one lock for all tables")
     store, other = Library(workspace, busy_timeout_s=0.3), Library(workspace)
     with other.database.writing() as connection:
         connection.execute(text("LOCK TABLE clips IN EXCLUSIVE MODE"))

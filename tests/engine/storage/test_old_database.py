@@ -14,9 +14,9 @@ from engine.storage.migrate import SCRIPTS, upgrade_to_head
 CLIP = "INSERT INTO clips (id, prompt, source, num_frames, width, height, fps, created_at) VALUES "
 
 
+# The operators of a PostgreSQL server have their own backups.
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_database_from_before_campaigns_gets_them_and_a_copy_is_kept(workspace, tmp_path, put_files, database):
-    if database != "sqlite":
-        pytest.skip("the operators of a PostgreSQL server have their own backups")
     workspace.database.unlink(missing_ok=True)  # the fixture's own is of today
     scripts = tmp_path / "migrations"
     shutil.copytree(SCRIPTS, scripts)

@@ -61,9 +61,8 @@ def test_a_letter_does_not_find_the_same_letter_with_an_accent():
     assert normalised("e") not in normalised("café")
 
 
-def test_rows_from_before_are_searched_too(store, database):
-    if database != "sqlite":
-        pytest.skip("the step is the same, see test_old_database")
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # the step is the same, see test_old_database
+def test_rows_from_before_are_searched_too(store):
     add(store, 1, "Красный")
     with store.database.writing() as connection:
         connection.execute(text("UPDATE clips SET search = NULL, number = 0"))
