@@ -16,6 +16,30 @@ from engine.storage.library import ClipRecord, Library
 from rewards.clip import Clip
 
 WORDS = "a the red green blue circle square star moving left right up down on over white grey meadow night".split()
+TINY_NFT = """
+title = "Tiny NFT"
+algorithm = "nft"
+model = "tiny"
+mix = "tiny"
+rewards = "total"
+prompts = "mini"
+[alarms]
+every = 0  # or each run would begin with a look at 16 clips
+[settings]
+num_frames = 9
+width = 32
+height = 32
+num_steps = 2
+lora_rank = 2
+max_steps = 20
+num_generations = 2
+per_device_train_batch_size = 2
+gradient_accumulation_steps = 1
+save_steps = 2
+save_total_limit = 3
+logging_steps = 1
+sample_clips = 0
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -183,6 +207,16 @@ def tiny_model(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path / "presets"))
     monkeypatch.setenv("DAILIES_DEVICE", "cpu")
     return "tiny"
+
+
+@pytest.fixture
+def preset(tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The key of a preset that trains the toy model, also in a process of its own; it looks for no alarms."""
+    monkeypatch.setenv("DAILIES_TRACKIO", "0")
+    folder = tmp_path / "presets" / "train"
+    folder.mkdir(parents=True)
+    (folder / "tiny_nft.toml").write_text(TINY_NFT)
+    return "tiny_nft"
 
 
 @pytest.fixture(scope="session")

@@ -33,28 +33,6 @@ Until = Callable[..., None]
 STEPS = 40
 PARTLY = 1  # exit code: one of the videos cannot be read
 ON_RAY = Resources(runner="ray", cpus=0.5)
-PRESET = f"""
-title = "Tiny NFT"
-algorithm = "nft"
-model = "tiny"
-mix = "tiny"
-rewards = "total"
-prompts = "mini"
-[settings]
-num_frames = 9
-width = 32
-height = 32
-num_steps = 2
-lora_rank = 2
-max_steps = {STEPS}
-num_generations = 2
-per_device_train_batch_size = 2
-gradient_accumulation_steps = 1
-save_steps = 2
-save_total_limit = 3
-logging_steps = 1
-sample_clips = 0
-"""
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +53,8 @@ def queue(store: Library) -> JobQueue:
 
 
 @pytest.fixture
-def run(queue: JobQueue, tiny_model: str, tmp_path: Path) -> Run:
-    folder = tmp_path / "presets" / "train"
-    folder.mkdir()
-    (folder / "tiny_nft.toml").write_text(PRESET)
-    return Run.create(queue.store.workspace, load_train_preset("tiny_nft"))
+def run(queue: JobQueue, preset: str) -> Run:
+    return Run.create(queue.store.workspace, load_train_preset(preset, {"settings": {"max_steps": STEPS}}))
 
 
 def serve(queue: JobQueue) -> None:
