@@ -7,6 +7,7 @@
 #   ONLY="nft dpo"                        proofs that `make proof` runs
 #   ARGS="..."                            passed on to pytest by `make test`, `make slow` and `make browser`, and to `make tour`
 #   WORKERS=2                             test processes; all tests of a file run in the same process
+#   DEV=dev,ray                           extras of pyproject.toml that development uses; with `ray` its tests run
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,6 +18,7 @@ PORT ?= 7860
 ARGS ?=
 WORKERS ?= 2
 ONLY ?=
+DEV ?= dev
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -27,14 +29,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 python := $(VENV)/bin/python
-# A file's tests stay in one process: fixtures of a session, such as a running page, are then made once a file.
-pytest = OMP_NUM_THREADS=1 $(python) -m pytest -n $(WORKERS) --dist loadfile
+# A file's tests stay in one process: fixtures of a session, such as a running page, are then made once a file. Files
+# run in their order; by number of tests, long ones of few tests would come last, when other processes have no work.
+pytest = OMP_NUM_THREADS=1 $(python) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 pip := $(python) -m pip
 scripts := 'app/**/*.js' 'examples/**/*.js'
 # The stamp's name contains the checksum of these two files, so a change of either causes a new installation.
 key := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 installed := $(VENV)/.installed-$(key)
-installed_dev := $(VENV)/.installed-dev-$(key)
+installed_dev := $(VENV)/.installed-$(DEV)-$(key)
 
 .PHONY: help venv install install-dev app demo tour test slow coverage browser doubles faults check fix docs bench proof matrix mini clean
 
@@ -139,4 +142,4 @@ $(installed): | $(VENV)/.torch
 	$(call install,.)
 
 $(installed_dev): | $(VENV)/.torch
-	$(call install,.[dev])
+	$(call install,.[$(DEV)])
