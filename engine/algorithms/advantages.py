@@ -73,7 +73,7 @@ def advantages(
     rewards = rewards.float()
     weights = torch.ones(rewards.shape[1], device=rewards.device) if weights is None else weights.to(rewards)
     unscored = rewards.isnan().all(1)
-    summed = torch.where(unscored, torch.nan, (rewards * weights).nansum(1))
+    summed = torch.where(unscored, torch.nan, (_filled(rewards, group_size) * weights).nansum(1))
     if aggregation == "sum_then_normalize":
         values = _scaled(summed[:, None], group_size, scale, floor * float(weights.norm())).values[:, 0]
     else:
@@ -85,6 +85,15 @@ def advantages(
         dead=_dead(rewards, group_size),
         unscored=unscored,
     )
+
+
+def _filled(rewards: Float[Tensor, "N R"], group_size: int) -> Float[Tensor, "N R"]:
+    """Put the group's mean in the place of a missing reward, so that it moves its clip neither up nor down.
+
+    A reward that is missing in the whole group stays NaN.
+    """
+    means = rewards.unflatten(0, (-1, group_size)).nanmean(1).repeat_interleave(group_size, 0)
+    return torch.where(rewards.isnan(), means, rewards)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,25 @@ def test_equal_to_trl(aggregation: str, scale: str, missing: bool) -> None:
     if missing:
         rewards[1, 0] = rewards[6] = rewards[11, 2] = float("nan")
     ours = advantages(rewards, 4, weights=weights, scale=scale, aggregation=aggregation)  # type: ignore[arg-type]
-    torch.testing.assert_close(ours.values, trl_advantages(rewards.clone(), 4, weights, scale, aggregation))
+    theirs = rewards.clone()
+    if aggregation == "sum_then_normalize":  # TRL counts a missing reward as 0, see the next test
+        for row, column in ((1, 0), (11, 2)) if missing else ():
+            group = slice(row // 4 * 4, row // 4 * 4 + 4)
+            theirs[row, column] = rewards[group, column].nanmean()
+    torch.testing.assert_close(ours.values, trl_advantages(theirs, 4, weights, scale, aggregation))
+
+
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+def test_a_missing_reward_moves_its_clip_neither_up_nor_down(aggregation: str) -> None:
+    """The order of the clips is that of their other reward, on which the clip without the second is the third."""
+    nan = float("nan")
+    rewards = torch.tensor([[0.80, 0.9], [0.82, 0.9], [0.81, nan], [0.83, 0.9]])
+    found = advantages(rewards, 4, aggregation=aggregation)  # type: ignore[arg-type]
+    assert found.values.argsort().tolist() == [0, 2, 1, 3]
+    alone = advantages(rewards[:, :1], 4, aggregation=aggregation).values  # type: ignore[arg-type]
+    torch.testing.assert_close(found.values, alone, rtol=0.05, atol=0)
+    unscored = advantages(torch.tensor([[0.8, 0.9], [nan, nan], [0.7, 0.9], [0.9, 0.9]]), 4)
+    assert unscored.unscored.tolist() == [False, True, False, False] and unscored.values[1] == 0
 
 
 def test_global_std_is_flow_grpos() -> None:
