@@ -89,6 +89,15 @@ class _SharedScores:
             self._batch = batch
         return self._reports
 
+    def why_missing(self, name: str) -> tuple[str, str] | None:
+        """Return a reward whose network is not on this machine, by the last batch, and the reason; None without one.
+
+        `name` is the reward, or the mix, of which it is the first such one that has a weight.
+        """
+        names = [name] if name in self._mix.weights else [key for key, weight in self._mix.weights.items() if weight]
+        found = [(key, report.missing[key]) for key in names for report in self._reports if key in report.missing]
+        return found[0] if found else None
+
 
 def _named(name: str, scores: _SharedScores, pick: Callable[[RewardReport], float | None]) -> RewardFunc:
     def reward(prompts: Sequence[str], completions: Sequence[Any], **kwargs: Any) -> list[float | None]:
@@ -100,6 +109,7 @@ def _named(name: str, scores: _SharedScores, pick: Callable[[RewardReport], floa
     reward.__name__ = name
     reward.compares_clips = scores.compares  # type: ignore[attr-defined]
     reward.splittable = True  # type: ignore[attr-defined]
+    reward.why_missing = partial(scores.why_missing, name)  # type: ignore[attr-defined]
     return reward
 
 

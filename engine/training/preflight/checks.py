@@ -4,7 +4,6 @@ Costs one generation batch, and with GRPO an update (for DPO: the errors of a fe
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from engine.algorithms import dpo
+from engine.config.algorithms import ALGORITHMS, CLIP_DATA
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import RewardError, TrainingError
@@ -20,24 +20,21 @@ from engine.files.atomic import write_text_atomic
 from engine.hardware.device import device_facts
 from engine.model_spec import FamilyOptions
 from engine.runs.run import Run
-from engine.training.distributed.process_group import all_gather_rows, world_size
-from engine.training.evaluation.intervals import MIN_PROMPTS
-from engine.training.evaluation.motion import motion_of, reward_speed_correlation
+from engine.training.distributed.process_group import world_size
 from engine.training.preflight.noise_checks import latents_check, noise_checks
 from engine.training.preflight.picture_checks import picture_problem
-from engine.training.preflight.preflight_check import Level, PreflightCheck
+from engine.training.preflight.preflight_check import PreflightCheck
+from engine.training.preflight.reward_checks import reward_checks
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.clip_data import ClipDataTrainer, ClipLossTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
+from engine.training.weights import ADAPTER
 
 REPLAY_LIMIT = 1e-5
-DEAD_LIMIT = 0.5
 CUT_LIMIT = 0.5
 """Maximum fraction of steps that the clip range may cut after one update."""
-STILL_LIMIT = 0.3
-"""Maximum negative correlation of reward and speed."""
 NEVER_CUT = 100
 """A clip range wider than this multiple of the largest log ratio has no effect."""
 PAIRS_LOOKED_AT = 8
@@ -52,7 +49,7 @@ def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) 
 
 def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     """Run the checks of a trainer that has not started."""
-    found = [_length(trainer)]
+    found = [_length(trainer), *_alpha(trainer)]
     if told := picture_problem(trainer):
         found.append(PreflightCheck(name="pictures", level="ok" if told[0] else "warning", sentence=told[1]))
     if isinstance(trainer, VideoDPOTrainer):
@@ -100,12 +97,19 @@ def longest(preset: TrainPreset) -> Iterator[PreflightCheck]:
 def speed(preset: TrainPreset) -> Iterator[PreflightCheck]:
     """Warn of a frame rate other than Generate's, which changes the motion that rewards measure."""
     model, fps = load_preset("models", preset.model), preset.settings.get("fps")
-    if isinstance(fps, int | float) and fps != model.fps:
+    if not isinstance(fps, int | float) or fps == model.fps:
+        return
+    if ALGORITHMS[preset.algorithm].data in CLIP_DATA:
+        sentence = (
+            f"Clips are learnt at {fps:g} fps, but Generate makes {model.title}'s at {model.fps:g}: their motion is "
+            f"learnt for another speed. Where the clips have {model.fps:g} fps or more, leave fps out."
+        )
+    else:
         sentence = (
             f"Clips are made and scored at {fps:g} fps, but Generate makes {model.title}'s at {model.fps:g}: what "
             f"is learnt of motion is learnt for another speed. Leave fps out, or set it to {model.fps:g}."
         )
-        yield PreflightCheck(name="speed", level="warning", sentence=sentence)
+    yield PreflightCheck(name="speed", level="warning", sentence=sentence)
 
 
 def save(verdicts: Sequence[PreflightCheck], run: Run) -> None:
@@ -129,6 +133,17 @@ def _length(trainer: DiffusionTrainer) -> PreflightCheck:
     return PreflightCheck(name="frames", level="stop", sentence=sentence)
 
 
+def _alpha(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
+    """Warn where the run continues an adapter of another alpha, which it keeps."""
+    config, asked = getattr(trainer.family.network, "peft_config", {}).get(ADAPTER), trainer.args.lora_alpha
+    if config is not None and asked is not None and config.lora_alpha != asked:
+        told = (
+            f"lora_alpha is {asked:g}, but the run continues an adapter of alpha {config.lora_alpha:g}, which it keeps"
+        )
+        sentence = f"{told}: set lora_alpha to {config.lora_alpha:g}, or adapt learning_rate to that scale."
+        yield PreflightCheck(name="alpha", level="warning", sentence=sentence)
+
+
 @torch.no_grad()
 def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     """Check that the pairs differ, and that beta_eff fits the model's errors on them."""
@@ -138,7 +153,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
         )
         return
     rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
-    gaps = torch.cat([trainer.error_gaps([row]) for row in rows])
+    gaps = torch.cat([_gap(trainer, row, at) for at, row in enumerate(rows)])
     if float(gaps.abs().max()) <= SAME:
         told = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
         yield PreflightCheck(
@@ -164,6 +179,15 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     yield PreflightCheck(
         name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
     )
+
+
+def _gap(trainer: VideoDPOTrainer, row: Mapping[str, Any], at: int) -> torch.Tensor:
+    """Return the gap of one pair, with noise and a level of its own: those of micro-batch `at`."""
+    before, trainer.micro_step = trainer.micro_step, at
+    try:
+        return trainer.error_gaps([row])
+    finally:
+        trainer.micro_step = before
 
 
 def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Iterator[PreflightCheck]:
@@ -233,21 +257,11 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
             raise  # the others wait for this one's rewards, and end only when it does
         yield PreflightCheck(name="rewards", level="stop", sentence=str(error))
         return
-    found = batches[0].found
-    unscored = float(found.unscored.float().mean())
-    if unscored == 1:
-        yield PreflightCheck(
-            name="rewards", level="stop", sentence="No reward applies to any clip: choose another mix."
-        )
+    verdicts = reward_checks(trainer, batches[0])
+    yield from verdicts
+    if any(verdict.level == "stop" for verdict in verdicts):
         return
-    level: Level = "warning" if unscored > 0.5 else "ok"
-    mean = float(found.rewards.nanmean())
-    yield PreflightCheck(
-        name="rewards", level=level, sentence=f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}."
-    )
     yield latents_check(trainer, batches[0].rollouts)
-    yield _dead_groups(float(found.dead.float().mean()))
-    yield _stillness(trainer, batches[0])
     yield from _same_pictures(trainer, batches[0])
     if isinstance(trainer, VideoGRPOTrainer):
         replay = _replay(trainer, batches)
@@ -256,46 +270,15 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
             yield _clip_range(trainer, batches)
 
 
-def _dead_groups(share: float) -> PreflightCheck:
-    """Check the fraction of groups whose clips all have the same reward, which give no gradient."""
-    sentence = f"In {share:.0%} of the groups all clips earn the same"
-    if share == 1:
-        return PreflightCheck(
-            name="groups", level="stop", sentence=f"{sentence}: the reward is constant, so nothing can be learned."
-        )
-    if share > DEAD_LIMIT:
-        return PreflightCheck(name="groups", level="warning", sentence=f"{sentence}: make the groups larger.")
-    return PreflightCheck(name="groups", level="ok", sentence=f"{sentence}.")
-
-
-def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
-    """Check that slower clips do not earn more, since training would then end in static clips."""
-    found, size = batch.found, trainer.args.num_generations
-    speeds = all_gather_rows(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
-    advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
-    paid = reward_speed_correlation(speeds, advantages, [str(number // size) for number in range(len(speeds))])
-    if paid.of < MIN_PROMPTS:
-        counted = f"{paid.of} of {MIN_PROMPTS}"
-        sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
-        return PreflightCheck(name="motion", level="ok", sentence=sentence)
-    span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
-    told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
-    if paid.mean < -STILL_LIMIT and paid.high < 0:
-        advice = 'let `alarms.motion` pause the run, or train on a mix whose motion gate counts (rewards = "total")'
-        sentence = f"The slower a clip is, the more it earns {told}, so standing still may be learned: {advice}."
-        return PreflightCheck(name="motion", level="warning", sentence=sentence)
-    return PreflightCheck(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
-
-
 def _replay(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> PreflightCheck:
     """Check that ratios are 1 before the first update; otherwise the clip range would cut off noise."""
     error, clip = max(trainer.replay_error(batch) for batch in batches), trainer.args.epsilon
     sentence = (
         f"Replayed log-probabilities differ by at most {error:.1e} from the rollout's; the clip range is {clip:g}"
     )
-    if error <= REPLAY_LIMIT:
+    if error <= min(REPLAY_LIMIT, clip / 10):
         return PreflightCheck(name="replay", level="ok", sentence=f"{sentence}.")
-    if error < clip / 10:
+    if error <= clip / 10:
         return PreflightCheck(
             name="replay", level="warning", sentence=f"{sentence}: train in float32 to bring it down."
         )

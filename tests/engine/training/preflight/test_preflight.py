@@ -19,6 +19,7 @@ from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
 from engine.training.trainers.nft import VideoNFTTrainer
 from engine.training.weights import trainable
+from rewards import Mix, as_reward_funcs, mix_reward_func
 
 PROMPTS = ["a red circle moving left", "a blue square"]
 SETTINGS: dict[str, Any] = {
@@ -73,6 +74,70 @@ def test_a_reward_that_pays_for_standing_still_is_told_of(
     trainer = VideoNFTTrainer(model=open_tiny(), reward_funcs=rewards, args=args, train_dataset=prompts)
     found = next(one for one in preflight(trainer) if one.name == "motion")
     assert found.level == level and says in found.sentence and "4 prompts" in found.sentence
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_a_reward_whose_network_is_not_installed_stops_the_run(
+    parts: bool, open_tiny: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run would learn from the others alone. The sentence says how to get it."""
+    monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    mix = Mix(key="m", title="", weights={"clip_vid": 2.0, "flow_smoothness": 1.0}, calibration="real")
+    rewards = as_reward_funcs(mix) if parts else mix_reward_func(mix)
+    found = preflight(online(open_tiny(), tmp_path, rewards))
+    (stop,) = (one for one in found if one.level == "stop")
+    assert stop.sentence.startswith("The reward 'clip_vid' is missing. ") and "`dailies weights get" in stop.sentence
+
+
+def test_a_reward_that_applies_to_no_clip_is_told_of(open_tiny: Open, tmp_path: Path) -> None:
+    def never(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float | None]:
+        return [None] * len(prompts)
+
+    found = preflight(online(open_tiny(), tmp_path, [brightness, never]))
+    (told,) = (one for one in found if "'never' applies to no clip" in one.sentence)
+    assert told.level == "warning" and not any(one.level == "stop" for one in found)
+
+
+def test_each_pair_is_looked_at_with_noise_of_its_own(open_tiny: Open, tmp_path: Path) -> None:
+    clips = np.random.default_rng(0).integers(0, 255, (8, 9, 32, 32, 3), np.uint8)
+    rows = [{"prompt": "a star", "chosen": one, "rejected": clips[number - 1]} for number, one in enumerate(clips)]
+    trainer = VideoDPOTrainer(
+        model=open_tiny(), args=VideoDPOConfig(output_dir=str(tmp_path), **SETTINGS), train_dataset=rows
+    )
+    drawn, draw = [], trainer.draw_noise
+
+    def noted(clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        noise, sigma = draw(clean)
+        drawn.append((float(noise.sum()), float(sigma)))
+        return noise, sigma
+
+    trainer.draw_noise = noted  # type: ignore[method-assign]
+    preflight(trainer)
+    noises, levels = (set(values) for values in zip(*drawn, strict=True))
+    assert len(drawn) == len(noises) == len(levels) == 8
+
+
+def test_another_alpha_than_the_continued_adapters_is_told_of(open_tiny: Open, tmp_path: Path) -> None:
+    first = online(open_tiny(), tmp_path, brightness, lora_alpha=8)
+    (told,) = (
+        one for one in preflight(online(first.family, tmp_path, brightness, lora_alpha=2)) if one.name == "alpha"
+    )
+    assert told.level == "warning" and "lora_alpha is 2, but the run continues an adapter of alpha 8" in told.sentence
+    assert not any(one.name == "alpha" for one in preflight(online(first.family, tmp_path, brightness, lora_alpha=8)))
+
+
+@pytest.mark.parametrize(
+    ("error", "epsilon", "level"),
+    [(1e-7, 2e-6, "ok"), (8e-6, 2e-6, "stop"), (8e-6, 1e-3, "ok"), (5e-5, 1e-3, "warning"), (5e-4, 1e-3, "stop")],
+)
+def test_a_replay_error_is_compared_with_the_clip_range(
+    error: float, epsilon: float, level: str, open_tiny: Open, tmp_path: Path
+) -> None:
+    args = VideoGRPOConfig(output_dir=str(tmp_path), num_generations=4, epsilon=epsilon, **SETTINGS)
+    trainer = VideoGRPOTrainer(model=open_tiny(), reward_funcs=brightness, args=args, train_dataset=PROMPTS)
+    trainer.replay_error = lambda _: error  # type: ignore[method-assign]
+    assert next(one for one in preflight(trainer) if one.name == "replay").level == level
 
 
 def test_two_prompts_say_nothing_of_standing_still(open_tiny: Open, tmp_path: Path) -> None:
