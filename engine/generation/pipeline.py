@@ -55,7 +55,8 @@ def generate(
         except (RuntimeError, MemoryError) as error:
             if not is_memory_full(error):
                 raise
-            raise FamilyError(_memory_full(family, batch, context)) from error
+            needed = context.describe_memory(family, batch) if context.describe_memory else None
+            raise FamilyError(memory_full(family, batch, needed)) from error
 
 
 @torch.no_grad()
@@ -112,17 +113,21 @@ def _batches(requests: Sequence[GenerationRequest]) -> list[list[GenerationReque
     return [batch for group in groups.values() for batch in _cut(group)]
 
 
+def clips_together(request: GenerationRequest) -> int:
+    """Return how many clips of a request's size a batch has at most."""
+    pixels = request.num_frames * request.width * request.height
+    return min(BATCH_CLIPS, max(1, BATCH_PIXELS // pixels))
+
+
 def _cut(group: list[GenerationRequest]) -> list[list[GenerationRequest]]:
-    first = group[0]
-    pixels = first.num_frames * first.width * first.height
-    size = min(BATCH_CLIPS, max(1, BATCH_PIXELS // pixels))
+    size = clips_together(group[0])
     return [group[start : start + size] for start in range(0, len(group), size)]
 
 
-def _memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], context: GenerationContext) -> str:
+def memory_full(family: ModelFamily, batch: Sequence[GenerationRequest], needed: str | None = None) -> str:
+    """Return the sentence for a batch that does not fit the device; `needed` says what its clips take."""
     first = batch[0]
     clips = f"{len(batch)} clips of {first.num_frames} frames at {first.width}x{first.height}"
-    needed = context.describe_memory(family, batch) if context.describe_memory else None
     return (
         f"The device's memory is full: {clips} {needed or _network_size(family)}. Lower the frames or the size, "
         "request fewer variations, use mode 'windows', or free the device."

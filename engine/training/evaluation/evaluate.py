@@ -1,8 +1,9 @@
 """Evaluation of a run: clips of fixed prompts and seeds before and after training, by all metrics.
 
 "Before" is the base model (for a distilled student its teacher, for RL on a student that student), "after" is the run's
-adapter, each with its intended sampling settings. Measures are the trained rewards, held-out rewards, the monitoring
-metrics and, where the world is known, the judge. Every change has a bootstrap interval over prompts.
+adapter, both with the steps and guidance of the run (a distilled student with its own). Measures are the trained
+rewards, held-out rewards, the monitoring metrics and, where the world is known, the judge. Every change has a bootstrap
+interval over prompts.
 """
 
 import time
@@ -16,12 +17,14 @@ from engine.config.algorithms import ALGORITHMS
 from engine.config.presets import load_preset
 from engine.config.prompts import PromptRow, spread
 from engine.config.schema import TrainPreset
-from engine.errors import ConfigError
+from engine.errors import ConfigError, FamilyError
+from engine.families.loading import is_memory_full
 from engine.families.lora import activate_adapter, activate_adapters
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import check_plan
 from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
+from engine.generation.pipeline import clips_together, memory_full
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.results import Evaluation, Measure, Role, Wanted
@@ -274,7 +277,7 @@ def batches_of(
 ) -> Iterator[Callable[[], list[Clip]]]:
     """Yield a function for each batch of a side's requests.
 
-    It generates the batch's clips with the side's adapter.
+    It generates the batch's clips with the side's adapter. A batch is at most as large as in Generate.
     """
     adapters = {} if side.adapter is None else {f"{ADAPTER}_{phase}": (side.adapter, 1.0)}
     if side.frozen is not None:
@@ -282,13 +285,19 @@ def batches_of(
     scales = {name: scale for name, (_, scale) in adapters.items()}
     activate_adapters(family.network, scales, {name: folder for name, (folder, _) in adapters.items()})
     prompts = PromptEmbeddings(family, side.requests[0].fps, load=load)
-    for start in range(0, len(side.requests), BATCH):
-        yield partial(_clips_of, family, side.requests[start : start + BATCH], prompts)
+    size = min(BATCH, *(clips_together(request) for request in side.requests))
+    for start in range(0, len(side.requests), size):
+        yield partial(_clips_of, family, side.requests[start : start + size], prompts)
     activate_adapter(family.network, None)
 
 
 def _clips_of(family: ModelFamily, requests: Sequence[GenerationRequest], prompts: PromptEmbeddings) -> list[Clip]:
-    return generate_rollouts(family, requests, prompts, batch=BATCH).clips
+    try:
+        return generate_rollouts(family, requests, prompts).clips
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_full(error):
+            raise
+        raise FamilyError(memory_full(family, requests)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
