@@ -37,6 +37,10 @@ def build_trainer(preset: TrainPreset, run: Run, **others: Any) -> DiffusionTrai
     check_settings(preset.algorithm, preset.settings)
     args = build_config(config_class, {"run_name": run.id, **preset.settings}, run.checkpoints)
     data = _data(preset, run, args)
+    if preset.settings.get("reward_weights") is not None:
+        raise SettingsError(
+            "reward_weights are those of the mix: leave the setting out, and give the weights in a mix."
+        )
     if preset.mix is not None and preset.rewards == "parts":
         args.reward_weights = [weight for weight in load_preset("rewards", preset.mix).weights.values() if weight > 0]
     start = run.start if run.start.is_dir() else None

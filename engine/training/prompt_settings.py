@@ -1,12 +1,13 @@
 """Settings of trainers on prompts without groups: by rewards' gradients, or from a teacher."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from transformers import TrainingArguments
 
 from engine.errors import ConfigError
-from engine.training.video_arguments import PlainTrainerArguments
+from engine.training.video_arguments import WITHOUT_EFFECT, PlainTrainerArguments
 
 
 @dataclass
@@ -90,6 +91,10 @@ class VideoDistillConfig(StudentArguments, TrainingArguments):
     """
 
     learns_from_start: ClassVar[bool] = True
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **WITHOUT_EFFECT,
+        "dataloader_num_workers": "clips are made and not loaded",
+    }
     target: Literal["trajectory", "consistency"] = field(
         default="trajectory",
         metadata={"help": "Target of a step: the end of the teacher's steps, or the student's own prediction."},

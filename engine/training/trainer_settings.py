@@ -14,6 +14,7 @@ from engine.algorithms.advantages import Aggregation
 from engine.algorithms.awm import TimeWeight, Weighting
 from engine.algorithms.dpo import PREFERENCES, Loss
 from engine.errors import ConfigError
+from engine.request import GenerationRequest
 from engine.sampling.steps import DEFAULT_LEVELS
 from engine.training.clip_settings import ClipDataArguments, ScaledErrorArguments
 from engine.training.prompt_settings import check_rollout_batch
@@ -24,6 +25,7 @@ ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
     "loss_type": "a clip's loss is always the mean over its steps",
     "top_entropy_quantile": "all steps of the window are trained",
     "off_policy_mask_threshold": "no clip is left out",
+    "dataloader_num_workers": "clips are made and not loaded",
 }
 
 
@@ -266,7 +268,9 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
     levels_per_clip: int = field(default=2, metadata={"help": "Noise levels per clip and pass."})
     train_levels: Literal["schedule", "uniform"] = field(
         default="schedule",
-        metadata={"help": "Noise levels of training: those of the rollouts' schedule, or any, even in time (RVM)."},
+        metadata={
+            "help": "Noise levels of training: those of the rollouts' steps, or any of the model's schedule (RVM)."
+        },
     )
     level_share: float = field(
         default=1.0, metadata={"help": "Share of these levels, from the noisiest, that are trained on; DGPO: 0.7."}
@@ -285,15 +289,23 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
         self.own_checkpointing()
         super().__post_init__()
         self.check_video()
-        if self.guidance is not None and self.guidance > 1:
-            raise ConfigError(
-                f"guidance is {self.guidance:g}, but this algorithm trains without guidance: its rollouts need "
-                "guidance 1."
-            )
+        self._check_guidance(self.guidance)
         if self.levels_per_clip < 1 or not 0 < self.level_share <= 1:
             raise ConfigError(
                 "levels_per_clip must be 1 or more and level_share above 0 and at most 1, but got "
                 f"{self.levels_per_clip} and {self.level_share}."
+            )
+
+    def template(self, model: str | None) -> GenerationRequest:
+        """Return the run's request. Raises ConfigError as well where the model's own guidance would apply."""
+        request = super().template(model)
+        self._check_guidance(request.guidance)
+        return request
+
+    def _check_guidance(self, guidance: float | None) -> None:
+        if guidance is not None and guidance > 1:
+            raise ConfigError(
+                f"guidance is {guidance:g}, but this algorithm trains without guidance: its rollouts need guidance 1."
             )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -100,9 +101,15 @@ class PartScoring:
 
 
 def _side_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a stream of its own on a GPU, so that networks of rewards run in parallel to the denoising."""
+    """Return the device's stream for rewards, so that their networks run in parallel to the denoising."""
     if device.type != "cuda":
         return nullcontext()
-    stream = torch.cuda.Stream(device)
+    stream = _stream_of(device)
     stream.wait_stream(torch.cuda.current_stream(device))  # networks of rewards were loaded there
     return torch.cuda.stream(stream)
+
+
+@cache
+def _stream_of(device: torch.device) -> Any:
+    """Return the process's one side stream of a device: free memory of the allocator belongs to a stream."""
+    return torch.cuda.Stream(device)

@@ -164,6 +164,7 @@ class OnlineTrainer(ClipLossTrainer):
     def _prepare_inputs(self, inputs: Any) -> RolloutBatch:
         position = self._position % self._batches_per_generation
         if position == 0 or not self.buffer:
+            self.buffer = []  # before the next clips are made: both at once would take twice the memory
             self.buffer = self._generate_and_score(inputs)
         return self.buffer[position % self.args.steps_per_generation]
 

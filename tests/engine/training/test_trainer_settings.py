@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
-from engine.training.build import build_config
+from engine.config.presets import load_train_preset
+from engine.errors import ConfigError, SettingsError
+from engine.runs.run import Run
+from engine.training.build import build_config, build_trainer
 from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.trainer_settings import (
     VideoAWMConfig,
@@ -14,6 +16,7 @@ from engine.training.trainer_settings import (
     VideoGRPOConfig,
     VideoNFTConfig,
 )
+from engine.workspace import Workspace
 
 CONFIGS = {
     "dpo": VideoDPOConfig,
@@ -70,6 +73,8 @@ def built(kind: str, folder: Path, **settings: Any) -> Any:
         ("grpo", {"window_every": 5, "step_choice": "random", "window": 1}, "no effect here, since step_choice"),
         ("dpo", {"frozen_scale": 0.5}, "no effect here, since there is no frozen_adapter"),
         ("dpo", {"precompute_ref_log_probs": True}, "would have no effect"),
+        ("grpo", {"dataloader_num_workers": 2}, "no effect here, since clips are made and not loaded"),
+        ("distill", {"dataloader_num_workers": 2}, "no effect here, since clips are made and not loaded"),
     ],
 )
 def test_what_cannot_work_is_refused(kind: str, settings: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -92,3 +97,17 @@ def test_what_trls_defaults_say_may_be_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("said", "scale"), [("batch", "batch"), ("none", "none"), (False, "none")])
 def test_trls_scale_of_rewards_is_followed(said: Any, scale: str, tmp_path: Path) -> None:
     assert built("grpo", tmp_path, scale_rewards=said).advantage_scale == scale
+
+
+@pytest.mark.parametrize("kind", ["nft", "awm"])
+def test_a_models_own_guidance_is_refused_where_training_has_none(kind: str, tmp_path: Path) -> None:
+    args = built(kind, tmp_path, guidance=None)
+    with pytest.raises(ConfigError, match="guidance is 5, but this algorithm trains without guidance"):
+        args.template("wan21_1_3b")
+    assert built(kind, tmp_path).template("wan21_1_3b").guidance == 1
+
+
+def test_weights_of_rewards_are_the_mixs(workspace: Workspace) -> None:
+    preset = load_train_preset("mini_nft", {"settings": {"reward_weights": [1.0]}})
+    with pytest.raises(SettingsError, match="reward_weights are those of the mix: leave the setting out"):
+        build_trainer(preset, Run.create(workspace, preset))
