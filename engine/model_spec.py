@@ -128,16 +128,16 @@ class FamilyOptions:
     `parts` maps a part to its own source (AnimateDiff's motion adapter); `scheduler` overrides keys of the folder's
     `scheduler_config.json`. `offload_text` keeps the text encoder on the CPU between prompts, which saves device memory
     and costs time. `tile_vae` runs the VAE tile by tile, which saves device memory and causes faint seams that rewards
-    can detect. `weights_float8` stores the weights of the network's blocks in float8, and `offload_blocks` keeps the
-    blocks on the CPU between uses (`engine.hardware.weight_storage`). With `context_frames`, a network that supports it
-    processes longer clips in windows of this many frames (AnimateDiff, by FreeNoise).
+    can detect. `weights` stores those of the network's blocks in 8 bits, and `offload_blocks` keeps the blocks on the
+    CPU between uses (`engine.hardware.weight_storage`). With `context_frames`, a network that supports it processes
+    longer clips in windows of this many frames (AnimateDiff, by FreeNoise).
     """
 
     parts: Mapping[str, str] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     offload_text: bool = False
     tile_vae: bool = False
-    weights_float8: bool = False
+    weights: Literal["full", "float8", "int8"] = "full"
     offload_blocks: bool = False
     context_frames: int = 0
 

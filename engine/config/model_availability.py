@@ -9,6 +9,7 @@ from engine.families.base import folder_needs
 from engine.families.files.sources import is_path, local_path
 from engine.families.loading import NETWORK, check_parts
 from engine.families.registry import family_class
+from engine.hardware.weight_storage import check_library
 from engine.hub.cached import cached_b, is_complete
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic, is_forbidden
 from engine.hub.repository import HubSource
@@ -76,6 +77,7 @@ def _part(source: str, variant: str | None) -> NeededSource:
 def model_state(preset: ModelPreset) -> ModelState:
     """Return the state of a model, from the files of this machine."""
     try:
+        check_library(preset.weights)
         sources = needed_sources(preset)
         missing = [one for one in sources if not one.is_installed]
         if not missing:

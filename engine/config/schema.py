@@ -30,7 +30,7 @@ class NetworkShape(BaseModel):
     network_gib: float = Field(gt=0)
     """GiB of the weights of the network that is trained."""
     float8_gib: float = Field(gt=0)
-    """GiB of the same weights with blocks in float8, see `weights_float8` of a model."""
+    """GiB of the same weights with blocks in 8 bits, see `weights` of a model."""
     offloaded_gib: float = Field(gt=0)
     """GiB of the same weights that are on the device at once with `offload_blocks` of a model."""
     vae_gib: float = Field(0, ge=0)
@@ -121,9 +121,10 @@ class ModelPreset(BaseModel):
     Settings that do not exist or change no noise level are refused when the model is loaded."""
     offload_text: bool = False
     """Keep the text encoder on the CPU between prompts: less device memory, slightly more time per prompt."""
-    weights_float8: bool = False
-    """Store the weights of the network's blocks in float8 and compute in `dtype`: half of the memory, and a loss of
-    precision. Training then needs an adapter and `checkpoint_blocks`."""
+    weights: Literal["full", "float8", "int8"] = "full"
+    """Storage of the weights of the network's blocks, computed in `dtype`: float8 and int8 take half of the memory and
+    lose precision, int8 less. Training then needs an adapter and `checkpoint_blocks`; int8 also the extra
+    `quantization`. The former `weights_float8 = true` is still read."""
     offload_blocks: bool = False
     """Keep the network's blocks on the CPU, and load each one shortly before it is needed: little device memory, but
     more time per step. Only for generation."""
@@ -143,8 +144,18 @@ class ModelPreset(BaseModel):
     notes: str = ""
     """Measurements, with hardware and date; or "not measured"."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or not isinstance(fields.get("weights_float8"), bool):
+            return fields
+        others = {name: value for name, value in fields.items() if name != "weights_float8"}
+        return {"weights": "float8" if fields["weights_float8"] else "full", **others}
+
     @model_validator(mode="after")
     def _default_fits(self) -> Self:
+        if self.weights == "int8" and self.offload_blocks:
+            raise ValueError("weights = 'int8' cannot be moved block by block: set offload_blocks to false")
         if self.num_frames > self.max_frames:
             raise ValueError(f"num_frames = {self.num_frames} is more than max_frames = {self.max_frames}")
         return self

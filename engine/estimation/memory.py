@@ -47,7 +47,7 @@ class TrainingLoad:
     bytes_each: int = 2
     tiled_decode: bool = False
     text_waits: bool = False
-    float8: bool = False
+    eight_bits: bool = False
     offloaded: bool = False
     shards: int = 1
 
@@ -69,7 +69,7 @@ def options_of(model: ModelPreset) -> dict[str, object]:
         "bytes_each": BYTES[model.dtype],
         "tiled_decode": model.tile_vae,
         "text_waits": model.offload_text,
-        "float8": model.weights_float8,
+        "eight_bits": model.weights != "full",
         "offloaded": model.offload_blocks,
     }
 
@@ -148,8 +148,8 @@ def network_weights(load: TrainingLoad) -> float:
     """Return the bytes of the denoising network on one device."""
     if load.offloaded:
         return load.shape.offloaded_gib * GIB * load.scale
-    upcast = load.shape.block_params * load.bytes_each if load.float8 else 0.0
-    whole = load.shape.float8_gib * GIB + upcast if load.float8 else load.shape.network_gib * GIB * load.scale
+    upcast = load.shape.block_params * load.bytes_each if load.eight_bits else 0.0
+    whole = load.shape.float8_gib * GIB + upcast if load.eight_bits else load.shape.network_gib * GIB * load.scale
     return whole / load.shards
 
 

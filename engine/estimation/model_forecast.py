@@ -30,8 +30,8 @@ WORTH = 0.99  # an option that saves less is left out
 GENERATION_OPTIONS: tuple[Mapping[str, Any], ...] = (
     {"offload_text": True},
     {"tile_vae": True},
-    {"weights_float8": True},
-    {"weights_float8": False, "offload_blocks": True},
+    {"weights": "float8"},
+    {"weights": "full", "offload_blocks": True},
 )
 TRAINING_OPTIONS: tuple[Mapping[str, Any], ...] = GENERATION_OPTIONS[:3]
 """Changes of a preset in the order of their cost; each is made in addition to those before it."""
@@ -158,7 +158,8 @@ def _fit(model: ModelPreset, total_gib: float, options: tuple[Mapping[str, Any],
     if peak is None:
         return None
     named = dict.fromkeys(name for changes in options for name in changes)
-    added = tuple(name for name in named if getattr(chosen, name) and not getattr(model, name))
+    values = {name: getattr(chosen, name) for name in named if getattr(chosen, name) != getattr(model, name)}
+    added = tuple(name if value is True else f"{name} = {value}" for name, value in values.items())
     return Fit(options=added, peak=peak, fits=peak <= usable_gib(total_gib))
 
 

@@ -83,7 +83,7 @@ class AnimateDiffFamily(DiffusersFamily):
         """Return the denoiser with its motion layers, combined from two sources if necessary."""
         from diffusers import UNet2DConditionModel, UNetMotionModel
 
-        unet = self.read("unet", device="cpu")
+        unet = self._read("unet", None, "cpu")  # stored as a whole, with the motion layers
         if isinstance(unet, UNet2DConditionModel):
             try:
                 unet = UNetMotionModel.from_unet2d(unet, self._read_motion_adapter()).to(self.dtype)

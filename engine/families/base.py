@@ -22,7 +22,7 @@ from engine.families.loading import (
     text_fingerprint,
 )
 from engine.families.vae import decode_rows, encode_rows, from_pixels, to_pixels
-from engine.hardware.weight_storage import offload_blocks, store_in_float8
+from engine.hardware.weight_storage import offload_blocks, store_weights
 from engine.hub.selection import CONFIG, Needs
 from engine.model_spec import FamilyOptions, FamilySpec
 from engine.sampling.scheduler_settings import check_settings
@@ -98,8 +98,7 @@ class DiffusersFamily:
 
     def stored(self, network: Any) -> Any:
         """Return the denoising network, stored as the options say."""
-        if self.options.weights_float8:
-            store_in_float8(network, self.spec.block_classes, self.dtype)
+        store_weights(network, self.spec.block_classes, self.options.weights, self.dtype)
         if self.options.offload_blocks:
             offload_blocks(network, self.device)
         return network

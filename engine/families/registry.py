@@ -56,7 +56,7 @@ def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
         scheduler=preset.scheduler,
         offload_text=preset.offload_text,
         tile_vae=preset.tile_vae,
-        weights_float8=preset.weights_float8,
+        weights=preset.weights,
         offload_blocks=preset.offload_blocks,
         context_frames=preset.context_frames,
     )

@@ -68,14 +68,21 @@ def check_pictures(
         )
 
 
-def check_storage(options: FamilyOptions, lora_rank: int, *, checkpointed: bool) -> None:
+def check_storage(options: FamilyOptions, lora_rank: int, *, checkpointed: bool, sharded: bool = False) -> None:
     """Raise ConfigError when the model's weights are stored in a way that cannot be trained."""
     if options.offload_blocks:
         raise ConfigError("A model with offload_blocks can only generate: set it to false in the model's preset.")
-    if options.weights_float8 and not (lora_rank and checkpointed):
+    if options.weights == "full":
+        return
+    if not (lora_rank and checkpointed):
         raise ConfigError(
-            "A model with weights_float8 is trained by an adapter, block by block: set lora_rank to 1 or more and "
-            "checkpoint_blocks to true, or weights_float8 to false in the model's preset."
+            f"A model with weights = '{options.weights}' is trained by an adapter, block by block: set lora_rank to 1 "
+            "or more and checkpoint_blocks to true, or weights to 'full' in the model's preset."
+        )
+    if options.weights == "int8" and sharded:
+        raise ConfigError(
+            "A model with weights = 'int8' cannot be split over devices: use a launcher file without sharding, or set "
+            "weights to 'float8' in the model's preset."
         )
 
 

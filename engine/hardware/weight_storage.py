@@ -1,20 +1,36 @@
-"""Storage of a network's frozen weights in less device memory: in float8, or on the CPU between uses.
+"""Storage of a network's frozen weights in less device memory: in 8 bits, or on the CPU between uses.
 
-Both use diffusers' hooks. Linear layers inside blocks are stored in float8 (e4m3: 4 bits of precision) and cast to the
-compute type for each use; norms and modulations stay as they are. Offloaded blocks are loaded one ahead on a stream of
+Linear layers inside blocks are stored in 8 bits; norms and modulations stay as they are. float8 (e4m3: 4 bits of
+precision) is cast to the compute type for each use, by diffusers' hooks. int8 has a scale for each output of a layer,
+and is multiplied by torchao, which is an optional dependency. Offloaded blocks are loaded one ahead on a stream of
 their own, if the device has streams. Imports no torch at its top level.
 """
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.errors import FamilyError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+WeightStorage = Literal["full", "float8", "int8"]
+INT8_LIBRARY = "torchao"
 
-def float8_layers(network: "nn.Module", block_classes: Sequence[str]) -> "Iterator[nn.Module]":
-    """Yield the layers of blocks that `store_in_float8` casts: linear ones, without those of norms.
+
+def check_library(weights: WeightStorage) -> None:
+    """Raise FamilyError when a library for this storage is not installed."""
+    if weights == "int8" and importlib.util.find_spec(INT8_LIBRARY) is None:
+        raise FamilyError(
+            f"weights = 'int8' needs {INT8_LIBRARY}, which is not installed: `pip install 'dailies[quantization]'`, or "
+            "set weights = 'float8' in the model's preset."
+        )
+
+
+def eight_bit_layers(network: "nn.Module", block_classes: Sequence[str]) -> "Iterator[nn.Module]":
+    """Yield the layers of blocks that are stored in 8 bits: linear ones, without those of norms.
 
     Convolutions cannot be recomputed with weights that change their type.
     """
@@ -30,13 +46,33 @@ def float8_layers(network: "nn.Module", block_classes: Sequence[str]) -> "Iterat
                 yield layer
 
 
-def store_in_float8(network: "nn.Module", block_classes: Sequence[str], compute: "torch.dtype") -> None:
-    """Store the weights of the network's blocks in float8; their products are computed in `compute`."""
+def store_weights(
+    network: "nn.Module", block_classes: Sequence[str], weights: WeightStorage, compute: "torch.dtype"
+) -> None:
+    """Store the weights of the network's blocks; their products are computed in `compute`.
+
+    Raises FamilyError without the library of int8.
+    """
+    check_library(weights)
+    if weights == "float8":
+        _store_in_float8(network, block_classes, compute)
+    elif weights == "int8":
+        _store_in_int8(network, block_classes)
+
+
+def _store_in_float8(network: "nn.Module", block_classes: Sequence[str], compute: "torch.dtype") -> None:
     import torch
     from diffusers.hooks.layerwise_casting import apply_layerwise_casting_hook
 
-    for layer in float8_layers(network, block_classes):
+    for layer in eight_bit_layers(network, block_classes):
         apply_layerwise_casting_hook(layer, torch.float8_e4m3fn, compute, non_blocking=False)
+
+
+def _store_in_int8(network: "nn.Module", block_classes: Sequence[str]) -> None:
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    chosen = {id(layer) for layer in eight_bit_layers(network, block_classes)}
+    quantize_(network, Int8WeightOnlyConfig(), filter_fn=lambda layer, name: id(layer) in chosen)
 
 
 def restore_adapter(network: Any, name: str, tensors: "Mapping[str, torch.Tensor]") -> None:

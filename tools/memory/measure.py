@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engine.config.schema import ModelPreset
 from engine.families.lora import loaded_adapters, unload_adapter
 from engine.families.registry import family_class, local_source
-from engine.hardware.weight_storage import float8_layers
+from engine.hardware.weight_storage import eight_bit_layers
 from engine.model_spec import Conditioning, FamilyOptions
 from engine.request import GenerationRequest
 from engine.seeds import generator_for
@@ -208,7 +208,7 @@ def suppress_copy_to_numpy() -> Iterator[None]:
 
 def float8_bytes(network: Any, classes: Sequence[str]) -> int:
     """Return the bytes of a network whose blocks are stored in float8."""
-    weights = [weight for layer in float8_layers(network, classes) for weight in layer.parameters()]
+    weights = [weight for layer in eight_bit_layers(network, classes) for weight in layer.parameters()]
     return _bytes([network]) - sum(weight.nbytes - weight.numel() for weight in weights)
 
 

@@ -111,7 +111,7 @@ class DiffusionTrainer(Trainer):
         check_pictures(numbered(train_dataset or ()), self.template, self.family.spec)
         network: Any = self.family.network
         options = getattr(self.family, "options", FamilyOptions())
-        check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks)
+        check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks, sharded=bool(self.sharding))
         for name, folder in ((FROZEN, args.frozen_adapter), (ADAPTER, start)):
             if folder is not None:
                 load_adapter(network, name, Path(folder))

@@ -1,4 +1,4 @@
-"""Weights in float8 and blocks on the CPU: the same numbers as a network that is stored as usual."""
+"""Weights in 8 bits and blocks on the CPU: the same numbers as a network that is stored as usual."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,12 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.families.registry import family_class
-from engine.hardware.weight_storage import float8_layers
+from engine.config.model_availability import model_state
+from engine.config.presets import load_model_preset
+from engine.errors import FamilyError
+from engine.families.registry import family_class, open_model
+from engine.hardware import weight_storage
+from engine.hardware.weight_storage import eight_bit_layers
 from engine.seeds import generator_for
 from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.weights import ADAPTER, setup_lora, trainable
 
+MOST_INT8_ERROR = 0.02
+"""Largest difference of a prediction with int8, relative to its norm; measured: 0.2 to 0.8 %."""
 EACH_KIND = pytest.mark.parametrize(
     "tiny", ["wan_experts", "ltx", "ltx2", "cogvideox", "hunyuanvideo", "animatediff"], indirect=True
 )
@@ -35,7 +41,7 @@ def predicted(family: Any, tiny: SimpleNamespace, level: float = 0.5) -> Tensor:
 
 def round_to_float8(family: Any) -> None:
     """Round a network's weights as storage in float8 does."""
-    for layer in float8_layers(family.network, family.spec.block_classes):
+    for layer in eight_bit_layers(family.network, family.spec.block_classes):
         for parameter in layer.parameters():
             parameter.data = parameter.data.to(torch.float8_e4m3fn).to(parameter.dtype)
 
@@ -51,8 +57,8 @@ def add_lora(family: Any) -> None:
 @torch.no_grad()
 def test_float8_computes_with_rounded_weights(tiny: SimpleNamespace) -> None:
     """Exactly, at both experts' levels; and the blocks take a quarter of the memory of float32."""
-    stored, plain = opened(tiny, weights_float8=True), opened(tiny)
-    layers = list(float8_layers(stored.network, stored.spec.block_classes))
+    stored, plain = opened(tiny, weights="float8"), opened(tiny)
+    layers = list(eight_bit_layers(stored.network, stored.spec.block_classes))
     assert layers and all(layer.weight.dtype == torch.float8_e4m3fn for layer in layers)
     exact = predicted(plain, tiny)
     round_to_float8(plain)
@@ -67,7 +73,7 @@ def test_an_adapter_on_float8_learns_as_on_rounded_weights(tiny: SimpleNamespace
     """The adapter is of full precision, and its gradients are those of a plain network with checkpoints."""
     gradients = []
     for is_stored in (True, False):
-        family = opened(tiny, weights_float8=is_stored)
+        family = opened(tiny, weights="float8" if is_stored else "full")
         if not is_stored:
             round_to_float8(family)
         add_lora(family)
@@ -91,11 +97,11 @@ def test_offloaded_blocks_predict_the_same(tiny: SimpleNamespace) -> None:
         assert torch.equal(predicted(waiting, tiny, level), predicted(plain, tiny, level))
 
 
-@pytest.mark.parametrize("options", [{"weights_float8": True}, {"offload_blocks": True}])
+@pytest.mark.parametrize("options", [{"weights": "float8"}, {"offload_blocks": True}])
 @pytest.mark.parametrize("tiny", ["wan_experts", "ltx"], indirect=True)
 @torch.no_grad()
 def test_an_adapter_is_loaded_onto_stored_weights(
-    tiny: SimpleNamespace, options: dict[str, bool], tmp_path: Any
+    tiny: SimpleNamespace, options: dict[str, Any], tmp_path: Any
 ) -> None:
     """As Generate does: read from its files, used, and taken away again."""
     from engine.families.lora import activate_adapter, save_adapter
@@ -104,7 +110,7 @@ def test_an_adapter_is_loaded_onto_stored_weights(
     add_lora(maker)
     save_adapter(maker.network, ADAPTER, tmp_path)
     stored, plain = opened(tiny, **options), opened(tiny)
-    if "weights_float8" in options:
+    if "weights" in options:
         round_to_float8(plain)
     base = predicted(plain, tiny)
     for family in (stored, plain):
@@ -113,3 +119,47 @@ def test_an_adapter_is_loaded_onto_stored_weights(
     assert not torch.equal(predicted(stored, tiny), base)
     activate_adapter(stored.network, None)
     assert torch.equal(predicted(stored, tiny), base)
+
+
+@pytest.mark.parametrize("tiny", ["wan_experts", "ltx", "animatediff"], indirect=True)
+def test_int8_is_near_full_precision_and_its_adapter_learns_as_on_rounded_weights(
+    tiny: SimpleNamespace, tmp_path: Any
+) -> None:
+    """Products differ from those of the rounded weights by rounding alone; the blocks take a quarter of float32."""
+    pytest.importorskip("torchao", reason="the extra `quantization` is not installed")
+    from engine.families.lora import activate_adapter, save_adapter
+
+    stored, plain, rounded = opened(tiny, weights="int8"), opened(tiny), opened(tiny)
+    layers: list[Any] = list(eight_bit_layers(stored.network, stored.spec.block_classes))
+    assert layers and all(layer.weight.qdata.dtype == torch.int8 for layer in layers)
+    for layer, whole in zip(layers, eight_bit_layers(rounded.network, stored.spec.block_classes), strict=True):
+        whole.weight.data = layer.weight.dequantize()
+    with torch.no_grad():
+        exact, near, ours = (predicted(family, tiny) for family in (plain, rounded, stored))
+    torch.testing.assert_close(ours, near, rtol=1e-4, atol=1e-5)
+    assert 0 < (ours - exact).norm() / exact.norm() < MOST_INT8_ERROR
+    gradients = []
+    for family in (stored, rounded):
+        add_lora(family)
+        set_block_checkpointing(family.network, family.spec.block_classes, on=True)
+        predicted(family, tiny).pow(2).mean().backward()
+        gradients.append({name: p.grad for name, p in trainable(family.network) if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and gradients[0]
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-6, msg=name)
+    save_adapter(stored.network, ADAPTER, tmp_path)
+    again = opened(tiny, weights="int8")
+    with torch.no_grad():
+        activate_adapter(again.network, "mine", tmp_path)
+        torch.testing.assert_close(predicted(again, tiny), predicted(stored, tiny))
+        activate_adapter(again.network, None)
+        assert torch.equal(predicted(again, tiny), ours)
+
+
+def test_int8_without_its_library_is_refused_in_a_sentence(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_storage, "INT8_LIBRARY", "library_that_is_not_here")
+    preset = load_model_preset(tiny_model).model_copy(update={"weights": "int8"})
+    with pytest.raises(FamilyError, match=r"is not installed: `pip install 'dailies\[quantization\]'`, or set weights"):
+        open_model(preset, "cpu")
+    state = model_state(preset)
+    assert state.status == "incompatible" and "weights = 'float8'" in state.reason
