@@ -82,13 +82,3 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ),
 }
 """(domain, perturbation, column) to the measured reason for which the cell does not hold."""
-
-PAGE_NOTE = """The figures are from one run of the command on 2026-11-29, commit 083ed1d. Since then the liveness gate
-also finds cross-fades and smaller frozen parts: under `cross_fade` on the clips of `mini` the gate was measured
-again, and the totals fall further than shown. The loop gate also finds tiles, and a repetition of flat shapes closes it
-by half: under `repeat` and `ping_pong` `gate.loop` was measured again on the clips of `mini`, where the totals of mixes
-for films fall less than shown, and on the clips of `real` the totals of `mini` and `mini_train` fall further. The
-subject finder no longer depends on the order of the pixels; framing was not measured again. The rows from `saturated`
-on are newer: `dailies rewards attack` measures them. Mixes for films do not judge rendered clips in practice; of their
-totals on the clips of `mini`, the cells that do not hold and have no reason below were not analysed."""
-"""The origin of the figures on docs/rewards-matrix.md, below its introduction."""

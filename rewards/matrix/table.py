@@ -12,7 +12,8 @@ MINUS = "\N{MINUS SIGN}"
 INTRODUCTION = f"""# Rewards under known damage
 
 `dailies rewards matrix --write docs/rewards-matrix.md` (`make matrix`) makes this page from the clips in
-`assets/calibration/clips`. Do not edit it.
+`assets/calibration/clips`. Do not edit it: a remark on figures that are
+older than the code, below this introduction, stays until the command is run again.
 
 Each row is a damage that is applied to every clip, each column a reward, a gate, or the total of a mix. A cell contains
 the requirement and the measured change:
