@@ -4,6 +4,7 @@ import { confirming } from "../scripts/confirm.js";
 import { fill, listen, rows, visible } from "../scripts/dom.js";
 import { follow, readNow } from "../scripts/job_news.js";
 import { wantRun } from "../scripts/wanted_run.js";
+import { checkRows } from "./train_settings.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -104,13 +105,7 @@ export default function mount({ element, trigger, props, server, watch }) {
       $(".part").textContent = found.part
         ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size)
         : "";
-      $(".verdicts").replaceChildren(
-        ...found.verdicts.map(({ level, sentence }) => {
-          const row = Object.assign(document.createElement("li"), { textContent: sentence });
-          row.dataset.level = level;
-          return row;
-        }),
-      );
+      $(".verdicts").replaceChildren(...checkRows(found.verdicts, words.levels));
       if (follows) box.scrollTop = box.scrollHeight;
     } catch {
       say(words.unreachable);

@@ -4,7 +4,15 @@
 import { copy } from "../scripts/clipboard.js";
 import { make } from "../scripts/dom.js";
 import { readJson, storage } from "../scripts/storage.js";
-import { fillSelect, findSettings, markMistakes, settingGroups, settingRow, showFacts } from "./train_settings.js";
+import {
+  checkRows,
+  fillSelect,
+  findSettings,
+  markMistakes,
+  settingGroups,
+  settingRow,
+  showFacts,
+} from "./train_settings.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -223,18 +231,6 @@ export default function mount({ element, trigger, props, server, watch }) {
     $(".shell code").textContent = command;
   }
 
-  function showVerdicts(list) {
-    $(".verdicts").hidden = !list.length;
-    $(".verdicts ul").replaceChildren(
-      ...list.map(({ level, sentence }) => {
-        const row = make("li", { textContent: sentence });
-        row.dataset.level = level;
-        row.setAttribute("aria-label", `${words.levels[level]}: ${sentence}`);
-        return row;
-      }),
-    );
-  }
-
   // ---- Coming back to it
   async function arrive(value) {
     if (form && value?.fresh) return; // it is filled already
@@ -300,7 +296,8 @@ export default function mount({ element, trigger, props, server, watch }) {
       if (found?.failed) say(found.ended);
       note(found?.failed ? "" : (found?.ended ?? ""));
       if (!found) return;
-      showVerdicts(found.verdicts);
+      $(".verdicts").hidden = !found.verdicts.length;
+      $(".verdicts ul").replaceChildren(...checkRows(found.verdicts, words.levels));
       if (JSON.stringify(choices()) !== JSON.stringify(looked)) note(words.checked_before);
     },
     command() {

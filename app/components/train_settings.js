@@ -1,6 +1,14 @@
 // The rows of a recipe's settings, and its lists.
 import { make, stamp } from "../scripts/dom.js";
 
+// The rows of preflight checks; `levels` are the words of their levels.
+export const checkRows = (checks, levels) =>
+  checks.map(({ level, sentence }) => {
+    const row = make("li", {}, make("b", { textContent: levels[level] }), `: ${sentence}`);
+    row.dataset.level = level;
+    return row;
+  });
+
 const unset = (setting, words) => (setting.group === "clip" ? words.empty : words.none);
 
 export function settingRow(template, setting, words) {

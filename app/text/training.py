@@ -94,7 +94,7 @@ BOARD_WORDS = {
     "log_find": "Find in the log",
     "log_empty": "The log is empty.",
     "log_part": "The last {shown} of {size}",
-    "verdicts": "Preflight",
+    "levels": FORM_WORDS["levels"],
     "close": "Close",
     "unreachable": FORM_WORDS["unreachable"],
 }
@@ -105,6 +105,7 @@ STATES = {
     "stopping": "Stopping",
     "stopped": "Stopped",
     "failed": "Failed",
+    "refused": "Refused",
     "lost": "Lost",
     "finished": "Finished",
 }

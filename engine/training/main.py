@@ -151,7 +151,7 @@ def _claim_run(run: Run, preset: TrainPreset) -> None:
 
 
 def _run_preflight(trainer: DiffusionTrainer, run: Run) -> None:
-    """Run the preflight and store it in the run's folder; raise TrainingError when a check blocks the run."""
+    """Run the preflight and store it in the run's folder. Raises as `raise_if_blocked`."""
     shards = 1 if trainer.sharding is None else world_size()
     verdicts = broadcast_object(run_checks(run.preset(), trainer, shards))
     if is_first():

@@ -397,3 +397,4 @@ def test_a_recipe_is_checked_before_it_is_queued(train: Page) -> None:
     expect(verdicts.first).to_be_visible()
     expect(train.locator("#train-form .verdicts")).to_contain_text("can make 9 frames")
     expect(verdicts.first).to_have_attribute("data-level", re.compile("ok|warning|stop"))
+    expect(verdicts.first.locator("b")).to_have_text(re.compile("Passed|Warning|Error"))

@@ -38,7 +38,7 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
         "updates": state.of or 1,
         "problem": state.problem or outside or state.note,
         "job": state.job.id if state.job and active else "",
-        "can_resume": state.can_resume and not state.is_refused,
+        "can_resume": state.can_resume,
         "can_extend": state.can_extend,
         "can_clone": state.preset is not None,
         "can_use": state.run.id in usable,

@@ -161,7 +161,7 @@ def execute(run: Run, options: argparse.Namespace, *, is_new: bool = False) -> N
 
 def _explain_unfinished(run: Run, code: int | None, *, is_new: bool) -> str:
     """Return the message for an unfinished run whose process has ended; remove a refused new run."""
-    if code == REFUSED and is_new:
+    if code == REFUSED and is_new and not run.preflight.is_file():
         shutil.rmtree(run.folder, ignore_errors=True)
         return "The run was not started, and its folder was removed: correct the setting, and start it again."
     clone_hint = f"`dailies clone {run.id} --set KEY=VALUE` starts another run with a setting changed"

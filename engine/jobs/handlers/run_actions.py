@@ -23,7 +23,7 @@ from engine.runs.curriculum_state import list_curricula
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
 
-State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "lost", "finished"]
+State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "refused", "lost", "finished"]
 JOB_STATES: Mapping[str, State] = {
     "queued": "queued",
     "running": "training",
@@ -39,6 +39,8 @@ FILING_LOCK = ".filing.lock"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
     """A run with its state and its newest job.
+
+    A "refused" run failed because of its settings: it would fail again, so a new run needs other ones.
 
     `step` of `of` updates are done; both are 0 while unknown. When the run's folder is damaged, `preset` is None and
     `problem` is the reason. A run that trains without an active `job` was started by a curriculum or in a shell.
@@ -59,14 +61,9 @@ class RunState:
         return self.preset is not None and self.state in RESUMABLE
 
     @property
-    def is_refused(self) -> bool:
-        """True when its settings are invalid: it would fail again, so a new run needs other ones."""
-        return self.state == "failed" and last_exit_code(self.run.folder) == REFUSED
-
-    @property
     def can_extend(self) -> bool:
         """True when the run has a checkpoint and is not being trained."""
-        is_idle = self.state == "finished" or self.state in RESUMABLE
+        is_idle = self.state in ("finished", "refused", *RESUMABLE)
         return self.preset is not None and is_idle and self.run.last_checkpoint() is not None
 
 
@@ -211,6 +208,8 @@ def _reached(run: Run, job: Job | None, *, began: bool) -> State:
         return "finished"
     if not active and run.is_trained:
         return "training"
+    if job is not None and job.status == "failed" and last_exit_code(run.folder) == REFUSED:
+        return "refused"
     if job is not None and job.status in JOB_STATES:
         return JOB_STATES[job.status]
     return "stopped" if began else "new"

@@ -109,7 +109,11 @@ def train_run(run: Run, context: JobContext) -> Generator[JobProgress, None, Non
     if ended.exit_code == STOPPED or launcher_stopped:
         raise JobCancelled(_stopped(run, alarm))
     if ended.exit_code == REFUSED:
-        raise JobError(f"The run {run.id} failed: {run.last_line()} Start another run with that setting changed.")
+        clone = f"`dailies clone {run.id} --set KEY=VALUE`"
+        raise JobError(
+            f'The run {run.id} was refused: {run.last_line()} Start another with other settings: "Clone settings", or '
+            f"{clone}."
+        )
     if ended.exit_code != 0:
         raise JobError(f"The run {run.id} failed: {run.last_line()} Fix the cause, then resume the run.")
 

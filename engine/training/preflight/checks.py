@@ -14,7 +14,7 @@ from engine.algorithms import dpo
 from engine.config.algorithms import ALGORITHMS, CLIP_DATA
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
-from engine.errors import RewardError, TrainingError
+from engine.errors import RewardError, SettingsError, TrainingError
 from engine.estimation.run_estimate import forecast
 from engine.files.atomic import write_text_atomic
 from engine.hardware.device import device_facts
@@ -118,10 +118,14 @@ def save(verdicts: Sequence[PreflightCheck], run: Run) -> None:
 
 
 def raise_if_blocked(verdicts: Sequence[PreflightCheck]) -> None:
-    """Raise TrainingError with the sentences of all checks that block the run."""
-    stops = [verdict.sentence for verdict in verdicts if verdict.level == "stop"]
+    """Raise an error with the sentences of all checks that block the run.
+
+    It is a SettingsError if the run's settings cause one of them, which resuming would repeat, else a TrainingError.
+    """
+    stops = [verdict for verdict in verdicts if verdict.level == "stop"]
     if stops:
-        raise TrainingError("The run was not started. " + " ".join(stops))
+        kind = TrainingError if all(verdict.outside for verdict in stops) else SettingsError
+        raise kind("The run was not started. " + " ".join(verdict.sentence for verdict in stops))
 
 
 def _length(trainer: DiffusionTrainer) -> PreflightCheck:
@@ -255,7 +259,7 @@ def _rollout(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
     except (TrainingError, RewardError) as error:
         if world_size() > 1:
             raise  # the others wait for this one's rewards, and end only when it does
-        yield PreflightCheck(name="rewards", level="stop", sentence=str(error))
+        yield PreflightCheck(name="rewards", level="stop", sentence=str(error), outside=True)
         return
     verdicts = reward_checks(trainer, batches[0])
     yield from verdicts
@@ -337,7 +341,7 @@ def _same_pictures(trainer: OnlineTrainer, batch: RolloutBatch) -> Iterator[Pref
             f"Rollouts are decoded {ways[tiled]}, but the model's preset says {ways[asked]}: rewards would see other "
             f"pictures than Generate makes. Set tile_vae = {str(tiled).lower()} there."
         )
-        yield PreflightCheck(name="tiling", level="stop", sentence=sentence)
+        yield PreflightCheck(name="tiling", level="stop", sentence=sentence, outside=True)
     elif tiled:
         sentence = "Rollouts are decoded in tiles, as in Generate: rewards may see faint seams between them."
         yield PreflightCheck(name="tiling", level="ok", sentence=sentence)

@@ -71,7 +71,7 @@ def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
             f"The finished latents have std {final:.3g} where about 1 is expected: the model's VAE or scheduler is not "
             "the one that its network was trained with. Correct the preset, or the model's folder."
         )
-        return PreflightCheck(name="latents", level="stop", sentence=sentence)
+        return PreflightCheck(name="latents", level="stop", sentence=sentence, outside=True)
     if not made.steps:
         return PreflightCheck(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
     few = made.requests[:COMPARED]

@@ -8,8 +8,12 @@ Level = Literal["ok", "warning", "stop"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreflightCheck:
-    """Result of a check: its name, its level, and one sentence with the measured value."""
+    """Result of a check: its name, its level, and one sentence with the measured value.
+
+    `outside`: the cause of a "stop" is not in the run's fixed settings, so the run can be resumed once it is gone.
+    """
 
     name: str
     level: Level
     sentence: str
+    outside: bool = False

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from engine.errors import ConfigError, TrainingError
+from engine.errors import ConfigError, SettingsError, TrainingError
 from engine.families.lora import activate_adapter
 from engine.training.preflight.checks import preflight, raise_if_blocked
 from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
@@ -370,7 +370,7 @@ def test_preflight_stops_a_run_that_cannot_learn(
     trainer = make("grpo", open_tiny(), tmp_path)
     trainer.reward_funcs = [reward]
     assert verdicts(trainer)[name].level == "stop"
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(SettingsError, match=message):  # resuming with the same settings would repeat it
         raise_if_blocked(preflight(trainer))
 
 
