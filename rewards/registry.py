@@ -6,16 +6,16 @@ pieces that a mix may name in `[backends]`, and their back ends. Looking one up 
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rewards.errors import RewardError
 from rewards.external.registry import declaration_problems, external_keys, is_external, open_external
 from rewards.import_object import import_object
-from rewards.spec import RewardResult, RewardSpec
+from rewards.spec import RewardSpec
 
 if TYPE_CHECKING:
-    from rewards.features import ClipFeatures
+    pass
 
 REWARDS: dict[str, str] = {
     "t_lpips": "rewards.metrics.t_lpips",
@@ -48,16 +48,6 @@ PIECES = {
 """The collection of back end names of each piece, as "module:collection"."""
 
 
-class Reward(Protocol):
-    """A reward: a module of `rewards.metrics`, or an external reward.
-
-    It may also have `prepare(group)`, which computes something for a group of clips at once, and `pictures(features)`.
-    """
-
-    SPEC: RewardSpec
-    score: "Callable[[ClipFeatures], RewardResult]"
-
-
 def known_rewards() -> list[str]:
     """Return the keys of all rewards: the built-in ones first, then those that the user declared."""
     return [*REWARDS, *(key for key in external_keys() if key not in REWARDS)]
@@ -79,7 +69,10 @@ def is_reward(key: str) -> bool:
 
 
 def load_reward(key: str) -> Any:
-    """Return a reward. Raises RewardError for an unknown key or a wrong declaration."""
+    """Return a reward: a module of `rewards.metrics` or an external one; `rewards.suite` describes its functions.
+
+    Raises RewardError for an unknown key or a wrong declaration.
+    """
     if key in REWARDS:
         return importlib.import_module(REWARDS[key])
     if is_external(key):

@@ -5,16 +5,11 @@ Higher is better, in [0, 1]. `None` means *not applicable* and carries the reaso
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rewards.errors import RewardError
-
-if TYPE_CHECKING:
-    from rewards.features import ClipFeatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +62,6 @@ class RewardResult:
             raise RewardError(f"A reward must be a finite number in [0, 1], but got {self.value}.")
         if self.raw is not None and not math.isfinite(self.raw):
             raise RewardError(f"A reward's raw value must be finite, but got {self.raw}.")
-
-
-Score = Callable[["ClipFeatures"], RewardResult]
 
 
 def not_applicable(reason: str, **known: float) -> RewardResult:

@@ -20,7 +20,7 @@ HEADER = "idempotency-key"
 KEY = re.compile(r"[0-9A-Za-z-]{8,64}")
 KEPT = 256  # answers; a request is sent again within seconds
 
-_MARK = "_dailies_once"
+MARK = "_dailies_once"
 
 
 def once(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +50,7 @@ def once(handler: Callable[..., Any]) -> Callable[..., Any]:
         yield answer.result()
 
     marked = stream if inspect.isgeneratorfunction(handler) else run
-    setattr(marked, _MARK, True)
+    setattr(marked, MARK, True)
     return marked
 
 
@@ -81,15 +81,6 @@ class _Answers:
             error = sys.exc_info()[1]
             if error is not None and not answer.done():
                 answer.set_exception(error)
-
-
-def changes(handler: Callable[..., Any]) -> bool:
-    """Return True if a handler, or a function that it wraps, is marked by `once`."""
-    while handler is not None:
-        if getattr(handler, _MARK, False):
-            return True
-        handler = getattr(handler, "__wrapped__", None) or getattr(handler, "__func__", None)  # type: ignore[assignment]
-    return False
 
 
 def request_key(part: str = "") -> str | None:

@@ -1,50 +1,44 @@
 // The browser's storage. Where it is blocked or full, a written value lasts as long as the page; `isKept` tells which.
-const memories = { localStorage: new Map(), sessionStorage: new Map() };
+const memory = new Map();
 
-function area(kind) {
-  const memory = memories[kind];
-  return {
-    get(name) {
-      if (memory.has(name)) return memory.get(name);
-      try {
-        return window[kind].getItem(name);
-      } catch {
-        return null;
-      }
-    },
-    set(name, value) {
-      try {
-        window[kind].setItem(name, value);
-        memory.delete(name);
-        return true;
-      } catch {
-        memory.set(name, value);
-        return false;
-      }
-    },
-    remove(name) {
+export const storage = {
+  get(name) {
+    if (memory.has(name)) return memory.get(name);
+    try {
+      return localStorage.getItem(name);
+    } catch {
+      return null;
+    }
+  },
+  set(name, value) {
+    try {
+      localStorage.setItem(name, value);
       memory.delete(name);
-      try {
-        window[kind].removeItem(name);
-      } catch {
-        // blocked: there is nothing to remove
-      }
-    },
-    names() {
-      let stored = [];
-      try {
-        stored = Object.keys(window[kind]);
-      } catch {
-        // blocked
-      }
-      return [...new Set([...stored, ...memory.keys()])];
-    },
-    isKept: (name) => !memory.has(name),
-  };
-}
-
-export const storage = area("localStorage");
-export const session = area("sessionStorage");
+      return true;
+    } catch {
+      memory.set(name, value);
+      return false;
+    }
+  },
+  remove(name) {
+    memory.delete(name);
+    try {
+      localStorage.removeItem(name);
+    } catch {
+      // blocked: there is nothing to remove
+    }
+  },
+  names() {
+    let stored = [];
+    try {
+      stored = Object.keys(localStorage);
+    } catch {
+      // blocked
+    }
+    return [...new Set([...stored, ...memory.keys()])];
+  },
+  isKept: (name) => !memory.has(name),
+};
 
 // The stored JSON value, or `otherwise` where there is none or it is damaged.
 export function readJson(name, otherwise = {}) {

@@ -23,7 +23,6 @@ CHOOSE_PICTURE = "Choose a picture"
 REMOVE_PICTURE = "Remove"
 GIVEN_PICTURE = "The given picture"
 NEGATIVE_HINT = "What it should not show"
-EXAMPLES = "Examples"
 MODEL = "Model"
 MODEL_GROUPS = ("Installed", "Not installed")
 ADAPTER = "Adapter"

@@ -56,7 +56,6 @@ CURVES_WORDS: dict[str, Any] = {
     "cancel": "Cancel",
     "compare": "Compare settings",
     "compare_hint": "Settings in which the ticked runs differ",
-    "compare_few": "Tick at least two runs to compare their settings.",
     "same": "These runs have the same settings.",
     "setting": "Setting",
     "close": "Close",
@@ -182,10 +181,6 @@ def evaluation(step: int, prompts: int, takes: int, frames: int) -> str:
     """Size of an evaluation."""
     size = f"{count(prompts, 'prompt')} x {count(takes, 'clip')} of {count(frames, 'frame')}"
     return f"After {count(step, 'update')}: {size}, same noise for both models."
-
-
-def samples_job(run: str) -> str:
-    return f"Samples of {run}"
 
 
 def metric(name: str, rewards: Mapping[str, str]) -> str:

@@ -43,10 +43,8 @@ Loss = Literal["sigmoid", "ipo", "hinge"]
 Prediction = Literal["flow", "epsilon", "v_prediction"]
 PREFERENCES: tuple[Loss, ...] = get_args(Loss)
 PerPair = Float[Tensor, "B"]
-PAPER_BETA = 5000.0
-"""Diffusion-DPO's beta, in units of the mean squared error."""
 ERROR_SCALE = 25_000.0
-"""Default S for networks that predict the noise: beta = 0.2 gives `PAPER_BETA`."""
+"""Default S for networks that predict the noise: beta = 0.2 gives 5000, as in Diffusion-DPO."""
 VELOCITY_SCALE = 2_500.0
 """Default S for networks that predict a velocity: beta = 0.2 gives 500."""
 TYPICAL_GAP = 0.72

@@ -33,17 +33,16 @@ def list_presets(options: argparse.Namespace) -> None:
 def title_of(kind: str, key: str) -> str:
     """Return a preset's title, or the reason why it cannot be used: a broken file must not hide others."""
     try:
-        preset = load_preset(kind, key)
+        return str(load_preset(kind, key).title)
     except DailiesError as error:
         return f"unusable: {shorten(str(error), 100)}"
-    return str(preset.get("title", "") if isinstance(preset, dict) else preset.title)
 
 
 def show_preset(options: argparse.Namespace) -> None:
     """Check the preset, then print its files as they are: the shipped one, then the user's own."""
     preset = load_preset(options.kind, options.key)
     if options.json:
-        print_json(preset if isinstance(preset, dict) else preset.model_dump(mode="json"))
+        print_json(preset.model_dump(mode="json"))
         return
     for file in preset_files(options.kind, options.key):
         print(f"# {file}\n{text_of(file).rstrip()}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.form_settings import check_settings
@@ -257,11 +257,4 @@ def load_preset(kind: str, key: str) -> Any:
         return load_curriculum(key)
     if kind == "rewards":
         return read_mix(preset_files(kind, key)[-1])
-    if kind == "external_rewards":
-        return read_declaration(preset_files(kind, key)[-1])
-    return preset_table(kind, key)
-
-
-def dump(preset: BaseModel) -> str:
-    """Return a resolved preset or request as JSON. Generated files are JSON, hand-written ones TOML."""
-    return preset.model_dump_json(indent=2) + "\n"
+    return read_declaration(preset_files(kind, key)[-1])  # ConfigError for an unknown kind

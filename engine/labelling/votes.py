@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -14,7 +14,6 @@ from engine.errors import ConfigError
 from engine.suggestions import validation_message
 
 Choice = Literal["left", "right", "tie", "both_bad", "skip"]
-CHOICES: tuple[Choice, ...] = get_args(Choice)
 SCORES: dict[str, float] = {"left": 1.0, "right": 0.0, "tie": 0.5, "both_bad": 0.5}
 """Score of the clip on the left, by choice. A skip has no score."""
 NAME_LIMIT = 200  # characters of a labeller's name

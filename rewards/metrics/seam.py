@@ -45,7 +45,7 @@ BACKENDS = ("z", "critic")
 NEARBY_FRAMES, NEARBY_SHARE = 24, 0.8
 # The most that is subtracted. Where usual jumps exceed it, less is, so that a clip cannot hide a seam among jumps.
 HIGHEST_NEARBY = {"z": 2.0, "critic": 4.0}
-SERIES = ("unexplained", "turn", "pace", "look", "colour")
+# Of the series unexplained, turn, pace, look and colour:
 FLOOR = np.array([0.05, 0.05, 0.05, 0.005, 0.2])  # added before the logarithm: the level that counts as no change
 # Of the logarithms, over the reference clips: the highest median, and the lowest and highest robust standard deviation,
 # that an interior may claim.

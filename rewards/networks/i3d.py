@@ -21,7 +21,7 @@ from rewards.networks.cache import device, load_into, open_network, read_tensors
 from rewards.networks.video_network import VideoNetwork
 from rewards.weights.catalog import resolve
 
-SIDE_PX, CROP_FRAMES, WIDTH, CLASSES = 224, 16, 1024, 400
+SIDE_PX, WIDTH, CLASSES = 224, 1024, 400
 CROPS_AT_ONCE = 4
 # Channels: 1x1 | 1x1 to 3x3 | 1x1 to 3x3 (as in the first Inception, a 5x5) | after pooling, 1x1.
 MIXED = {

@@ -1,7 +1,6 @@
 """HTTP interface of a reward server: `GET /health`, `GET /rewards`, `POST /score`."""
 
 import hmac
-import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -20,8 +19,6 @@ from rewards.server.scoring import BatchScorer, ServedRewards, answer_of
 
 MAX_BODY_BYTES = 512 * 2**20
 MAX_CLIPS, MAX_FRAMES = 64, 4096
-
-log = logging.getLogger(__name__)
 
 
 class Refused(Exception):

@@ -1,7 +1,6 @@
 """Start of a reward server: its address, its token and its end."""
 
 import ipaddress
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -13,8 +12,6 @@ from rewards.mix import Mix
 from rewards.registry import known_rewards, load_reward
 from rewards.server.api import build_api
 from rewards.server.scoring import ServedRewards
-
-log = logging.getLogger(__name__)
 
 
 def mix_of(keys: Sequence[str]) -> Mix:

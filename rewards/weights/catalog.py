@@ -300,11 +300,6 @@ def resolve(key: str, *, allow_download: bool = False, progress: Progress | None
     return weights.source.fetch(weights.sha256, progress or _ignore)
 
 
-def state(key: str) -> str:
-    """Return `PRESENT`, `DOWNLOADABLE` or `MISSING`, without internet access."""
-    return status(key).state
-
-
 def status(key: str) -> WeightsState:
     """Return the state of one network's weights, for lists and pages."""
     weights = find_weights(key)

@@ -44,13 +44,6 @@ class LiveBytes(TorchDispatchMode):
             self.now += size
             self.peak = max(self.peak, self.now)
 
-    def count_network(self, network: nn.Module) -> int:
-        """Count the weights and buffers of a network; return their bytes."""
-        before = self.now
-        for tensor in (*network.parameters(), *network.buffers()):
-            self.count(tensor)
-        return self.now - before
-
     def restart(self) -> int:
         """Forget the peak so far; return the bytes that are alive."""
         gc.collect()

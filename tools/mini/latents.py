@@ -5,7 +5,6 @@ A shard holds clips of one length: whitened latents `float16[N,t,16,C]`, three s
 """
 
 import itertools
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,8 +20,6 @@ from torch import Tensor
 
 from engine.mini import world
 from tools.mini.autoencoder import to_model_space
-
-log = logging.getLogger(__name__)
 
 SHARD_CLIPS = 250
 PICTURES = 3

@@ -42,7 +42,7 @@ SWAPS: dict[str, Callable[[world.Scene, np.random.Generator], world.Scene]] = {
     "background": stills.swap_background,
     "count": stills.swap_count,
 }
-NUM_FRAMES, AT_ONCE, JUDGED = 17, 8, ("colour", "shape", "count")
+NUM_FRAMES, JUDGED = 17, ("colour", "shape", "count")
 
 Shown = tuple[world.Scene, np.ndarray]
 """A scene, and frames `uint8[T,64,64,3]` of it."""

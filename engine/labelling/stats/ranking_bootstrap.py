@@ -109,11 +109,6 @@ def pair_counts(table: "VoteTable") -> PairCounts:
     return PairCounts(size=len(table.names), first=entrants[0], second=entrants[1], wins=wins, losses=losses, ties=ties)
 
 
-def standard_errors(pairs: PairCounts, times: np.ndarray, fitted: Strengths, prior: Prior | None = None) -> np.ndarray:
-    """Return standard errors of the strengths, `[N]`, with each pair counted `times[P]`."""
-    return np.sqrt(np.diag(_covariance(pairs, times, fitted, prior)))
-
-
 def resample(pairs: PairCounts, fitted: Strengths, *, seed: int, resamples: int) -> Resamples:
     """Draw `resamples` bootstrap samples of pairs and fit each of them."""
     rng, count = np.random.default_rng(seed), len(pairs.first)
@@ -139,7 +134,7 @@ def _fit_batch(pairs: PairCounts, fitted: Strengths, times: np.ndarray, prior: P
     """Fit a batch of resamples; return their pivots `[R,N]` and gaps `[R,N,N]`."""
     start = Strengths(theta=np.tile(fitted.theta, (len(times), 1)), opponent=fitted.opponent, tau=fitted.tau)
     resampled = refit(pairs.win_counts(times), start, prior)
-    change, covariance = resampled.theta - fitted.theta, _covariance(pairs, times, resampled, prior)
+    change, covariance = resampled.theta - fitted.theta, pair_covariance(pairs, times, resampled, prior)
     pivots = change / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     return pivots, _differences(change) / _gap_errors(covariance)
 
@@ -155,7 +150,7 @@ def intervals(pairs: PairCounts, fitted: Strengths, drawn: Resamples, confidence
     interval (Wilson 1927): an entrant who won all of ten votes may be much better than the votes can show.
     """
     once = np.ones(len(pairs.first))
-    robust, expected = _covariance(pairs, once, fitted), covariance(pairs.win_counts(once).total, fitted)
+    robust, expected = pair_covariance(pairs, once, fitted), covariance(pairs.win_counts(once).total, fitted)
     errors = np.sqrt(np.maximum(np.diag(robust), np.diag(expected)))
     num_pairs = np.bincount(pairs.first, minlength=pairs.size) + np.bincount(pairs.second, minlength=pairs.size)
     low, high = _quantiles(drawn.pivots, num_pairs, confidence)
@@ -206,7 +201,7 @@ def _ends(pairs: PairCounts, fitted: Strengths, reach: np.ndarray, errors: np.nd
     return ends
 
 
-def _covariance(pairs: PairCounts, times: np.ndarray, fitted: Strengths, prior: Prior | None = None) -> np.ndarray:
+def pair_covariance(pairs: PairCounts, times: np.ndarray, fitted: Strengths, prior: Prior | None = None) -> np.ndarray:
     total = pairs.win_counts(times).total
     return robust_covariance(total, pairs.squares(times, fitted), fitted, prior)
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.config.alarm_settings import AlarmSettings
-from engine.runs.results import Alarm, Interval
+from engine.runs.results import Alarm
 from engine.training.evaluation.intervals import (
     MIN_PROMPTS,
     change_interval,
@@ -109,15 +109,6 @@ def _corrected(base: Observation, now: Observation, chance: float) -> Tails:
         return chance * PARTS[name] / whole
 
     return tail
-
-
-def changes(base: Observation, now: Observation, prefix: str = "") -> dict[str, Interval]:
-    """The change of each column since the first look."""
-    return {
-        name: change_interval(base.columns[name], column, now.prompts)
-        for name, column in now.columns.items()
-        if name in base.columns and name.startswith(prefix)
-    }
 
 
 def _held_out_drops(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:

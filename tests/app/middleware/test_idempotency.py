@@ -23,7 +23,7 @@ from huggingface_hub import constants
 
 from app.context import AppContext
 from app.forms import saved_settings
-from app.middleware.idempotency import HEADER, changes, once
+from app.middleware.idempotency import HEADER, MARK, once
 from app.page import build_page, build_server
 from app.tabs.library import UNFILTERED
 from app.text import labelling
@@ -264,6 +264,13 @@ def ask(handler: Callable[..., Any], arguments: list[Any], key: str | None) -> A
 
 def refused(answer: Any) -> bool:
     return isinstance(answer, dict) and "problem" in answer
+
+
+def changes(handler: Any) -> bool:
+    """Whether a handler, or a function that it wraps, is marked by `once`."""
+    while handler is not None and not getattr(handler, MARK, False):
+        handler = getattr(handler, "__wrapped__", None) or getattr(handler, "__func__", None)
+    return handler is not None
 
 
 def test_each_thing_that_can_be_asked_is_known_to_read_or_to_change(pages: Any) -> None:

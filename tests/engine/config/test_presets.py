@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import dump, load_preset, overlay, preset_keys
+from engine.config.presets import load_preset, overlay, preset_keys
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
@@ -124,13 +124,14 @@ def test_unknown_presets_and_kinds_are_named() -> None:
         load_preset("models", "mimi")
     with pytest.raises(ConfigError, match=r"Unknown preset 'zzzzzz' in presets/models\. Known: .*ltx, .*mini"):
         load_preset("models", "zzzzzz")
-    with pytest.raises(ConfigError, match="no presets of kind 'model'. Did you mean 'models'"):
-        preset_keys("model")
+    for look in (preset_keys, lambda kind: load_preset(kind, "mini")):
+        with pytest.raises(ConfigError, match="no presets of kind 'model'. Did you mean 'models'"):
+            look("model")
 
 
 def test_machines_write_json() -> None:
     preset = load_preset("models", "mini")
-    assert ModelPreset(**json.loads(dump(preset))) == preset
+    assert ModelPreset(**json.loads(preset.model_dump_json())) == preset
 
 
 def test_a_form_is_filled_with_the_models_defaults() -> None:

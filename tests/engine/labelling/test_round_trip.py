@@ -2,7 +2,7 @@
 
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +16,7 @@ from engine.labelling.preference_pairs import preference_pairs, tally_pairs
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.vote_csv import export_votes, import_votes
-from engine.labelling.votes import CHOICES, StoredVote, Vote
+from engine.labelling.votes import Choice, StoredVote, Vote
 from engine.storage.clip_files import FILES
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
@@ -26,7 +26,7 @@ PROMPTS, MODELS = 4, 3
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12) | st.sampled_from(
     ["=1+1", "'=1", "''@x", '"quoted", twice\nand a line', "\ttab", "＝1", "-3", "'plain"]
 )
-CHOSEN = st.sampled_from(CHOICES)
+CHOSEN = st.sampled_from(get_args(Choice))
 STEPS = st.lists(
     st.tuples(st.sampled_from(["vote", "vote", "vote", "edit", "undo"]), st.integers(0, 2), CHOSEN, TEXTS, CHOSEN),
     min_size=1,

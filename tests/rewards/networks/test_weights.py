@@ -15,7 +15,7 @@ import pytest
 from engine.cli.main import main
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.networks.cache import close_networks, load_into, loads, open_network, read_tensors
-from rewards.weights.catalog import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, resolve, state, status
+from rewards.weights.catalog import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, resolve, status
 from rewards.weights.sources import Packaged, Web
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB
@@ -92,10 +92,10 @@ def test_hub_repositories_are_pinned_to_a_commit() -> None:
 
 def test_the_users_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
-    assert state("i3d") == DOWNLOADABLE
+    assert status("i3d").state == DOWNLOADABLE
     (tmp_path / "i3d_kinetics400_rgb.safetensors").write_bytes(b"x")
     assert resolve("i3d") == tmp_path / "i3d_kinetics400_rgb.safetensors"
-    assert state("i3d") == PRESENT
+    assert status("i3d").state == PRESENT
     packaged = resolve("lpips_heads")
     (tmp_path / "lpips_alex.pth").write_bytes(b"x")
     assert resolve("lpips_heads") == tmp_path / "lpips_alex.pth" != packaged
@@ -114,7 +114,7 @@ def test_the_hubs_cache_is_found_only_whole(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name in source.files[:-1]:
         (folder / name).write_bytes(b"x")
-    assert state("stsb") == DOWNLOADABLE
+    assert status("stsb").state == DOWNLOADABLE
     (folder / source.files[-1]).write_bytes(b"x")
     assert resolve("stsb") == folder
 
@@ -123,7 +123,7 @@ def test_what_is_missing_is_one_sentence_that_helps(monkeypatch: pytest.MonkeyPa
     with pytest.raises(RewardUnavailable, match=r"^I3D.*50.9 MB.*`dailies weights get i3d`.*DAILIES_WEIGHTS names\.$"):
         resolve("i3d")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert state("i3d") == MISSING
+    assert status("i3d").state == MISSING
     with pytest.raises(RewardUnavailable, match="HF_HUB_OFFLINE"):
         resolve("i3d", allow_download=True)
 
@@ -142,7 +142,7 @@ def test_a_download_tells_its_progress_and_is_kept(served: str, monkeypatch: pyt
     monkeypatch.setitem(WEIGHTS, "toy", toy)
     seen: list[tuple[int, int]] = []
     path = resolve("toy", allow_download=True, progress=lambda done, total: seen.append((done, total)))
-    assert path.read_bytes() == CONTENT and state("toy") == PRESENT
+    assert path.read_bytes() == CONTENT and status("toy").state == PRESENT
     assert seen[-1] == (len(CONTENT), len(CONTENT)) and len(seen) > 1
     assert [file.name for file in path.parent.iterdir()] == ["toy.pth"]
 
@@ -151,7 +151,7 @@ def test_a_download_with_another_checksum_is_thrown_away(served: str, monkeypatc
     monkeypatch.setitem(WEIGHTS, "toy", weights_from(served, "0" * 64))
     with pytest.raises(RewardError, match="checksum .* deleted; get it again"):
         resolve("toy", allow_download=True)
-    assert state("toy") == DOWNLOADABLE
+    assert status("toy").state == DOWNLOADABLE
 
 
 @pytest.mark.parametrize("key", ["i3d", "clip_b32"])

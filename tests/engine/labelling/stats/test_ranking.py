@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, fit, newman, refit
 from engine.labelling.stats.ranking import count_wins, rank, vote_table
-from engine.labelling.stats.ranking_bootstrap import PairCounts, standard_errors
+from engine.labelling.stats.ranking_bootstrap import PairCounts, pair_covariance
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "calibration"))
 import ranking_coverage
@@ -101,7 +101,7 @@ def test_the_robust_deviation_has_the_closed_form():
     alone = PairCounts(size=2, **votes_of(30, 10, people=1))
     agreed = PairCounts(size=2, **votes_of(30, 10, people=3))
     times = np.ones(40)
-    one, three = (standard_errors(pairs, times, strengths_of(pairs)) for pairs in (alone, agreed))
+    one, three = (np.diag(pair_covariance(pairs, times, strengths_of(pairs))) ** 0.5 for pairs in (alone, agreed))
     assert 2 * one[0] == pytest.approx((40 * 0.75 * 0.25) ** -0.5, rel=0.03)  # the virtual opponent counts a little
     assert three == pytest.approx(one, rel=0.05)  # thrice the votes, no more known
 

@@ -17,7 +17,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.bradley_terry import fit
 from engine.labelling.stats.ranking import rank, vote_table
-from engine.labelling.stats.ranking_bootstrap import pair_counts, standard_errors
+from engine.labelling.stats.ranking_bootstrap import pair_counts, pair_covariance
 from engine.labelling.votes import StoredVote, Vote
 from engine.mini import world
 from engine.mini.judge import judge
@@ -113,7 +113,7 @@ def mean_width(votes: Sequence[StoredVote]) -> float:
     told = vote_table(votes)
     pairs = pair_counts(told)
     once = np.ones(len(pairs.first))
-    return float(2 * 1.96 * standard_errors(pairs, once, fit(pairs.win_counts(once))).mean())
+    return float(2 * 1.96 * (np.diag(pair_covariance(pairs, once, fit(pairs.win_counts(once)))) ** 0.5).mean())
 
 
 def widths(campaigns: Campaigns, spec: CampaignSpec, score: Score, upto: int) -> list[float]:
