@@ -1,4 +1,4 @@
-"""The interface of a model family: data (`FamilySpec`) and five verbs (`ModelFamily`).
+"""The interface of a model family: data (`FamilySpec`) and methods (`ModelFamily`).
 
 Imports no torch.
 
@@ -220,7 +220,7 @@ class Predictor(Protocol):
 
 
 class ModelFamily(Protocol):
-    """The five verbs and their state. An instance is one model: a family plus weights at `source`."""
+    """A model: a family plus the weights at `source`. `engine.families.base` implements most of it."""
 
     spec: ClassVar[FamilySpec]
 

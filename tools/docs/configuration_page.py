@@ -64,8 +64,9 @@ The sections below list what each kind of preset file may contain. Any other key
 A preset of yours is a file in the workspace's `saved/`, where the page saves presets, or in the directory that
 `DAILIES_PRESETS` names, which takes precedence. Both have the folders `models/`, `train/`, `rewards/`,
 `external_rewards/`, `curricula/` and `prompts/`. Your preset is found like a shipped one. If it has the name of a
-shipped one, it overrides the keys that it sets, table by table. `dailies presets show KIND KEY` prints a preset as it
-is read. [Prompts and pictures](prompts.md) describes files of prompts.
+shipped one, it overrides the keys that it sets, table by table. `dailies presets show KIND KEY` checks a preset
+and prints its files; with `--json` it prints the preset as it is read. [Prompts and pictures](prompts.md) describes
+files of prompts.
 """
 ROOTS: dict[type[BaseModel], str] = {
     ModelPreset: "Models: `presets/models/*.toml`",
