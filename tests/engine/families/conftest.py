@@ -51,8 +51,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
+def built() -> dict[str, SimpleNamespace]:
+    """The entries that `tiny` has built: pytest itself forgets one when it makes another."""
+    return {}
+
+
+@pytest.fixture(scope="session")
 def tiny(
     request: pytest.FixtureRequest,
+    built: dict[str, SimpleNamespace],
     tmp_path_factory: pytest.TempPathFactory,
     fill_weights: Callable[[Any, int], None],
     write_tokenizer: Callable[[Path], None],
@@ -61,6 +68,8 @@ def tiny(
     import torch
     from transformers import PreTrainedTokenizerFast
 
+    if request.param in built:
+        return built[request.param]
     model, folder = (MODELS | TOYS.OTHERS)[request.param], tmp_path_factory.mktemp(request.param)
     write_tokenizer(folder / "words")
 
@@ -79,7 +88,9 @@ def tiny(
         family.load("cpu", torch.float32)
         return family
 
-    made = SimpleNamespace(model=model, pipeline=pipeline, folder=folder, options=options, open=open_family)
+    made = built[request.param] = SimpleNamespace(
+        model=model, pipeline=pipeline, folder=folder, options=options, open=open_family
+    )
     made.of_order, made.latents_of = TOYS.of_order, partial(TOYS.latents_of, model)
     made.adapted, made.theirs = partial(TOYS.adapted, made), partial(TOYS.their_latents, made)
     return made
