@@ -118,11 +118,24 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database with today's tables and no rows: a copy takes a tenth of the time of its migrations."""
+    from engine.storage.library import Library
+    from engine.workspace import Workspace
+
+    workspace = Workspace(tmp_path_factory.mktemp("migrated")).prepare()
+    Library(workspace).close()
+    return workspace.database
+
+
 @pytest.fixture
-def store(workspace: "Workspace", database: str) -> "Iterator[Library]":
+def store(workspace: "Workspace", migrated: Path, database: str) -> "Iterator[Library]":
     """The open store of the test's workspace."""
     from engine.storage.library import Library
 
+    if database == "sqlite" and not workspace.database.exists():
+        shutil.copyfile(migrated, workspace.database)
     store = Library(workspace)
     yield store
     store.close()
