@@ -86,7 +86,7 @@ def voting_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIR
     def mine(request: Request, fields: Fields) -> Any:
         who, campaign = labeller_of(request, fields), text_of(fields, "campaign")
         return as_response(
-            lambda: {"votes": voting.own_votes(context.store, campaigns.votes(campaign, labeller=who)[-SHOWN:])}
+            lambda: {"votes": voting.own_votes(context.store, campaigns.votes(campaign, labeller=who, last=SHOWN))}
         )
 
     @router.post("/undo")

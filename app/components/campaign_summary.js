@@ -32,16 +32,25 @@ export default function mount({ element, trigger, props, server, watch }) {
   }
 
   // ---- Newer votes
-  const LOOK_MS = 3000;
-  let asking = false;
+  const LOOK_MS = 3000,
+    REST = 5, // times as long as the last results took, until the next ones are asked for
+    PATIENCE_MS = 60_000; // with an answer: there is none where nothing new was computed yet
+  let asking = false,
+    asked = 0, // when results were asked for that are not there yet
+    rest = 0; // no look before
 
   async function look() {
     const { campaign, pulse } = props.value ?? {};
-    if (!campaign || asking || document.hidden || !visible(element)) return;
+    const now = performance.now();
+    if (!campaign || asking || now < rest || document.hidden || !visible(element)) return;
+    if (asked && now - asked < PATIENCE_MS) return;
     asking = true;
     try {
-      const now = await server.pulse(campaign);
-      if (typeof now === "string" && now !== pulse && props.value?.pulse === pulse) trigger("outdated");
+      const newest = await server.pulse(campaign);
+      if (typeof newest === "string" && newest !== pulse && props.value?.pulse === pulse) {
+        asked = performance.now();
+        trigger("outdated");
+      }
     } catch {
       // The page says elsewhere when its server is away; the next look will tell.
     } finally {
@@ -51,6 +60,11 @@ export default function mount({ element, trigger, props, server, watch }) {
 
   const timer = setInterval(() => (element.isConnected ? look() : clearInterval(timer)), LOOK_MS);
 
-  watch("value", () => show(props.value));
+  watch("value", () => {
+    const now = performance.now();
+    if (asked) rest = now + REST * (now - asked);
+    asked = 0;
+    show(props.value);
+  });
   show(props.value);
 }

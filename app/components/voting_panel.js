@@ -81,6 +81,7 @@ export default function mount({ element, trigger, props, watch }) {
       pairs: [...held, ...fresh],
       done: said.done + unsent,
       remaining: Math.max(0, said.remaining - unsent),
+      many: said.many,
       making: said.making,
       open: said.open,
       last: view.last ?? said.last,
@@ -355,8 +356,8 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   function paintPlace() {
-    $(".place").textContent =
-      view.campaign && view.me ? words.place.replace("{done}", view.done).replace("{remaining}", view.remaining) : "";
+    const filled = (view.many ? words.place_many : words.place).replace("{done}", view.done);
+    $(".place").textContent = view.campaign && view.me ? filled.replace("{remaining}", view.remaining) : "";
     if (view.away.size) paintAway();
   }
 

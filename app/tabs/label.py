@@ -24,7 +24,7 @@ from app.views.jobs import watched_jobs
 from engine.errors import ConfigError
 from engine.jobs.handlers.campaign_clips import create_campaign, file_missing
 from engine.jobs.worker_control import ensure_worker
-from engine.labelling.campaign_spec import AXES
+from engine.labelling.campaign_spec import AXES, Campaign
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_archives import import_archive
 from engine.labelling.vote_csv import import_votes
@@ -39,6 +39,7 @@ class LabelTab:
 
     def __init__(self, context: AppContext, tab: gr.Tab) -> None:
         self.context, self.campaigns = context, Campaigns(context.store)
+        self.results = view.ResultsKeeper(context)
         self.jobs = JobWatch("label-jobs", KIND, line=False)
         with gr.Tabs(elem_id="label-views") as self.views:
             with gr.Tab(text.VOTE, id="vote"):
@@ -141,9 +142,9 @@ class LabelTab:
         bind(tab.select, lambda: watched_jobs(self.context, KIND), None, self.jobs)
         selection = [self.campaign, self.judges, self.axis]
         chosen = (self.campaign.input, self.judges.input, self.axis.input)
-        for event in (self.results_tab.select, *chosen):
-            bind(event, self.show, selection, self.shown, line=RESULTS)
-        bind(self.sheet.outdated, self.show, selection, self.shown, line=RESULTS)
+        for event in (self.results_tab.select, *chosen, self.sheet.outdated):
+            prepared = bind(event, self.prepare, selection, None)  # beside the line: others need not wait for it
+            bind(prepared.success, self.show, selection, self.shown, line=RESULTS)
         bind(
             self.close.click,
             once(self.close_or_open),
@@ -227,22 +228,30 @@ class LabelTab:
         """Open the results of the voting panel's campaign."""
         return [gr.update(selected="results"), *self.show(event.id, mix, axis)]
 
+    def prepare(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> None:
+        """Compute the results that `show` needs."""
+        chosen, judged = self._chosen(campaign_id, axis)
+        if chosen is not None:
+            self.results.prepare(chosen.id, mix, judged or None)
+
+    def _chosen(self, campaign_id: str | None, axis: str) -> tuple[Campaign | None, str]:
+        """Return the campaign, or the newest one, and the axis if it has it."""
+        campaigns = {campaign.id: campaign for campaign in self.campaigns.list()}
+        chosen = campaigns.get(str(campaign_id)) or next(iter(campaigns.values()), None)
+        return chosen, axis if chosen is not None and axis in chosen.spec.axes else view.OVERALL
+
     def show(self, campaign_id: str | None, mix: str, axis: str = view.OVERALL) -> list[Any]:
         """Show the results of a campaign, or of the newest one, and the agreement with the rewards of a mix.
 
         `axis` selects a criterion of the rubric, or the overall vote.
         """
-        choices = self._choices()
-        ids = [key for _, key in choices]
-        chosen = campaign_id if campaign_id in ids else next(iter(ids), None)
-        offered = gr.update(choices=choices, value=chosen)
-        if chosen is None:
+        campaign, judged = self._chosen(campaign_id, axis)
+        offered = gr.update(choices=self._choices(), value=campaign.id if campaign else None)
+        if campaign is None:
             nothing = {"empty": text.NO_RESULTS}
             return [offered, gr.update(visible=False), gr.skip(), nothing, *_plots(view.NOTHING)]
-        campaign = self.campaigns.get(chosen)
         axes = [(text.axis(name), name) for name in campaign.spec.axes]
-        judged = axis if axis in campaign.spec.axes else view.OVERALL
-        results = view.results(self.context, chosen, mix, judged or None)
+        results = self.results.show(campaign.id, mix, judged or None)
         by = gr.update(choices=[(text.OVERALL, view.OVERALL), *axes], value=judged, visible=bool(axes))
         closing = gr.update(value=text.CLOSE_CAMPAIGN if campaign.is_open else text.REOPEN_CAMPAIGN)
         return [offered, by, closing, results.sheet, *_plots(results)]

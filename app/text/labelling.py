@@ -42,6 +42,7 @@ DESK_WORDS = PLAYER_WORDS | {
     "axis_hint": "Cycles through A, B and none",
     "side": {"left": "A", "right": "B", "tie": "tie", "none": "not rated"},
     "place": "{done} voted, {remaining} remaining",
+    "place_many": "{done} voted, hundreds remaining",
     "last": "Last vote",
     "unsent": "The server is not responding: {count} stored in this browser and will be sent when it is back.",
     "unsent_one": "1 vote is",

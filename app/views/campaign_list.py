@@ -11,6 +11,7 @@ from app.text import labelling as text
 from engine.labelling.campaign_spec import Campaign, Pair
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_votes
+from engine.labelling.progress import CampaignTotals
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 
 
@@ -34,24 +35,24 @@ class Learn(TypedDict):
 def campaign_list(context: AppContext, **more: Any) -> dict[str, Any]:
     """Return a row per campaign, the last deleted one, and the mixes to learn from."""
     campaigns = Campaigns(context.store)
-    deleted = campaigns.list(deleted=True)
+    deleted, totals = campaigns.list(deleted=True), campaigns.totals()
     return {
-        "rows": [_row(campaigns, campaign) for campaign in campaigns.list()],
+        "rows": [_row(campaign, totals[campaign.id]) for campaign in campaigns.list() if campaign.id in totals],
         "deleted": {"id": deleted[0].id, "title": deleted[0].title} if deleted else None,
         "mixes": [{"key": key, "title": title} for title, key in mix_choices()[:-1]],
         **more,
     }
 
 
-def _row(campaigns: Campaigns, campaign: Campaign) -> dict[str, Any]:
-    progress = campaigns.progress(campaign.id)
+def _row(campaign: Campaign, totals: CampaignTotals) -> dict[str, Any]:
+    target = totals.target(campaign.spec)
     return {
         "id": campaign.id,
         "title": campaign.title,
         "open": campaign.is_open,
-        "votes": progress.votes,
-        "of": progress.target,
-        "line": text.progress(progress.votes, progress.target, progress.pairs),
+        "votes": totals.votes,
+        "of": target,
+        "line": text.progress(totals.votes, target, totals.pairs),
         "instructions": campaign.spec.instructions,
         "target": campaign.spec.target_votes or 0,
     }

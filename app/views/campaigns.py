@@ -1,6 +1,8 @@
 """Campaigns: the form of a new one, and its results as figures, tables and plots."""
 
-from collections import Counter
+import threading
+import time
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -20,7 +22,7 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.labelling.campaign_spec import AXES, CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
-from engine.labelling.progress import CampaignProgress
+from engine.labelling.progress import LOOK_AHEAD, CampaignProgress
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.judge_agreement import JudgeAgreement, campaign_judges
 from engine.labelling.stats.ranking import rank, vote_table
@@ -135,7 +137,71 @@ class Results:
     rewards: go.Figure | None
 
 
+SLOW_S, JUST_NOW_S = 2.0, 1.0
+REFRESH_S, SHARE = 30.0, 10.0  # least time between two computations of slow results, in seconds and in their time
+MOST_KEPT = 16
 NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rewards=None)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The results last computed for a campaign, mix and axis; `took_s` and `at_s` by the monotonic clock."""
+
+    results: Results
+    took_s: float
+    at_s: float
+
+    @property
+    def is_slow(self) -> bool:
+        return self.took_s > SLOW_S
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to compute again; results that took long are kept longer."""
+        return time.monotonic() - self.at_s > (max(REFRESH_S, SHARE * self.took_s) if self.is_slow else JUST_NOW_S)
+
+
+class ResultsKeeper:
+    """Results of campaigns, computed once for all that look at them.
+
+    Those of small campaigns are always new. Those of a campaign with very many votes take long: they are computed at
+    most once in `REFRESH_S` and a tenth of the time, in `prepare`, and `show` gives the last ones.
+    """
+
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+        self._kept: OrderedDict[tuple[str, str, str | None], _Kept] = OrderedDict()
+        self._locks: defaultdict[tuple[str, str, str | None], threading.Lock] = defaultdict(threading.Lock)
+
+    def prepare(self, campaign_id: str, mix: str, axis: str | None = None) -> None:
+        """Compute the results if they are due. Raises as `results`."""
+        self._of(campaign_id, mix, axis, waiting=True)
+
+    def show(self, campaign_id: str, mix: str, axis: str | None = None) -> Results:
+        """Return the results, perhaps not the newest ones. Raises as `results`."""
+        return self._of(campaign_id, mix, axis, waiting=False)
+
+    def _of(self, campaign_id: str, mix: str, axis: str | None, *, waiting: bool) -> Results:
+        key = (campaign_id, mix, axis)
+        if (kept := self._kept.get(key)) and not waiting and self._may_show(kept, campaign_id):
+            return kept.results
+        with self._locks[key]:
+            kept = self._kept.get(key)
+            if kept and (self._may_show(kept, campaign_id) if not waiting else not kept.is_due):
+                return kept.results
+            began = time.monotonic()
+            found = results(self._context, campaign_id, mix, axis)
+            at = time.monotonic()
+            self._kept[key] = _Kept(found, at - began, at)
+            self._kept.move_to_end(key)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+            return found
+
+    def _may_show(self, kept: _Kept, campaign_id: str) -> bool:
+        if kept.is_slow:
+            return True
+        return not kept.is_due and kept.results.sheet["pulse"] == Campaigns(self._context.store).revision(campaign_id)
 
 
 def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = None) -> Results:
@@ -198,7 +264,7 @@ def _person(labeller: Any, quality: Any) -> list[str]:
         labeller.labeller,
         f"{labeller.done:,}",
         f"{labeller.skipped:,}",
-        f"{labeller.remaining:,}",
+        f"{labeller.remaining:,}" + ("+" if labeller.remaining >= LOOK_AHEAD else ""),
         pace,
         text.seconds(labeller.median_ms),
     ]

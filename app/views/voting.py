@@ -6,7 +6,7 @@ from typing import Any, Literal
 from app.text import labelling
 from engine.labelling.assignment import Assignment
 from engine.labelling.campaign_spec import Campaign
-from engine.labelling.progress import LabellerStatus
+from engine.labelling.progress import LOOK_AHEAD, LabellerStatus
 from engine.labelling.votes import StoredVote
 from engine.storage.library import ClipRecord, Library
 
@@ -75,10 +75,10 @@ def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
 
 def standing(status: LabellerStatus) -> dict[str, Any]:
     """Return a labeller's progress, and whether clips are still being generated."""
-    progress = status.labeller
     return {
-        "done": progress.done,
-        "remaining": progress.remaining,
+        "done": status.done,
+        "remaining": status.remaining,
+        "many": status.remaining >= LOOK_AHEAD,
         "making": status.awaiting_clips > 0,
         "gone": status.files_missing,
     }

@@ -10,14 +10,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.seeds import seed_for
+from engine.storage.database import INSERTS
 from engine.storage.library import Library
-from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
+from engine.storage.schema import ASSIGNMENTS, CLIPS, LABELLERS, PAIRS, VOTES
 
 REPEAT_GAP = 5  # minimum places between a pair and its repeat, so that few repeats are recognised
+HAS_FREE_SLOT = PAIRS.c.free > literal_column("0")  # a partial index is only used for a constant
 ASSIGNMENT_TIMEOUT = timedelta(minutes=30)  # without a vote until then, the pair may be assigned to another labeller
 
 
@@ -84,10 +98,18 @@ def open_assignments(connection: Connection, request: AssignmentRequest) -> list
 
 def has_both_clips() -> tuple[ColumnElement[bool], ...]:
     """Return the conditions on pairs in use: both clips are in the library and no file was found missing."""
-    in_library = [
-        exists().where(CLIPS.c.id == clip, CLIPS.c.deleted_at.is_(None)) for clip in (PAIRS.c.clip_a, PAIRS.c.clip_b)
+    return (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None), *both_clips(PAIRS))
+
+
+def both_clips(pairs: FromClause) -> list[ColumnElement[bool]]:
+    return [
+        exists().where(CLIPS.c.id == clip, CLIPS.c.deleted_at.is_(None)) for clip in (pairs.c.clip_a, pairs.c.clip_b)
     ]
-    return (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None), *in_library)
+
+
+def unseen(pairs: FromClause, request: AssignmentRequest) -> ColumnElement[bool]:
+    """Return the condition on pairs that were never assigned to the labeller."""
+    return ~exists().where(ASSIGNMENTS.c.pair_id == pairs.c.id, ASSIGNMENTS.c.labeller == request.labeller)
 
 
 def assign_next(connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]) -> str | None:
@@ -124,22 +146,24 @@ def slot_for(connection: Connection, assignment: Row[Any], spec: CampaignSpec) -
     return free_slot(connection, assignment.pair_id, spec)
 
 
+def change_free(connection: Connection, pair_id: str, before: int | None, after: int | None) -> None:
+    """Count the free slots of a pair after an assignment's slot changed.
+
+    Added to the stored number: two requests that change it at once on PostgreSQL both count.
+    """
+    if step := (after is None) - (before is None):
+        connection.execute(update(PAIRS).where(PAIRS.c.id == pair_id).values(free=PAIRS.c.free + step))
+
+
 def free_pairs(request: AssignmentRequest) -> Select[Any]:
     """Return the query for pairs with a free slot that the labeller has not seen."""
-    seen = exists().where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.labeller == request.labeller)
-    return select(PAIRS).where(
-        PAIRS.c.campaign_id == request.campaign_id,
-        *has_both_clips(),
-        ~seen,
-        slots_taken() < request.spec.labellers_per_pair,
-    )
+    return select(PAIRS).where(*has_slot(request), *has_both_clips(), unseen(PAIRS, request))
 
 
-def slots_taken() -> Any:
-    """Return the number of assigned vote slots, as a subquery on pairs."""
-    slots = ASSIGNMENTS.alias("slots")
-    query = select(func.count()).where(slots.c.pair_id == PAIRS.c.id, slots.c.slot.is_not(None))
-    return query.correlate(PAIRS).scalar_subquery()
+def has_slot(request: AssignmentRequest) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions on pairs in use with a free slot, in the words of their index."""
+    in_use = (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None))
+    return (PAIRS.c.campaign_id == request.campaign_id, HAS_FREE_SLOT, *in_use)
 
 
 def votes_needed(connection: Connection, request: AssignmentRequest) -> int | None:
@@ -149,21 +173,25 @@ def votes_needed(connection: Connection, request: AssignmentRequest) -> int | No
     """
     if request.spec.target_votes is None:
         return None
-    expected = or_(ASSIGNMENTS.c.voted_at.is_not(None), ASSIGNMENTS.c.created_at >= request.at - ASSIGNMENT_TIMEOUT)
-    query = select(func.count()).where(
-        ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.slot.is_not(None)
+    awaited = select(func.count()).where(
+        ASSIGNMENTS.c.campaign_id == request.campaign_id,
+        ASSIGNMENTS.c.voted_at.is_(None),
+        ASSIGNMENTS.c.slot.is_not(None),
+        ASSIGNMENTS.c.created_at >= request.at - ASSIGNMENT_TIMEOUT,
     )
-    return max(0, request.spec.target_votes - (connection.scalar(query.where(expected)) or 0))
+    return max(0, request.spec.target_votes - _counted_votes(connection, request) - (connection.scalar(awaited) or 0))
 
 
 def target_reached(connection: Connection, request: AssignmentRequest) -> bool:
     """Return whether the counted votes, without skips and repeats, reach the campaign's target."""
     if request.spec.target_votes is None:
         return False
-    joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
-    query = select(func.count()).select_from(joined).where(VOTES.c.campaign_id == request.campaign_id, VOTES.c.current)
-    query = query.where(VOTES.c.choice != "skip", ASSIGNMENTS.c.is_repeat.is_(False))
-    return (connection.scalar(query) or 0) >= request.spec.target_votes
+    return _counted_votes(connection, request) >= request.spec.target_votes
+
+
+def _counted_votes(connection: Connection, request: AssignmentRequest) -> int:
+    query = select(func.sum(LABELLERS.c.counted)).where(LABELLERS.c.campaign_id == request.campaign_id)
+    return connection.scalar(query) or 0
 
 
 def repair_leases(connection: Connection, request: AssignmentRequest) -> None:
@@ -208,20 +236,18 @@ def _assign_repeat(connection: Connection, request: AssignmentRequest, place: in
         again.c.pair_id == ASSIGNMENTS.c.pair_id, again.c.labeller == ASSIGNMENTS.c.labeller, again.c.is_repeat
     )
     judged = and_(VOTES.c.assignment_id == ASSIGNMENTS.c.id, VOTES.c.current, VOTES.c.choice != "skip")
-    query = (
-        assignments()
-        .join(VOTES, judged)
-        .where(*_of_labeller(request), ASSIGNMENTS.c.place <= place - REPEAT_GAP, ~seen_twice, *has_both_clips())
-        .order_by(ASSIGNMENTS.c.place)
-    )
-    judged_pairs = [assignment_of(row) for row in connection.execute(query)]
-    if not judged_pairs:
+    last = place - REPEAT_GAP
+    if last < 0:
         return False
-    first = judged_pairs[
-        seed_for(request.spec.seed, prompt=f"again {request.labeller}", sample=place) % len(judged_pairs)
-    ]
-    _insert(connection, request, first.pair_id, place=place, left_clip=first.right_clip, is_repeat=True)
-    return True
+    query = assignments().join(VOTES, judged).where(*_of_labeller(request), ~seen_twice, *has_both_clips())
+    query = query.order_by(ASSIGNMENTS.c.place).limit(1)
+    start = seed_for(request.spec.seed, prompt=f"again {request.labeller}", sample=place) % (last + 1)
+    for places in (ASSIGNMENTS.c.place.between(start, last), ASSIGNMENTS.c.place < start):
+        if row := connection.execute(query.where(places)).one_or_none():
+            first = assignment_of(row)
+            _insert(connection, request, first.pair_id, place=place, left_clip=first.right_clip, is_repeat=True)
+            return True
+    return False
 
 
 def _unassigned_pair(connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]) -> Row[Any] | None:
@@ -230,7 +256,18 @@ def _unassigned_pair(connection: Connection, request: AssignmentRequest, schedul
         rows = {row.id: row for row in connection.execute(free.where(PAIRS.c.id.in_(list(scheduled))))}
         if first := next((rows[pair_id] for pair_id in scheduled if pair_id in rows), None):
             return first
-    return connection.execute(free.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(1)).one_or_none()
+    # On from the labeller's last pair, since most before it were shown to them; those that became free again come last.
+    free = free.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(1)
+    ahead = connection.execute(free.where(PAIRS.c.shuffle > position(connection, request))).one_or_none()
+    return ahead or connection.execute(free).one_or_none()
+
+
+def position(connection: Connection, request: AssignmentRequest) -> float:
+    """Return the place of the labeller's last pair in the shuffled order, -1 before the first."""
+    shown = select(PAIRS.c.shuffle).join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
+    shown = shown.where(*_of_labeller(request), ASSIGNMENTS.c.is_repeat.is_(False))
+    last = connection.scalar(shown.order_by(ASSIGNMENTS.c.place.desc()).limit(1))
+    return -1.0 if last is None else float(last)
 
 
 def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any] | None:
@@ -241,7 +278,7 @@ def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any
     mine = ASSIGNMENTS.alias("mine")
     seen = exists().where(mine.c.pair_id == PAIRS.c.id, mine.c.labeller == request.labeller)
     query = (
-        select(PAIRS, ASSIGNMENTS.c.id.label("assignment_id"))
+        select(PAIRS, ASSIGNMENTS.c.id.label("assignment_id"), ASSIGNMENTS.c.slot)
         .join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
         .where(
             ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *has_both_clips()
@@ -253,6 +290,7 @@ def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any
     row = connection.execute(query).one_or_none()
     if row is not None:
         connection.execute(update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == row.assignment_id).values(slot=None))
+        change_free(connection, row.id, row.slot, None)
     return row
 
 
@@ -269,3 +307,11 @@ def _insert(
     values = {"campaign_id": request.campaign_id, "pair_id": pair_id, "labeller": request.labeller, "place": place}
     values |= {"left_clip": left_clip, "slot": slot, "is_repeat": is_repeat, "created_at": request.at}
     connection.execute(ASSIGNMENTS.insert().values(**values))
+    change_free(connection, pair_id, None, slot)
+    keep_labeller(connection, request.campaign_id, request.labeller)
+
+
+def keep_labeller(connection: Connection, campaign_id: str, labeller: str) -> None:
+    """Begin the counts of a labeller in a campaign, if they are new."""
+    row = INSERTS[connection.dialect.name](LABELLERS).values(campaign_id=campaign_id, labeller=labeller)
+    connection.execute(row.on_conflict_do_nothing())

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import combinations
 from typing import Any, Literal, Self
@@ -165,6 +165,11 @@ class CampaignClip:
     request: GenerationRequest | None = None
     pictures: tuple[str | None, str | None] = (None, None)
 
+    def row(self, campaign_id: str) -> dict[str, Any]:
+        """Return the row of the table of campaign clips."""
+        request = self.request.model_dump(mode="json") if self.request else None
+        return {"campaign_id": campaign_id, "clip_id": self.clip_id, "entrant": self.entrant, "request": request}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -185,6 +190,12 @@ class Pair:
     def of(cls, row: Any) -> Self:
         """Return the pair of a row of the table of pairs."""
         return cls(**{name: getattr(row, name) for name in cls.__dataclass_fields__})
+
+    def row(self, campaign: Campaign) -> dict[str, Any]:
+        """Return the row of the table of pairs for a new pair."""
+        spec = campaign.spec
+        shuffle = (seed_for(spec.seed, prompt=f"shuffle {self.id}") % 2**53) / 2**53
+        return {**asdict(self), "campaign_id": campaign.id, "shuffle": shuffle, "free": spec.labellers_per_pair}
 
 
 def campaign_clips(spec: CampaignSpec, library: Iterable[ClipRecord]) -> list[CampaignClip]:

@@ -4,8 +4,7 @@ A pair can be assigned as soon as both of its clips exist; `engine.jobs.handlers
 missing clips. Every method is one transaction, except `next_pairs`, which checks files between two transactions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from engine.labelling.assignment import (
     AssignmentRequest,
     assignment_of,
     assignments,
+    change_free,
     open_assignments,
     repair_leases,
     slot_for,
@@ -25,7 +25,6 @@ from engine.labelling.assignment import (
 )
 from engine.labelling.campaign_spec import (
     Campaign,
-    CampaignClip,
     CampaignSpec,
     Pair,
     campaign_clips,
@@ -33,7 +32,14 @@ from engine.labelling.campaign_spec import (
     new_campaign_id,
 )
 from engine.labelling.pair_scheduling import assign_from_schedule, compute_schedule
-from engine.labelling.progress import CampaignProgress, LabellerStatus, read_labeller_status, read_progress
+from engine.labelling.progress import (
+    CampaignProgress,
+    CampaignTotals,
+    LabellerStatus,
+    read_labeller_status,
+    read_progress,
+    read_totals,
+)
 from engine.labelling.vote_intake import IncomingVote, store_votes
 from engine.labelling.vote_records import (
     assignment_to_fill,
@@ -47,11 +53,10 @@ from engine.labelling.votes import NAME_LIMIT, StoredVote, Vote
 from engine.request import GenerationRequest
 from engine.runs.adapters import list_adapters
 from engine.runs.checkpoints import list_checkpoints, publish_named
-from engine.seeds import seed_for
 from engine.storage.clip_files import has_files
 from engine.storage.database import pieces
 from engine.storage.library import Library, now
-from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, PAIRS, VOTES
+from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, LABELLERS, PAIRS, VOTES
 
 PAIRS_AHEAD = 4  # the pair on the page and the next three, which the page prefetches
 
@@ -81,8 +86,8 @@ class Campaigns:
         with self._database.writing() as connection:
             row = {"id": campaign.id, "title": spec.title, "spec": spec.model_dump(mode="json")}
             connection.execute(CAMPAIGNS.insert().values(**row, created_at=campaign.created_at))
-            connection.execute(CAMPAIGN_CLIPS.insert(), [_clip_row(campaign.id, clip) for clip in clips])
-            connection.execute(PAIRS.insert(), [_pair_row(campaign, pair) for pair in pairs])
+            connection.execute(CAMPAIGN_CLIPS.insert(), [clip.row(campaign.id) for clip in clips])
+            connection.execute(PAIRS.insert(), [pair.row(campaign) for pair in pairs])
             self._publish(spec)  # last, so that a campaign that is refused publishes nothing
         return campaign
 
@@ -179,7 +184,7 @@ class Campaigns:
         """
         with self._database.writing() as connection:
             spec = _lock(connection, campaign_id).spec
-            query = votes_query().where(VOTES.c.campaign_id == campaign_id, ASSIGNMENTS.c.labeller == labeller)
+            query = votes_query().where(VOTES.c.campaign_id == campaign_id, VOTES.c.labeller == labeller)
             query = query.where(VOTES.c.client_uuid == client_uuid) if client_uuid else query.where(VOTES.c.current)
             last = connection.execute(query.order_by(VOTES.c.number.desc()).limit(1)).one_or_none()
             if last is None:
@@ -190,16 +195,18 @@ class Campaigns:
                 )
             if last.ended_as == "undone":
                 return stored_vote(last)
-            end_vote(connection, last.number, "undone")
+            undone = stored_vote(last)
+            end_vote(connection, undone, "undone")
             where = ASSIGNMENTS.c.id == last.assignment_id
             slot = slot_for(connection, last, spec)
             connection.execute(update(ASSIGNMENTS).where(where).values(voted_at=None, slot=slot, created_at=now()))
-            return stored_vote(last)
+            change_free(connection, last.pair_id, last.slot, slot)
+            return undone
 
     def last_vote(self, campaign_id: str, labeller: str) -> str | None:
         """Return the `client_uuid` of the labeller's last current vote, which `undo` would withdraw."""
-        query = select(VOTES.c.client_uuid).join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
-        query = query.where(VOTES.c.campaign_id == campaign_id, ASSIGNMENTS.c.labeller == labeller, VOTES.c.current)
+        query = select(VOTES.c.client_uuid).where(VOTES.c.campaign_id == campaign_id, VOTES.c.labeller == labeller)
+        query = query.where(VOTES.c.current)
         with self._database.reading() as connection:
             return connection.scalar(query.order_by(VOTES.c.number.desc()).limit(1))
 
@@ -227,30 +234,40 @@ class Campaigns:
             assignment = assignment_to_fill(connection, vote)
             if isinstance(assignment, StoredVote):
                 return assignment
-            query = select(VOTES.c.number).where(VOTES.c.assignment_id == assignment.id, VOTES.c.current)
-            number = connection.scalar(query)
-            if number is None:
+            query = votes_query().where(VOTES.c.assignment_id == assignment.id, VOTES.c.current)
+            earlier = connection.execute(query).one_or_none()
+            if earlier is None:
                 raise StoreError(f"{vote.labeller[:40]} has no vote on the pair {vote.pair_id} to edit: vote first.")
-            end_vote(connection, number, "edited")
+            end_vote(connection, stored_vote(earlier), "edited")
             return store_vote(connection, vote, assignment, slot_for(connection, assignment, spec))
 
-    def votes(self, campaign_id: str, labeller: str | None = None, history: bool = False) -> list[StoredVote]:
-        """Return the votes in order of arrival, with undone, edited and dropped ones if `history`."""
-        query = votes_query().where(VOTES.c.campaign_id == campaign_id).order_by(VOTES.c.number)
+    def votes(
+        self, campaign_id: str, labeller: str | None = None, history: bool = False, last: int | None = None
+    ) -> list[StoredVote]:
+        """Return the `last` votes (None: all) in order of arrival.
+
+        With `history` also the undone, edited and dropped ones.
+        """
+        query = votes_query().where(VOTES.c.campaign_id == campaign_id).order_by(VOTES.c.number.desc()).limit(last)
         if labeller is not None:
-            query = query.where(ASSIGNMENTS.c.labeller == labeller)
+            query = query.where(VOTES.c.labeller == labeller)
         if not history:
             query = query.where(VOTES.c.current, PAIRS.c.dropped_at.is_(None))
         with self._database.reading() as connection:
-            return [stored_vote(row) for row in connection.execute(query)]
+            return [stored_vote(row) for row in connection.execute(query)][::-1]
 
     def revision(self, campaign_id: str) -> str:
         """Return a token that changes with the votes and with the dropped pairs."""
-        query = select(func.max(VOTES.c.number), func.count(VOTES.c.current)).where(VOTES.c.campaign_id == campaign_id)
-        of = PAIRS.c.campaign_id == campaign_id
-        dropped = select(func.max(PAIRS.c.dropped_at), func.count(PAIRS.c.dropped_at)).where(of)
+        query = select(func.coalesce(func.sum(LABELLERS.c.changes), 0)).where(LABELLERS.c.campaign_id == campaign_id)
+        of = (PAIRS.c.campaign_id == campaign_id, PAIRS.c.dropped_at.is_not(None))
+        dropped = select(func.max(PAIRS.c.dropped_at), func.count()).where(*of)
         with self._database.reading() as connection:
             return ":".join(str(part) for each in (query, dropped) for part in connection.execute(each).one())
+
+    def totals(self) -> dict[str, CampaignTotals]:
+        """Return the pairs and votes of all campaigns, by campaign; cheaper than `progress`."""
+        with self._database.reading() as connection:
+            return read_totals(connection)
 
     def progress(self, campaign_id: str) -> CampaignProgress:
         """Return the progress of a campaign, in total and per labeller."""
@@ -377,13 +394,3 @@ def _find(connection: Connection, campaign_id: str, query: Select[Any] | None = 
 def _lock(connection: Connection, campaign_id: str) -> Campaign:
     """Return the campaign, locked until the transaction ends (SQLite needs no lock: it has one writer)."""
     return _find(connection, campaign_id, select(CAMPAIGNS).with_for_update(key_share=True))
-
-
-def _clip_row(campaign_id: str, clip: CampaignClip) -> Mapping[str, Any]:
-    request = clip.request.model_dump(mode="json") if clip.request else None
-    return {"campaign_id": campaign_id, "clip_id": clip.clip_id, "entrant": clip.entrant, "request": request}
-
-
-def _pair_row(campaign: Campaign, pair: Pair) -> Mapping[str, Any]:
-    shuffle = (seed_for(campaign.spec.seed, prompt=f"shuffle {pair.id}") % 2**53) / 2**53
-    return {**asdict(pair), "campaign_id": campaign.id, "shuffle": shuffle}

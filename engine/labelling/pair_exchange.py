@@ -83,7 +83,9 @@ def export_pairs(
         WRITERS[layout](store, usable, folder, title)
     except OSError as error:
         raise StoreError(f"The pairs cannot be written to {folder}: {error.strerror or error}.") from error
-    return [f"The pair {pair.pair_id} was left out: a clip of it is missing." for pair in pairs if pair not in usable]
+    written = {pair.pair_id for pair in usable}
+    left_out = [pair.pair_id for pair in pairs if pair.pair_id not in written]
+    return [f"The pair {pair_id} was left out: a clip of it is missing." for pair_id in left_out]
 
 
 def import_pairs(store: Library, folder: Path, name: str) -> ImportedPairs:

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, func, or_, select
 from threadpoolctl import threadpool_limits
 
-from engine.labelling.assignment import AssignmentRequest, assign_next, has_both_clips, slots_taken
+from engine.labelling.assignment import HAS_FREE_SLOT, AssignmentRequest, assign_next, has_both_clips
 from engine.labelling.campaign_spec import CampaignSpec, Strategy
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, refit
 from engine.labelling.stats.pair_selection import (
@@ -24,7 +24,7 @@ from engine.labelling.stats.pair_selection import (
     vote_information,
 )
 from engine.labelling.votes import SCORES
-from engine.storage.schema import ASSIGNMENTS, CLIPS, PAIRS, VOTES
+from engine.storage.schema import ASSIGNMENTS, CLIPS, LABELLERS, PAIRS, VOTES
 
 SCHEDULE_LENGTH = 60  # assignments
 RESCHEDULE_AFTER = 10  # votes
@@ -75,7 +75,8 @@ def compute_schedule(
     order_pairs = PAIR_ORDERS[spec.strategy]
     if order_pairs is None:
         return None
-    votes = connection.scalar(select(func.count()).where(VOTES.c.campaign_id == campaign_id)) or 0
+    stored_votes = select(func.sum(LABELLERS.c.changes)).where(LABELLERS.c.campaign_id == campaign_id)
+    votes = connection.scalar(stored_votes) or 0
     used_up = stored is not None and not stored["pairs"] and stored.get("planned", 0) > 0
     if stored and not used_up and votes - stored["votes"] < RESCHEDULE_AFTER:
         return None
@@ -101,9 +102,8 @@ def _state(connection: Connection, campaign_id: str, spec: CampaignSpec) -> Sche
 
 
 def _free(connection: Connection, campaign_id: str, spec: CampaignSpec, index: Mapping[str, int]) -> list[Candidate]:
-    taken = slots_taken()
-    query = select(PAIRS, taken.label("assigned")).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips())
-    query = query.where(taken < spec.labellers_per_pair).order_by(PAIRS.c.shuffle, PAIRS.c.id)
+    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, HAS_FREE_SLOT, *has_both_clips())
+    query = query.order_by(PAIRS.c.shuffle, PAIRS.c.id)
     return [
         Candidate(
             pair_id=row.id,
@@ -111,7 +111,7 @@ def _free(connection: Connection, campaign_id: str, spec: CampaignSpec, index: M
             entrant_b=index[row.entrant_b],
             clip_a=row.clip_a,
             clip_b=row.clip_b,
-            assigned=row.assigned,
+            assigned=spec.labellers_per_pair - row.free,
             slots=spec.labellers_per_pair,
         )
         for row in connection.execute(query)

@@ -1,27 +1,32 @@
 """Progress of a labelling campaign, in total and per labeller."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, Select, and_, case, func, select
 
 from engine.labelling.assignment import (
     AssignmentRequest,
-    free_pairs,
+    both_clips,
     has_both_clips,
+    has_slot,
     open_assignments,
+    position,
     target_reached,
+    unseen,
     votes_needed,
 )
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.storage.library import Library, now
-from engine.storage.schema import ASSIGNMENTS, PAIRS, VOTES
+from engine.storage.schema import ASSIGNMENTS, LABELLERS, PAIRS, VOTES
 
+LOOK_AHEAD = 500  # free pairs looked at for a labeller's remaining ones: to look at all takes seconds
+PACE_VOTES = 200  # last votes of a labeller whose times give their pace
 PAUSE = timedelta(minutes=5)  # a longer gap between two votes is a pause and does not count towards the rate
 
 
@@ -31,8 +36,9 @@ class LabellerProgress:
 
     `done` counts all current votes, including skips and repeats. `remaining` counts the pairs that can still be
     assigned to the labeller, including open assignments; 0 once the campaign is closed or has reached its target.
-    `votes_per_hour` leaves pauses out and is None for fewer than two votes. `median_ms` is the median time per vote,
-    None when no vote has a time.
+    Only the next LOOK_AHEAD pairs with a free slot are looked at. `votes_per_hour` leaves pauses out and is None for
+    fewer than two votes. `median_ms` is the median time per vote, None when no vote has a time. Both are those of the
+    labeller's last PACE_VOTES votes.
     """
 
     labeller: str
@@ -64,13 +70,28 @@ class CampaignProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabellerStatus:
-    """Progress of one labeller.
+class CampaignTotals:
+    """Pairs in use of a campaign, and votes on them without skips and repeats."""
 
-    `awaiting_clips` counts the pairs whose clips may still be generated, `files_missing` those that lost files.
+    pairs: int
+    votes: int
+
+    def target(self, spec: CampaignSpec) -> int:
+        """Return the number of votes needed."""
+        all_votes = self.pairs * spec.labellers_per_pair
+        return min(all_votes, spec.target_votes or all_votes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabellerStatus:
+    """What one labeller has done and has to do, as in `LabellerProgress`.
+
+    `awaiting_clips` counts the pairs whose clips may still be generated, only where nothing remains (else it is 0).
+    `files_missing` counts those that lost files.
     """
 
-    labeller: LabellerProgress
+    done: int
+    remaining: int
     awaiting_clips: int
     files_missing: int
 
@@ -79,41 +100,59 @@ def read_labeller_status(
     connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, *, is_open: bool
 ) -> LabellerStatus:
     """Return the progress of one labeller, who need not have any assignment yet."""
-    votes = connection.execute(_votes(campaign_id).where(ASSIGNMENTS.c.labeller == name)).all()
-    files_missing = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None))
-    with_both_clips = _count(connection, campaign_id, *has_both_clips())
+    files_missing = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None), PAIRS.c.dropped_at.is_(None))
+    done = connection.scalar(_counts(campaign_id, LABELLERS.c.done).where(LABELLERS.c.labeller == name)) or 0
+    remaining = _remaining(connection, _request(campaign_id, spec, name)) if is_open else 0
+    askable = partial(_askable, connection, campaign_id)
     return LabellerStatus(
-        labeller=_of_labeller(connection, campaign_id, spec, name, votes, is_open=is_open),
-        awaiting_clips=_count(connection, campaign_id) - with_both_clips - files_missing,
+        done=done - sum(row.done for row in _dropped_votes(connection, campaign_id) if row.labeller == name),
+        remaining=remaining,
+        awaiting_clips=0 if remaining else _in_use(connection, campaign_id) - files_missing - askable(),
         files_missing=files_missing,
     )
 
 
 def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, *, is_open: bool) -> CampaignProgress:
     """Return the progress of a campaign."""
-    pairs = _count(connection, campaign_id)
-    rows = connection.execute(_votes(campaign_id)).all()
-    by_labeller: dict[str, list[Any]] = defaultdict(list)
-    for row in rows:
-        by_labeller[row.labeller].append(row)
-    labellers = select(ASSIGNMENTS.c.labeller).where(ASSIGNMENTS.c.campaign_id == campaign_id).distinct()
-    names = sorted(connection.scalars(labellers))
-    all_votes = pairs * spec.labellers_per_pair
+    columns = [LABELLERS.c[name] for name in ("labeller", "done", "skipped", "counted")]
+    rows = connection.execute(_counts(campaign_id, *columns).order_by(LABELLERS.c.labeller)).all()
+    dropped = {row.labeller: row for row in _dropped_votes(connection, campaign_id)}
+    totals = CampaignTotals(
+        pairs=_in_use(connection, campaign_id),
+        votes=sum(row.counted for row in rows) - sum(row.counted for row in dropped.values()),
+    )
     return CampaignProgress(
-        pairs=pairs,
-        askable=_count(connection, campaign_id, *has_both_clips()),
-        gone=_count(connection, campaign_id, PAIRS.c.gone_at.is_not(None)),
-        votes=sum(row.choice != "skip" and not row.is_repeat for row in rows),
-        target=min(all_votes, spec.target_votes or all_votes),
+        pairs=totals.pairs,
+        askable=_askable(connection, campaign_id),
+        gone=_count(connection, campaign_id, PAIRS.c.gone_at.is_not(None), PAIRS.c.dropped_at.is_(None)),
+        votes=totals.votes,
+        target=totals.target(spec),
         labellers=tuple(
-            _of_labeller(connection, campaign_id, spec, name, by_labeller[name], is_open=is_open) for name in names
+            _of_labeller(connection, _request(campaign_id, spec, row.labeller), row, dropped.get(row.labeller), is_open)
+            for row in rows
         ),
     )
 
 
+def read_totals(connection: Connection) -> dict[str, CampaignTotals]:
+    """Return the pairs and votes of all campaigns."""
+    campaign = PAIRS.c.campaign_id
+    pairs = select(campaign, func.count().label("pairs")).group_by(campaign)
+    dropped = {row.campaign_id: row.pairs for row in connection.execute(pairs.where(PAIRS.c.dropped_at.is_not(None)))}
+    votes = select(LABELLERS.c.campaign_id, func.sum(LABELLERS.c.counted)).group_by(LABELLERS.c.campaign_id)
+    counted = {campaign_id: number for campaign_id, number in connection.execute(votes)}
+    found = {}
+    for row in connection.execute(pairs).all():
+        unused = dropped.get(row.campaign_id, 0)
+        lost = sum(each.counted for each in _dropped_votes(connection, row.campaign_id)) if unused else 0
+        votes_left = counted.get(row.campaign_id, 0) - lost
+        found[row.campaign_id] = CampaignTotals(pairs=row.pairs - unused, votes=votes_left)
+    return found
+
+
 def count_votes(store: Library) -> int:
     """Return the number of current votes in all campaigns, without skips."""
-    query = select(func.count()).select_from(VOTES).where(VOTES.c.current, VOTES.c.choice != "skip")
+    query = select(func.sum(LABELLERS.c.done - LABELLERS.c.skipped))
     with store.database.reading() as connection:
         return connection.scalar(query) or 0
 
@@ -125,32 +164,58 @@ def votes_per_hour(moments: Sequence[datetime]) -> float | None:
     return 3600 * len(working) / sum(working) if sum(working) > 0 else None
 
 
-def _votes(campaign_id: str) -> Any:
-    columns = (VOTES.c.choice, VOTES.c.ms, VOTES.c.created_at, ASSIGNMENTS.c.labeller, ASSIGNMENTS.c.is_repeat)
-    joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
-    joined = joined.join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id)
-    query = select(*columns).select_from(joined).order_by(VOTES.c.number)
-    return query.where(VOTES.c.campaign_id == campaign_id, VOTES.c.current, PAIRS.c.dropped_at.is_(None))
+def _request(campaign_id: str, spec: CampaignSpec, labeller: str) -> AssignmentRequest:
+    return AssignmentRequest(campaign_id=campaign_id, spec=spec, labeller=labeller, at=now())
+
+
+def _counts(campaign_id: str, *columns: Any) -> Select[Any]:
+    return select(*columns).where(LABELLERS.c.campaign_id == campaign_id)
+
+
+def _dropped_votes(connection: Connection, campaign_id: str) -> Sequence[Row[Any]]:
+    """Count the current votes on dropped pairs, which the counts of `LABELLERS` include."""
+    skipped = VOTES.c.choice == "skip"
+    joined = PAIRS.join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
+    joined = joined.join(VOTES, and_(VOTES.c.assignment_id == ASSIGNMENTS.c.id, VOTES.c.current))
+    query = select(
+        ASSIGNMENTS.c.labeller,
+        func.count().label("done"),
+        func.count(case((skipped, 1))).label("skipped"),
+        func.count(case((and_(~skipped, ~ASSIGNMENTS.c.is_repeat), 1))).label("counted"),
+    )
+    query = query.select_from(joined).group_by(ASSIGNMENTS.c.labeller)
+    return connection.execute(query.where(PAIRS.c.campaign_id == campaign_id, PAIRS.c.dropped_at.is_not(None))).all()
 
 
 def _count(connection: Connection, campaign_id: str, *conditions: Any) -> int:
-    """Count the campaign's pairs in use that meet the conditions."""
-    query = select(func.count()).select_from(PAIRS).where(PAIRS.c.campaign_id == campaign_id)
-    query = query.where(PAIRS.c.dropped_at.is_(None), *conditions)
+    """Count the campaign's pairs that meet the conditions."""
+    query = select(func.count()).select_from(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *conditions)
     return connection.scalar(query) or 0
 
 
+def _in_use(connection: Connection, campaign_id: str) -> int:
+    # The difference of two counts by indexes alone.
+    return _count(connection, campaign_id) - _count(connection, campaign_id, PAIRS.c.dropped_at.is_not(None))
+
+
+def _askable(connection: Connection, campaign_id: str) -> int:
+    return _count(connection, campaign_id, *has_both_clips())
+
+
 def _of_labeller(
-    connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, votes: Sequence[Any], *, is_open: bool
+    connection: Connection, request: AssignmentRequest, counts: Row[Any], dropped: Row[Any] | None, is_open: bool
 ) -> LabellerProgress:
-    request = AssignmentRequest(campaign_id=campaign_id, spec=spec, labeller=name, at=now())
-    times = [row.ms for row in votes if row.ms is not None]
+    name = request.labeller
+    query = select(VOTES.c.ms, VOTES.c.created_at).where(VOTES.c.campaign_id == request.campaign_id, VOTES.c.current)
+    query = query.where(VOTES.c.labeller == name).order_by(VOTES.c.number.desc()).limit(PACE_VOTES)
+    last = connection.execute(query).all()[::-1]
+    times = [row.ms for row in last if row.ms is not None]
     return LabellerProgress(
         labeller=name,
-        done=len(votes),
-        skipped=sum(row.choice == "skip" for row in votes),
+        done=counts.done - (dropped.done if dropped else 0),
+        skipped=counts.skipped - (dropped.skipped if dropped else 0),
         remaining=_remaining(connection, request) if is_open else 0,
-        votes_per_hour=votes_per_hour([row.created_at for row in votes]),
+        votes_per_hour=votes_per_hour([row.created_at for row in last]),
         median_ms=median(times) if times else None,
     )
 
@@ -159,6 +224,14 @@ def _remaining(connection: Connection, request: AssignmentRequest) -> int:
     """Count the labeller's open assignments and the pairs that can still be assigned to them."""
     if target_reached(connection, request):
         return 0
-    free = connection.scalar(select(func.count()).select_from(free_pairs(request).subquery())) or 0
     needed = votes_needed(connection, request)
-    return len(open_assignments(connection, request)) + (free if needed is None else min(free, needed))
+    most = LOOK_AHEAD if needed is None else min(needed, LOOK_AHEAD)
+    place, free, left = position(connection, request), 0, LOOK_AHEAD
+    for part in (PAIRS.c.shuffle > place, PAIRS.c.shuffle <= place):  # in the order of assignment
+        if left:
+            window = select(PAIRS).where(*has_slot(request), part).order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(left)
+            pairs = window.subquery()
+            assignable = case((and_(unseen(pairs, request), *both_clips(pairs)), 1))
+            seen, more = connection.execute(select(func.count(), func.count(assignable)).select_from(pairs)).one()
+            left, free = left - seen, free + more
+    return len(open_assignments(connection, request)) + min(free, most)

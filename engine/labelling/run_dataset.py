@@ -91,6 +91,7 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
     usable = [pair for pair in preferred if _has_clips(store, pair)]
     if not usable:
         raise ConfigError(_no_pairs(campaign, len(votes), len(preferred), preset.min_margin))
+    kept = {pair.pair_id for pair in usable}
     lineage = Lineage(
         campaign_id=campaign.id,
         campaign=campaign.title,
@@ -99,7 +100,7 @@ def freeze_pairs(store: Library, preset: TrainPreset) -> FrozenPairs | None:
         last_vote=max((vote.number for vote in votes), default=0),
         labellers=tuple(sorted({vote.vote.labeller for vote in votes})),
         pair_ids=tuple(pair.pair_id for pair in usable),
-        left_out=tuple(pair.pair_id for pair in preferred if pair not in usable),
+        left_out=tuple(pair.pair_id for pair in preferred if pair.pair_id not in kept),
         judge=next(iter(judge_agreements(votes, judged)), None),
     )
     return FrozenPairs(pairs=tuple(usable), lineage=lineage)

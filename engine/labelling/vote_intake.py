@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, select, update
 
 from engine.errors import DailiesError, StoreError
+from engine.labelling.assignment import keep_labeller
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.vote_records import check_axes
 from engine.labelling.votes import Vote
 from engine.storage.database import pieces
-from engine.storage.schema import ASSIGNMENTS, VOTES
+from engine.storage.schema import ASSIGNMENTS, LABELLERS, PAIRS, VOTES
 
 NAMESPACE = uuid.UUID("8a6a3f0c-7d0f-4b54-9a7e-64a1c2d0b6f3")  # of derived client_uuids
 
@@ -75,6 +76,7 @@ def store_votes(
         except DailiesError as error:
             outcomes.append(error)
     _write(connection, state)
+    _count(connection, state)
     return outcomes
 
 
@@ -199,4 +201,29 @@ def _write(connection: Connection, state: _State) -> None:
 def _vote_row(campaign_id: str, showing: _Showing, row: IncomingVote) -> dict[str, Any]:
     values = {name: getattr(row.vote, name) for name in ("client_uuid", "choice", "axes", "note", "ms")}
     columns = {"campaign_id": campaign_id, "assignment_id": showing.id, "current": True, "created_at": row.voted_at}
-    return {**values, **columns}
+    return {**values, **columns, "labeller": row.vote.labeller}
+
+
+def _count(connection: Connection, state: _State) -> None:
+    """Count the votes of all labellers and the free slots of all pairs again: any of them may have changed."""
+    taken = select(func.count()).where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.slot.is_not(None))
+    of_pairs = update(PAIRS).where(PAIRS.c.campaign_id == state.campaign_id)
+    free = state.spec.labellers_per_pair - taken.correlate(PAIRS).scalar_subquery()
+    connection.execute(of_pairs.values(free=free))
+    for labeller in state.places:
+        keep_labeller(connection, state.campaign_id, labeller)
+    skipped = VOTES.c.choice == "skip"
+    joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
+    counts = {
+        "done": func.count(),
+        "skipped": func.count(case((skipped, 1))),
+        "counted": func.count(case((and_(~skipped, ~ASSIGNMENTS.c.is_repeat), 1))),
+    }
+    query = select(VOTES.c.labeller, *(count.label(name) for name, count in counts.items())).select_from(joined)
+    query = query.where(VOTES.c.campaign_id == state.campaign_id, VOTES.c.current).group_by(VOTES.c.labeller)
+    for row in connection.execute(query).all():
+        of = (LABELLERS.c.campaign_id == state.campaign_id, LABELLERS.c.labeller == row.labeller)
+        values = {name: getattr(row, name) for name in counts}
+        connection.execute(
+            update(LABELLERS).where(*of).values(**values, changes=LABELLERS.c.changes + len(state.accepted))
+        )

@@ -5,15 +5,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, update
 
 from engine.errors import ConfigError, StoreError
+from engine.labelling.assignment import change_free
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.votes import StoredVote, Vote
 from engine.storage.library import now
-from engine.storage.schema import ASSIGNMENTS, CAMPAIGNS, PAIRS, VOTES
+from engine.storage.schema import ASSIGNMENTS, CAMPAIGNS, LABELLERS, PAIRS, VOTES
 
 
 def votes_query() -> Select[Any]:
     """Return the query for votes with their assignments and pairs."""
-    columns = [ASSIGNMENTS.c[name] for name in ("pair_id", "labeller", "left_clip", "is_repeat", "slot")]
+    columns = [ASSIGNMENTS.c[name] for name in ("pair_id", "left_clip", "is_repeat", "slot")]
     columns += [PAIRS.c[name] for name in ("prompt", "clip_a", "clip_b", "entrant_a", "entrant_b")]
     joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
     return select(VOTES, *columns).select_from(joined.join(PAIRS, PAIRS.c.id == ASSIGNMENTS.c.pair_id))
@@ -99,21 +100,42 @@ def store_vote(connection: Connection, vote: Vote, assignment: Row[Any], slot: i
     values = {name: getattr(vote, name) for name in ("client_uuid", "choice", "axes", "note", "ms")}
     connection.execute(
         VOTES.insert().values(
-            **values, campaign_id=assignment.campaign_id, assignment_id=assignment.id, current=True, created_at=moment
+            **values,
+            campaign_id=assignment.campaign_id,
+            assignment_id=assignment.id,
+            labeller=vote.labeller,
+            current=True,
+            created_at=moment,
         )
     )
     if vote.choice == "skip":  # a skip frees the slot: the pair may be assigned to another labeller
         slot = None
     query = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == assignment.id)
     connection.execute(query.values(voted_at=moment, slot=slot))
+    change_free(connection, assignment.pair_id, assignment.slot, slot)
+    count_vote(connection, assignment, vote.labeller, vote.choice)
     stored = vote_by_uuid(connection, vote.client_uuid)
     assert stored is not None
     return stored
 
 
-def end_vote(connection: Connection, number: int, ended_as: str) -> None:
-    query = update(VOTES).where(VOTES.c.number == number)
+def end_vote(connection: Connection, vote: StoredVote, ended_as: str) -> None:
+    query = update(VOTES).where(VOTES.c.number == vote.number)
     connection.execute(query.values(current=None, ended_as=ended_as, ended_at=now()))
+    count_vote(connection, vote, vote.vote.labeller, vote.vote.choice, by=-1)
+
+
+def count_vote(connection: Connection, of: StoredVote | Row[Any], labeller: str, choice: str, by: int = 1) -> None:
+    """Count a current vote of a labeller (`by` = 1), or one that no longer is (-1).
+
+    `of` is the vote or its assignment.
+    """
+    skipped = choice == "skip"
+    steps = {"done": by, "skipped": by * skipped, "counted": by * (not skipped and not of.is_repeat), "changes": 1}
+    row = (LABELLERS.c.campaign_id == of.campaign_id, LABELLERS.c.labeller == labeller)
+    connection.execute(
+        update(LABELLERS).where(*row).values({name: LABELLERS.c[name] + step for name, step in steps.items()})
+    )
 
 
 def _spec_of(connection: Connection, campaign_id: str) -> CampaignSpec:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 
 
@@ -55,6 +56,12 @@ METADATA = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _partial(name: str, condition: str, *columns: str, sqlite: str = "") -> Index:
+    """Return an index of the rows that meet a condition (in SQLite's words, where they differ)."""
+    return Index(name, *columns, sqlite_where=text(sqlite or condition), postgresql_where=text(condition))
+
 
 # One row per clip. `total`, `parts` and `mix` repeat its newest report, so a page of the library is one indexed read.
 # `number` counts up and gives the order of insertion independent of the clock. `search` is the prompt normalised by
@@ -177,7 +184,8 @@ CAMPAIGN_CLIPS = Table(
 )
 
 # Two clips of one prompt, in arbitrary order. `shuffle` (0..1) is a random position among the other pairs. A dropped
-# pair is not assigned, and its votes do not count.
+# pair is not assigned, and its votes do not count. `free` counts the vote slots that no assignment holds; it changes in
+# the transaction that gives out or frees one. Queries must have the conditions of a partial index word for word.
 PAIRS = Table(
     "pairs",
     METADATA,
@@ -191,7 +199,11 @@ PAIRS = Table(
     Column("shuffle", Float, nullable=False),
     Column("gone_at", UtcDateTime),
     Column("dropped_at", UtcDateTime),
+    Column("free", Integer, nullable=False, server_default="0"),
     Index(None, "campaign_id", "shuffle"),
+    _partial("ix_pairs_free", "free > 0 AND gone_at IS NULL AND dropped_at IS NULL", "campaign_id", "shuffle", "id"),
+    _partial("ix_pairs_gone", "gone_at IS NOT NULL", "campaign_id"),
+    _partial("ix_pairs_dropped", "dropped_at IS NOT NULL", "campaign_id"),
 )
 
 # A pair assigned to a labeller, with the side of each clip. `slot` is the index among the pair's required votes, empty
@@ -213,6 +225,21 @@ ASSIGNMENTS = Table(
     UniqueConstraint("pair_id", "slot"),
     UniqueConstraint("pair_id", "labeller", "left_clip"),
     UniqueConstraint("campaign_id", "labeller", "place"),
+    _partial("ix_assignments_open", "voted_at IS NULL", "campaign_id", "labeller", "place"),
+    _partial("ix_assignments_repeats", "is_repeat", "campaign_id", "labeller", sqlite="is_repeat = 1"),
+)
+
+# The votes of one labeller in a campaign, counted in the transaction of each vote, dropped pairs included: `done` are
+# the current ones, `skipped` and `counted` (no skip, no repeat) are among them. `changes` only grows.
+LABELLERS = Table(
+    "labellers",
+    METADATA,
+    Column("campaign_id", String(8), ForeignKey("campaigns.id", ondelete="CASCADE"), primary_key=True),
+    Column("labeller", String(200), primary_key=True),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("skipped", Integer, nullable=False, server_default="0"),
+    Column("counted", Integer, nullable=False, server_default="0"),
+    Column("changes", Integer, nullable=False, server_default="0"),
 )
 
 # Answers of AI labellers (pairwise judges), apart from the votes of people: of each judge one row a pair. `judge` is
@@ -231,7 +258,7 @@ JUDGE_VOTES = Table(
 )
 
 # Every vote ever sent, once. `current` is true or empty, so that the constraint allows one counted vote per
-# assignment, and any number of undone or edited votes (`ended_as`).
+# assignment, and any number of undone or edited votes (`ended_as`). `labeller` repeats the assignment's.
 VOTES = Table(
     "votes",
     METADATA,
@@ -247,6 +274,8 @@ VOTES = Table(
     Column("current", Boolean),
     Column("ended_as", String(16)),
     Column("ended_at", UtcDateTime),
+    Column("labeller", String(200)),
     UniqueConstraint("assignment_id", "current"),
     Index(None, "campaign_id", "current"),
+    Index(None, "campaign_id", "labeller", "current", "number"),
 )

@@ -98,8 +98,8 @@ GET /assets/path GET /favicon.ico GET /gradio_api/app_id GET /gradio_api/info GE
 """
 # The kinds of events: a component's class and what happens to it. All are a researcher's, and go through `queue/join`.
 EVENTS = """
-Blocks.load Blocks.failure Blocks.then Button.click Checkbox.input Checkbox.change Dropdown.input Dropdown.change
-Number.input Number.change Radio.change Radio.input
+Blocks.load Blocks.failure Blocks.success Blocks.then Button.click Checkbox.input Checkbox.change Dropdown.input
+Dropdown.change Number.input Number.change Radio.change Radio.input
 Slider.input Slider.change Tab.select Textbox.change Textbox.input Textbox.submit UploadButton.upload
 """
 

@@ -8,11 +8,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 from engine.labelling.votes import SCORES, Choice, StoredVote
 
+if TYPE_CHECKING:
+    import pandas
+
 Z = 1.959964  # normal quantile of a 95 % interval
 RESAMPLES = 1000
+MANY_PAIRS = 10_000  # from here a tenth of the resamples: each takes 10 ms or more, and the interval is narrow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +101,10 @@ def agreement(votes: Iterable[StoredVote], *, seed: int = 0) -> Agreement:
     votes = list(votes)
     table = _ratings(votes)
     low, high = alpha_interval(table, seed)
-    labellers = sorted({vote.vote.labeller for vote in votes})
-    majorities = _Majorities(votes)
+    by_labeller: dict[str, list[StoredVote]] = defaultdict(list)
+    for vote in votes:
+        by_labeller[vote.vote.labeller].append(vote)
+    with_others, none = _with_others(table), Proportion(hits=0, count=0)
     axes = sorted({axis for vote in votes for axis in vote.vote.axes})
     return Agreement(
         alpha=krippendorff(table),
@@ -107,9 +114,7 @@ def agreement(votes: Iterable[StoredVote], *, seed: int = 0) -> Agreement:
         axes={axis: krippendorff(_ratings(votes, axis)) for axis in axes},
         left=_left(votes),
         consistent=_consistent(votes),
-        labellers=tuple(
-            _quality(name, [vote for vote in votes if vote.vote.labeller == name], majorities) for name in labellers
-        ),
+        labellers=tuple(_quality(name, own, with_others.get(name, none)) for name, own in sorted(by_labeller.items())),
     )
 
 
@@ -135,12 +140,13 @@ def alpha_interval(ratings: Ratings, seed: int = 0) -> tuple[float | None, float
         return None, None
     import evalica
 
-    result = evalica.alpha_bootstrap(frame, distance="ordinal", n_resamples=RESAMPLES, random_state=seed)
+    resamples = RESAMPLES if frame.shape[1] < MANY_PAIRS else RESAMPLES // 10
+    result = evalica.alpha_bootstrap(frame, distance="ordinal", n_resamples=resamples, random_state=seed)
     low, high = float(result.low), float(result.high)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
 
 
-def _frame(ratings: Ratings) -> object | None:
+def _frame(ratings: Ratings) -> "pandas.DataFrame | None":
     """Return evalica's data frame, labellers by pairs with two ratings or more.
 
     None if alpha is undefined.
@@ -185,34 +191,30 @@ def _consistent(votes: Iterable[StoredVote]) -> Proportion:
     return Proportion(hits=sum(same), count=len(same))
 
 
-class _Majorities:
-    """Majority ratings of each pair. Built once, and used for each labeller."""
+def _with_others(table: Ratings) -> dict[str, Proportion]:
+    """Return, by labeller, the share of their votes that match the majority of the others.
 
-    def __init__(self, votes: Iterable[StoredVote]) -> None:
-        self._ratings = _ratings(votes)
-
-    def shared_with(self, labeller: str) -> Proportion:
-        """Return the share of the labeller's votes that match the majority of the others.
-
-        Pairs without a majority (no other votes, or a draw) are left out.
-        """
-        judged = [
-            (ratings[labeller], majority)
-            for ratings in self._ratings.values()
-            if labeller in ratings
-            and (majority := _majority([rating for name, rating in ratings.items() if name != labeller])) is not None
-        ]
-        return Proportion(hits=sum(own == majority for own, majority in judged), count=len(judged))
+    Pairs without a majority of the others (no other votes, or a draw) are left out.
+    """
+    hits: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for by_labeller in table.values():
+        ratings = Counter(by_labeller.values())
+        majorities = {own: _majority(ratings - Counter([own])) for own in ratings}
+        for name, own in by_labeller.items():
+            hits[name] += own == majorities[own]
+            counts[name] += majorities[own] is not None
+    return {name: Proportion(hits=hits[name], count=count) for name, count in counts.items()}
 
 
-def _majority(ratings: Sequence[float]) -> float | None:
-    most = Counter(ratings).most_common(2)
+def _majority(ratings: Counter[float]) -> float | None:
+    most = ratings.most_common(2)
     if not most or (len(most) > 1 and most[0][1] == most[1][1]):
         return None
     return most[0][0]
 
 
-def _quality(name: str, votes: Sequence[StoredVote], majorities: _Majorities) -> LabellerQuality:
+def _quality(name: str, votes: Sequence[StoredVote], with_others: Proportion) -> LabellerQuality:
     times = [vote.vote.ms for vote in votes if vote.vote.ms is not None]
     rated = [vote for vote in votes if vote.vote.choice in SCORES]
     return LabellerQuality(
@@ -221,7 +223,7 @@ def _quality(name: str, votes: Sequence[StoredVote], majorities: _Majorities) ->
         skips=len(votes) - len(rated),
         left=_left(votes),
         consistent=_consistent(votes),
-        with_others=majorities.shared_with(name),
+        with_others=with_others,
         ties=Proportion(hits=sum(vote.winner is None for vote in rated), count=len(rated)),
         median_ms=float(median(times)) if times else None,
     )
