@@ -1,7 +1,7 @@
 """Labelling, under the page: a vote's way into the store and the next pairs out of it; 20 people at a page that is
-killed twice; a ranking of 100 models from 100,000 votes, intervals included.
+killed twice; a ranking of 200 models from 1,000,000 votes, intervals included.
 
-Bars: 25 ms, 25 ms, nothing lost and nothing doubled, 2 s.
+Bars: 25 ms, 25 ms, nothing lost and nothing doubled, 5 s.
 """
 
 import os
@@ -26,10 +26,10 @@ from engine.storage.clip_files import FILES
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
-VOTE_BAR_MS, NEXT_BAR_MS, RANKING_BAR_S = 25.0, 25.0, 2.0
+VOTE_BAR_MS, NEXT_BAR_MS, RANKING_BAR_S = 25.0, 25.0, 5.0
 PROMPTS, MODELS, VOTES = 120, 6, 150
 LABELLERS, VOTES_EACH, KILL_AFTER = 20, 100, (600, 1300)
-ENTRANTS, RANKED_VOTES = 100, 100_000
+ENTRANTS, RANKED_VOTES = 200, 1_000_000
 
 
 def fill(store: Library) -> tuple[str, ...]:

@@ -62,6 +62,18 @@ class PairCounts:
         residuals = scores - 2 * expected * both + expected**2 * all_votes
         return np.asarray(residuals + residuals.swapaxes(-1, -2))
 
+    def grouped(self) -> tuple["PairCounts", np.ndarray]:
+        """Return the different rows among the pairs, and the row of each pair, `int[P]`."""
+        columns = (self.first, self.second, self.wins, self.losses, self.ties)
+        shape = [int(column.max()) + 1 for column in columns]
+        if math.prod(shape) > np.iinfo(np.int64).max:  # votes without number on a pair: few pairs
+            return self, np.arange(len(self.first))
+        keys = np.ravel_multi_index([column.astype(int) for column in columns], shape)
+        rows, group = np.unique(keys, return_inverse=True)
+        first, second, *counts = np.unravel_index(rows, shape)
+        wins, losses, ties = (count.astype(float) for count in counts)
+        return PairCounts(size=self.size, first=first, second=second, wins=wins, losses=losses, ties=ties), group
+
     def _table(self, values: np.ndarray) -> np.ndarray:
         """Sum values `[...,P]` by entrants, `[...,N,N]`."""
         shape, cells = values.shape[:-1], self.size**2
@@ -113,8 +125,9 @@ def resample(pairs: PairCounts, fitted: Strengths, *, seed: int, resamples: int)
     """Draw `resamples` bootstrap samples of pairs and fit each of them."""
     rng, count = np.random.default_rng(seed), len(pairs.first)
     times, priors = [], []
+    pairs, group = pairs.grouped()  # sums over pairs need each different row once, times the number of its pairs
     for _ in range(resamples):
-        times.append(np.bincount(rng.integers(count, size=count), minlength=count).astype(float))
+        times.append(np.bincount(group[rng.integers(count, size=count)], minlength=len(pairs.first)).astype(float))
         priors.append(_drawn_prior(rng, pairs.size))
     parts = [_fit_batch(pairs, fitted, *part) for part in _batches(np.stack(times), priors, pairs.size)]
     pivots, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -133,8 +146,10 @@ def _batches(times: np.ndarray, priors: Sequence[Prior], size: int) -> Iterator[
 def _fit_batch(pairs: PairCounts, fitted: Strengths, times: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
     """Fit a batch of resamples; return their pivots `[R,N]` and gaps `[R,N,N]`."""
     start = Strengths(theta=np.tile(fitted.theta, (len(times), 1)), opponent=fitted.opponent, tau=fitted.tau)
-    resampled = refit(pairs.win_counts(times), start, prior)
-    change, covariance = resampled.theta - fitted.theta, pair_covariance(pairs, times, resampled, prior)
+    counts = pairs.win_counts(times)
+    resampled = refit(counts, start, prior)
+    covariance = robust_covariance(counts.total, pairs.squares(times, resampled), resampled, prior)
+    change = resampled.theta - fitted.theta
     pivots = change / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     return pivots, _differences(change) / _gap_errors(covariance)
 
