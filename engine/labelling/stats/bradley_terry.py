@@ -129,6 +129,15 @@ def covariance(total: np.ndarray, strengths: Strengths) -> np.ndarray:
     return _centred_covariance(_inverse(_information(total, strengths, None)))
 
 
+def variance(total: np.ndarray, strengths: Strengths, index: int) -> float:
+    """Return one strength's variance, a diagonal element of `covariance`, without the others."""
+    size = total.shape[-1]
+    contrast = np.full(size + 1, -1.0 / size)
+    contrast[index] += 1
+    contrast[size] = 0
+    return float(contrast @ np.linalg.solve(_fixed(_information(total, strengths, None)), contrast))
+
+
 def robust_covariance(
     total: np.ndarray, squares: np.ndarray, strengths: Strengths, prior: Prior | None = None
 ) -> np.ndarray:
@@ -158,15 +167,19 @@ def _prior_squares(prior: Prior | None, probabilities: "OutcomeProbabilities") -
 
 
 def _inverse(laplacian: np.ndarray) -> np.ndarray:
-    """Invert a Laplacian. It determines only differences, so the sum of all strengths is fixed."""
-    return np.linalg.inv(laplacian + 1.0 / laplacian.shape[-1])
+    return np.linalg.inv(_fixed(laplacian))
+
+
+def _fixed(laplacian: np.ndarray) -> np.ndarray:
+    """Make a Laplacian invertible. It determines only differences, so the sum of all strengths is fixed."""
+    return np.asarray(laplacian + 1.0 / laplacian.shape[-1])
 
 
 def _centred_covariance(covariance: np.ndarray) -> np.ndarray:
     """Return the covariance `[...,N,N]` of the entrants' strengths relative to their mean."""
-    size = covariance.shape[-1] - 1
-    centre = np.eye(size) - 1.0 / size
-    return np.asarray(centre @ covariance[..., :size, :size] @ centre)
+    entrants = covariance[..., :-1, :-1]
+    means = entrants.mean(-1, keepdims=True) + entrants.mean(-2, keepdims=True)
+    return np.asarray(entrants - means + entrants.mean((-1, -2), keepdims=True))
 
 
 def _probabilities(theta: np.ndarray, tau: float | np.ndarray) -> OutcomeProbabilities:

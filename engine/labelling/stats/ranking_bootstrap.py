@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from engine.labelling.stats.bradley_terry import Prior, Strengths, WinCounts, covariance, refit, robust_covariance
+from engine.labelling.stats.bradley_terry import (
+    Prior,
+    Strengths,
+    WinCounts,
+    covariance,
+    refit,
+    robust_covariance,
+    variance,
+)
 
 if TYPE_CHECKING:
     from engine.labelling.stats.ranking import VoteTable
@@ -210,8 +218,8 @@ def _ends(pairs: PairCounts, fitted: Strengths, reach: np.ndarray, errors: np.nd
     for index in range(pairs.size):
         theta = fitted.theta.copy()
         theta[index] += reach[index]
-        at_end = covariance(total, Strengths(theta=theta, opponent=fitted.opponent, tau=fitted.tau))
-        widening = max(1.0, float(np.sqrt(at_end[index, index])) / errors[index])
+        at_end = variance(total, Strengths(theta=theta, opponent=fitted.opponent, tau=fitted.tau), index)
+        widening = max(1.0, math.sqrt(at_end) / errors[index])
         ends[index] = fitted.theta[index] + reach[index] * widening
     return ends
 
