@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, select
+from sqlalchemy import Connection, Row, Select, and_, case, exists, func, select
 
 from engine.labelling.assignment import (
     AssignmentRequest,
@@ -23,10 +23,11 @@ from engine.labelling.assignment import (
 )
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.storage.library import Library, now
-from engine.storage.schema import ASSIGNMENTS, LABELLERS, PAIRS, VOTES
+from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CLIPS, LABELLERS, PAIRS, VOTES
 
-LOOK_AHEAD = 500  # free pairs looked at for a labeller's remaining ones: to look at all takes seconds
-PACE_VOTES = 200  # last votes of a labeller whose times give their pace
+LOOK_AHEAD = 300  # free pairs looked at for a labeller's remaining ones: to look at all takes seconds
+PACE_VOTES = 100  # last votes of a labeller whose times give their pace
+GONE = (PAIRS.c.gone_at.is_not(None), PAIRS.c.dropped_at.is_(None))
 PAUSE = timedelta(minutes=5)  # a longer gap between two votes is a pause and does not count towards the rate
 
 
@@ -100,7 +101,7 @@ def read_labeller_status(
     connection: Connection, campaign_id: str, spec: CampaignSpec, name: str, *, is_open: bool
 ) -> LabellerStatus:
     """Return the progress of one labeller, who need not have any assignment yet."""
-    files_missing = _count(connection, campaign_id, PAIRS.c.gone_at.is_not(None), PAIRS.c.dropped_at.is_(None))
+    files_missing = _count(connection, campaign_id, *GONE)
     done = connection.scalar(_counts(campaign_id, LABELLERS.c.done).where(LABELLERS.c.labeller == name)) or 0
     remaining = _remaining(connection, _request(campaign_id, spec, name)) if is_open else 0
     askable = partial(_askable, connection, campaign_id)
@@ -124,7 +125,7 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, 
     return CampaignProgress(
         pairs=totals.pairs,
         askable=_askable(connection, campaign_id),
-        gone=_count(connection, campaign_id, PAIRS.c.gone_at.is_not(None), PAIRS.c.dropped_at.is_(None)),
+        gone=_count(connection, campaign_id, *GONE),
         votes=totals.votes,
         target=totals.target(spec),
         labellers=tuple(
@@ -199,7 +200,11 @@ def _in_use(connection: Connection, campaign_id: str) -> int:
 
 
 def _askable(connection: Connection, campaign_id: str) -> int:
-    return _count(connection, campaign_id, *has_both_clips())
+    lacking = ~exists().where(CLIPS.c.id == CAMPAIGN_CLIPS.c.clip_id, CLIPS.c.deleted_at.is_(None))
+    some = select(CAMPAIGN_CLIPS.c.clip_id).where(CAMPAIGN_CLIPS.c.campaign_id == campaign_id, lacking).limit(1)
+    if connection.scalar(some) is not None:
+        return _count(connection, campaign_id, *has_both_clips())
+    return _in_use(connection, campaign_id) - _count(connection, campaign_id, *GONE)  # asks of each clip once
 
 
 def _of_labeller(

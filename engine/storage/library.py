@@ -233,10 +233,11 @@ class Library:
 
     def existing(self, clip_ids: Iterable[str]) -> dict[str, ClipRecord]:
         """Return the stored clips among the ids, without deleted ones."""
-        query = select(CLIPS).where(CLIPS.c.deleted_at.is_(None))
         with self.database.reading() as connection:
-            queries = (query.where(CLIPS.c.id.in_(piece)) for piece in pieces(clip_ids))
-            return {row.id: _record(row) for each in queries for row in connection.execute(each)}
+            queries = (select(CLIPS).where(CLIPS.c.id.in_(piece)) for piece in pieces(clip_ids))
+            rows = (row for each in queries for row in connection.execute(each))
+            # Not a condition of the query: SQLite would look through all that are not deleted.
+            return {row.id: _record(row) for row in rows if row.deleted_at is None}
 
     def clips(self, which: ClipFilter | None = None, offset: int = 0, limit: int = 60) -> list[ClipRecord]:
         """Return one page of the library."""
