@@ -11,7 +11,7 @@ from app.text import labelling as text
 from engine.labelling.campaign_spec import Campaign, Pair
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_votes
-from engine.labelling.progress import CampaignTotals
+from engine.labelling.progress import CampaignTotals, votes_by_pair
 from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 
 
@@ -78,6 +78,7 @@ def learn(context: AppContext, order: Learn) -> dict[str, Any]:
 
 # ---- The pairs of a campaign
 PAIRS_SHOWN = 200  # rows of the table
+UNCOUNTED = ("all", "dropped")  # states that do not depend on votes
 LETTERS = {1.0: "A", 0.0: "B", 0.5: "="}  # of a judge's score
 
 
@@ -89,7 +90,8 @@ def pair_table(context: AppContext, campaign_id: str | None, text_: str = "", st
     if campaign_id is None:
         return {"columns": [], "rows": [], "note": text.NO_CAMPAIGN}
     campaigns = Campaigns(context.store)
-    votes = _votes_by_pair(campaigns, campaign_id)
+    # The state of pairs needs the votes on all of them.
+    votes = votes_by_pair(context.store, campaign_id, [] if state in UNCOUNTED else None)
     judged: dict[str, list[str]] = defaultdict(list)
     for vote in judge_votes(context.store, campaign_id):
         judged[vote.pair.id].append(text.verdict(vote.judge, LETTERS[vote.score]))
@@ -99,21 +101,12 @@ def pair_table(context: AppContext, campaign_id: str | None, text_: str = "", st
         for pair in sorted(campaigns.pairs(campaign_id), key=lambda pair: (pair.prompt, pair.id))
         if all(word in pair.prompt.lower() for word in words) and state in ("all", _state(pair, votes[pair.id]))
     ]
-    rows = [_pair_row(pair, votes[pair.id], judged[pair.id]) for pair in found[:PAIRS_SHOWN]]
+    shown = found[:PAIRS_SHOWN]
+    if state in UNCOUNTED:
+        votes = votes_by_pair(context.store, campaign_id, [pair.id for pair in shown])
+    rows = [_pair_row(pair, votes[pair.id], judged[pair.id]) for pair in shown]
     dropped = sum(pair.dropped_at is not None for pair in found)
     return {"columns": text.PAIR_COLUMNS, "rows": rows, "note": text.pairs_shown(len(rows), len(found), dropped)}
-
-
-def _votes_by_pair(campaigns: Campaigns, campaign_id: str) -> dict[str, Counter[str]]:
-    """Count the current votes by pair, those of dropped pairs too: "a", "b", "tie" and "both_bad"."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    pairs = {pair.id: pair for pair in campaigns.pairs(campaign_id)}
-    for stored in campaigns.votes(campaign_id, history=True):
-        vote = stored.vote
-        if stored.ended_as is None and not stored.is_repeat and vote.choice != "skip":
-            is_a = (vote.choice == "left") == (vote.shown_left == pairs[vote.pair_id].clip_a)
-            counts[vote.pair_id][("a" if is_a else "b") if vote.choice in ("left", "right") else vote.choice] += 1
-    return counts
 
 
 def _state(pair: Pair, votes: Counter[str]) -> str:

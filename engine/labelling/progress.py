@@ -1,6 +1,7 @@
 """Progress of a labelling campaign, in total and per labeller."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +23,7 @@ from engine.labelling.assignment import (
     votes_needed,
 )
 from engine.labelling.campaign_spec import CampaignSpec
+from engine.storage.database import pieces
 from engine.storage.library import Library, now
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CLIPS, LABELLERS, PAIRS, VOTES
 
@@ -156,6 +158,28 @@ def count_votes(store: Library) -> int:
     query = select(func.sum(LABELLERS.c.done - LABELLERS.c.skipped))
     with store.database.reading() as connection:
         return connection.scalar(query) or 0
+
+
+def votes_by_pair(
+    store: Library, campaign_id: str, pair_ids: Collection[str] | None = None
+) -> defaultdict[str, Counter[str]]:
+    """Count the current votes by pair (None: of all pairs), those on dropped pairs too, without skips and repeats.
+
+    The counts are by "a" and "b", the preferred clip, "tie" and "both_bad".
+    """
+    left_is_a = (ASSIGNMENTS.c.left_clip == PAIRS.c.clip_a).label("left_is_a")
+    columns = (ASSIGNMENTS.c.pair_id, VOTES.c.choice, left_is_a)
+    joined = PAIRS.join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
+    joined = joined.join(VOTES, and_(VOTES.c.assignment_id == ASSIGNMENTS.c.id, VOTES.c.current))
+    query = select(*columns, func.count().label("times")).select_from(joined).group_by(*columns)
+    query = query.where(PAIRS.c.campaign_id == campaign_id, VOTES.c.choice != "skip", ~ASSIGNMENTS.c.is_repeat)
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    queries = [query] if pair_ids is None else (query.where(PAIRS.c.id.in_(piece)) for piece in pieces(pair_ids))
+    with store.database.reading() as connection:
+        for row in (row for each in queries for row in connection.execute(each)):
+            sides = {"left": "a" if row.left_is_a else "b", "right": "b" if row.left_is_a else "a"}
+            counts[row.pair_id][sides.get(row.choice, row.choice)] += row.times
+    return counts
 
 
 def votes_per_hour(moments: Sequence[datetime]) -> float | None:

@@ -83,16 +83,16 @@ def _vote(connection: Connection, count: int) -> None:
     ).select_from(PAIRS.join(slots, literal(True)))
     columns = "campaign_id pair_id labeller left_clip place slot is_repeat created_at voted_at".split()
     connection.execute(insert(ASSIGNMENTS).from_select(columns, shown.order_by(number, slots.c.slot)))
-    chance = (ASSIGNMENTS.c.id * 7919) % 100
+    chance = (ASSIGNMENTS.c.id % 100 * 79) % 100
     choice = case((chance < 45, "left"), (chance < 85, "right"), (chance < 97, "tie"), else_="skip")
     votes = select(
         literal("vote-") + cast(ASSIGNMENTS.c.id, Text),
         ASSIGNMENTS.c.campaign_id,
         ASSIGNMENTS.c.id,
         choice,
-        literal("{}"),
+        literal({}, VOTES.c.axes.type),
         literal(""),
-        500 + (ASSIGNMENTS.c.id * 104729) % 3000,
+        500 + (ASSIGNMENTS.c.id % 3000 * 7) % 3000,
         ASSIGNMENTS.c.voted_at,
         literal(True),
         ASSIGNMENTS.c.labeller,
