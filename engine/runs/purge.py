@@ -66,7 +66,7 @@ def restore_runs(workspace: Workspace, run_ids: Sequence[str]) -> list[str]:
     Runs that are back already stay as they are. Raises ConfigError if one of the others is not in the trash, or was
     deleted at another time.
     """
-    runs = sorted(run_ids)
+    runs = sorted(set(run_ids))
     if all((workspace.runs / run).exists() for run in runs):
         return runs
     batch = next((one for one in _batches(workspace) if runs == sorted(folder.name for folder in one.iterdir())), None)

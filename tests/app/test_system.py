@@ -84,7 +84,11 @@ def test_the_disk_and_what_can_go(context: AppContext, make_clip: Any) -> None:
     for log in (old, new):
         log.write_bytes(b"x" * 500)
     os.utime(old, (time.time() - 90 * 86400,) * 2)
+    beside = [context.workspace.root / f"dailies.db-{ending}" for ending in ("wal", "shm")]
+    assert all(path.exists() for path in beside), "SQLite keeps these while the database is open"
     use = disk_use(context.store)
+    assert not {path.name for path in beside} & {part.key for part in use.parts}
+    assert {part.key: part.num_files for part in use.parts}["dailies.db"] == 3
     can_go = {one.key: one.size_b for one in use.reclaimable}
     assert (can_go["prompts"], can_go["old_logs"], can_go["cache"]) == (1000, 500, 0)
     assert can_go["deleted"] > 1000

@@ -140,7 +140,7 @@ def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
     """
     workspace = queue.store.workspace
     with locked(workspace.runs / FILING_LOCK):
-        runs = [Run.find(workspace, run_id) for run_id in run_ids]
+        runs = [Run.find(workspace, run_id) for run_id in dict.fromkeys(run_ids)]
         for run in runs:
             user = _user_of(queue, run)
             if user:

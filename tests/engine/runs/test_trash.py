@@ -48,8 +48,9 @@ def test_a_run_that_is_used_is_refused_and_all_stay(store: Library, runs: list[R
     with locked(runs[2].lock), pytest.raises(ConfigError, match="is being trained"):
         run_actions.delete(queue, [runs[0].id, runs[2].id])
     assert len(list_runs(store.workspace)) == 3
-    run_actions.delete(queue, [runs[0].id])
+    run_actions.delete(queue, [runs[0].id] * 2)
     assert deleted_runs(store.workspace) == [runs[0].id]
+    assert restore_runs(store.workspace, [runs[0].id] * 2) == [runs[0].id] and len(list_runs(store.workspace)) == 3
 
 
 def test_a_deleted_run_is_kept_for_a_week(store: Library, runs: list[Run]) -> None:
