@@ -27,6 +27,7 @@ HELP_WORDS: dict[str, Any] = {
 }
 
 NO_DOCS = "This page is not part of the installation: the documentation is in the folder docs/ of the source.\n"
+DOCS_WORDS = {"docs": HELP_WORDS["docs"], "all_pages": "All pages"}
 VOTES_WANTED = 20
 STEPS = {
     "clip": ("Generate a clip", "The embedded model makes one in seconds, on any machine.", "generate"),

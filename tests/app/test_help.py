@@ -1,13 +1,14 @@
 """First steps that tick themselves, the glossary, and the documentation."""
 
 from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.api.documentation import DOCS, documentation_routes
+from app.api.documentation import DOCS, documentation_routes, page_of
 from app.context import AppContext
 from app.text.help import GLOSSARY, NO_DOCS, STEPS, VOTES_WANTED, icon
 from app.views.training.first_steps import first_steps, glossary
@@ -87,13 +88,62 @@ def test_the_glossary_has_every_reward_and_every_icon_a_term() -> None:
         icon("Foo")
 
 
-def test_documentation_is_served_as_it_is_and_nothing_else() -> None:
+@pytest.fixture(scope="module")
+def client() -> TestClient:
     server = FastAPI()
     server.include_router(documentation_routes())
-    client = TestClient(server)
-    page = client.get("/docs/index.md")
-    assert page.status_code == 200 and page.text == (DOCS / "index.md").read_text(encoding="utf-8")
-    assert page.headers["content-type"].startswith("text/plain")
-    for name in ("none.md", "..%2fREADME.md", "screenshots", "index.MD", "index.md%00"):
+    return TestClient(server)
+
+
+class Found(HTMLParser):
+    """The tags of a page: ids, addresses of links and pictures, names of elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.ids, self.links, self.pictures, self.tags = set[str](), set[str](), set[str](), set[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.tags.add(tag)
+        self.ids |= {values["id"]} if "id" in values else set()
+        self.links |= {values["href"]} if tag == "a" else set()
+        self.pictures |= {values["src"]} if tag == "img" else set()
+
+
+def test_each_page_of_the_documentation_is_rendered_and_all_its_links_lead_somewhere(client: TestClient) -> None:
+    pages = {}
+    for path in DOCS.glob("*.md"):
+        reply = client.get(f"/docs/{path.name}")
+        assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/html")
+        pages[path.name] = Found(reply.text)
+        assert "<p>&lt;!--" not in reply.text and "{{words" not in reply.text
+    for name, found in pages.items():
+        assert set(pages) <= found.links, "each page lists all"
+        for link in found.links - {"/"}:
+            page, _, anchor = link.partition("#")
+            if not link.startswith("http"):
+                assert (page or name) in pages, f"{name}: {link}"
+                assert not anchor or anchor in pages[page or name].ids, f"{name}: {link}"
+        for picture in found.pictures:
+            assert client.get(f"/docs/{picture}").headers["content-type"] == "image/png", f"{name}: {picture}"
+    assert any(found.pictures for found in pages.values()) and "table" in pages["models.md"].tags
+
+
+def test_the_documentation_runs_no_html_of_its_files() -> None:
+    hostile = "# A <b>page</b>\n\n<script>alert(1)</script>\n\n[x](javascript:alert(1)) <img src=x onerror=alert(1)>\n"
+    found = Found(page_of("index.md", hostile, (("index.md", "<i>Title</i>"),)))
+    assert not {"b", "i", "img"} & found.tags and not any("javascript" in link for link in found.links)
+    assert page_of("index.md", hostile, ()).count("<script") == 1, "the theme's"
+
+
+def test_headings_with_one_title_have_different_anchors() -> None:
+    page = page_of("a.md", "# A\n\n## Use `it`, now\n\n## Use it now\n", (("a.md", "A"),))
+    assert {"use-it-now", "use-it-now_1"} <= Found(page).ids
+
+
+def test_nothing_else_is_served_as_documentation(client: TestClient) -> None:
+    names = ("none.md", "..%2fREADME.md", "screenshots", "index.MD", "index.md%00")
+    for name in (*names, "screenshots/none.png", "screenshots/..%2findex.md"):
         refused = client.get(f"/docs/{name}")
         assert refused.status_code == 404 and (refused.text == NO_DOCS or "Not Found" in refused.text)

@@ -55,6 +55,7 @@ OURS = {
     ("POST", "/voting/undo"): True,
     ("GET", "/voting/export/campaign_id/layout"): False,
     ("GET", "/docs/name"): False,
+    ("GET", "/docs/screenshots/name"): False,
     ("GET", "/label"): True,
     ("GET", "/modules/version/name"): True,  # JavaScript without anything private
 }

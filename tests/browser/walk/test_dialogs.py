@@ -82,7 +82,7 @@ def test_a_help_icon_opens_the_glossary_at_its_term(furnished_page: Page) -> Non
     assert terms.count() > few
     with page.expect_popup() as opened:
         help_open(page).get_by_role("link", name=HELP_WORDS["docs"]).click()
-    expect(opened.value.locator("body")).to_contain_text("# Dailies")
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text("Dailies")
 
 
 # ---- Label and Generate
