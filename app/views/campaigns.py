@@ -144,7 +144,7 @@ NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rew
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptResults:
     """The results last computed for a campaign, mix and axis; `took_s` and `at_s` by the monotonic clock."""
 
     results: Results
@@ -157,7 +157,7 @@ class _Kept:
 
     @property
     def is_due(self) -> bool:
-        """Whether to compute again; results that took long are kept longer."""
+        """True if they are to be computed again; results that took long are kept longer."""
         return time.monotonic() - self.at_s > (max(REFRESH_S, SHARE * self.took_s) if self.is_slow else JUST_NOW_S)
 
 
@@ -170,7 +170,7 @@ class ResultsKeeper:
 
     def __init__(self, context: AppContext) -> None:
         self._context = context
-        self._kept: OrderedDict[tuple[str, str, str | None], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str | None], _KeptResults] = OrderedDict()
         self._locks: defaultdict[tuple[str, str, str | None], threading.Lock] = defaultdict(threading.Lock)
 
     def prepare(self, campaign_id: str, mix: str, axis: str | None = None) -> None:
@@ -192,13 +192,13 @@ class ResultsKeeper:
             began = time.monotonic()
             found = results(self._context, campaign_id, mix, axis)
             at = time.monotonic()
-            self._kept[key] = _Kept(found, at - began, at)
+            self._kept[key] = _KeptResults(found, at - began, at)
             self._kept.move_to_end(key)
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
             return found
 
-    def _may_show(self, kept: _Kept, campaign_id: str) -> bool:
+    def _may_show(self, kept: _KeptResults, campaign_id: str) -> bool:
         if kept.is_slow:
             return True
         return not kept.is_due and kept.results.sheet["pulse"] == Campaigns(self._context.store).revision(campaign_id)

@@ -87,7 +87,7 @@ class CampaignTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabellerStatus:
-    """What one labeller has done and has to do, as in `LabellerProgress`.
+    """Votes and remaining pairs of one labeller, as in `LabellerProgress`.
 
     `awaiting_clips` counts the pairs whose clips may still be generated, only where nothing remains (else it is 0).
     `files_missing` counts those that lost files.
