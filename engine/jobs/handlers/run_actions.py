@@ -5,7 +5,7 @@ The state is derived from the run's folder and its newest job; it is not stored.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,21 +85,38 @@ def submit_run(queue: JobQueue, run: Run, where: Resources | None = None, key: s
     It uses the resources of its last job unless `where` is set. `key` names the request, see `JobQueue.submit`. Raises
     JobError when the run is already queued or being trained.
     """
-    with locked(queue.store.workspace.runs / FILING_LOCK):  # two windows may submit at once: only one succeeds
-        job = _newest_jobs(queue).get(run.id)
-        if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
-            raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
-        if where is None and job is not None:
-            where = read_resources({**job.resources, "address": ""})  # the cluster may have moved since
-        return queue.submit(JobSpec.train(run.id, where), key)
+    with _filing(queue):
+        return _submit(queue, run, where, key)
+
+
+def _filing(queue: JobQueue, *run_ids: str) -> AbstractContextManager[None]:
+    """Lock the runs from the check of a state to what depends on it; two windows may act on one run at once.
+
+    Raises ConfigError for an unknown run.
+    """
+    for run_id in run_ids:
+        Run.find(queue.store.workspace, run_id)
+    return locked(queue.store.workspace.runs / FILING_LOCK)
+
+
+def _submit(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
+    job = _newest_jobs(queue).get(run.id)
+    if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
+        raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
+    if where is None and job is not None:
+        where = read_resources({**job.resources, "address": ""})  # the cluster may have moved since
+    return queue.submit(JobSpec.train(run.id, where), key)
 
 
 def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
     """Queue a run that is not finished, to continue it. Raises JobError for a finished run."""
-    run = run_state(queue, run_id)
-    if run.state == "finished":
-        raise JobError(f"The run {run_id} is finished: extend it by some steps, or start another with its settings.")
-    return submit_run(queue, run.run, key=key)
+    with _filing(queue, run_id):
+        run = run_state(queue, run_id)
+        if run.state == "finished":
+            raise JobError(
+                f"The run {run_id} is finished: extend it by some steps, or start another with its settings."
+            )
+        return _submit(queue, run.run, key=key)
 
 
 def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> Job:
@@ -110,12 +127,13 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
     """
     if not 1 <= steps <= 10**7:
         raise ConfigError(f"A run can be extended by 1 to 10,000,000 updates, but got {steps}.")
-    state = run_state(queue, run_id)
-    if not state.can_extend or state.preset is None:
-        raise JobError(f"The run {run_id} cannot be extended: it is {state.state}, or has no checkpoint.")
-    length = max(int(state.preset.settings.get("max_steps") or 0), state.of) + steps  # type: ignore[arg-type]
-    changed = change_preset(state.preset, {"settings": {"max_steps": length}})
-    return _filed_changed(queue, state.run, state.preset, changed, key)
+    with _filing(queue, run_id):
+        state = run_state(queue, run_id)
+        if not state.can_extend or state.preset is None:
+            raise JobError(f"The run {run_id} cannot be extended: it is {state.state}, or has no checkpoint.")
+        length = max(int(state.preset.settings.get("max_steps") or 0), state.of) + steps  # type: ignore[arg-type]
+        changed = change_preset(state.preset, {"settings": {"max_steps": length}})
+        return _filed_changed(queue, state.run, state.preset, changed, key)
 
 
 def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
@@ -127,7 +145,7 @@ def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: Trai
         if run.adapter.is_dir():
             run.adapter.rename(aside)
             undo.callback(aside.rename, run.adapter)
-        job = submit_run(queue, run, key=key)
+        job = _submit(queue, run, key=key)
         undo.pop_all()
     shutil.rmtree(aside, ignore_errors=True)
     return job
@@ -139,7 +157,7 @@ def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
     Raises JobError for a run that a job or an unfinished curriculum uses, ConfigError for one that is trained.
     """
     workspace = queue.store.workspace
-    with locked(workspace.runs / FILING_LOCK):
+    with _filing(queue, *run_ids):
         runs = [Run.find(workspace, run_id) for run_id in dict.fromkeys(run_ids)]
         for run in runs:
             user = _user_of(queue, run)

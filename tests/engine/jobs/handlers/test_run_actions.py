@@ -5,8 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -24,7 +27,7 @@ from engine.jobs.handlers.run_actions import clone_preset, extend, resume, run_s
 from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
-from engine.jobs.spec import JobProgress, JobSpec, Status
+from engine.jobs.spec import Job, JobProgress, JobSpec, Status
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
 from engine.runs.adapters import AdapterCard, find_adapter, list_adapters, newest_of_runs, write_card
@@ -144,6 +147,27 @@ def test_a_finished_run_is_extended_and_not_resumed(queue: JobQueue, run: Run) -
     extend(queue, run.id, 1000)
     assert run.preset().settings["max_steps"] == STEPS + 1000
     assert run_state(queue, run.id).state == "queued" and not run.adapter.exists()
+
+
+def test_of_two_windows_one_extends_a_run(queue: JobQueue, run: Run) -> None:
+    """The second window begins while the first submits its job."""
+    both = threading.Barrier(2)
+
+    class Window(JobQueue):
+        def submit(self, spec: JobSpec, key: str | None = None) -> Job:
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.5)
+            return super().submit(spec, key)
+
+    checkpoint(run, STEPS)
+    run.adapter.mkdir()
+    with ThreadPoolExecutor(2) as threads:
+        windows = [threads.submit(extend, Window(queue.store), run.id, steps) for steps in (100, 200)]
+    refused = [window.exception() for window in windows]
+    [(won, _)] = [(number, error) for number, error in enumerate(refused) if error is None]
+    assert isinstance(refused[1 - won], JobError) and len(queue.list("queued")) == 1
+    assert run.preset().settings["max_steps"] == STEPS + (100, 200)[won]
+    assert sorted(path.name for path in run.folder.glob("adapter*")) == []
 
 
 @pytest.mark.parametrize("steps", [0, -3, 10**8])
