@@ -4,12 +4,13 @@ import logging
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from engine.errors import StoreError
+from engine.errors import ConfigError, StoreError
 from engine.workspace import Workspace
 
 KEPT = "kept-"  # begins the name of a folder of uploads that belong to a job
@@ -23,9 +24,11 @@ def kept_uploads(workspace: Workspace, sent: Sequence[Path]) -> Iterator[Path]:
     """Move files of one upload to a new folder, for a job that is submitted in the `with` block.
 
     When the block raises, the files are moved back and the folder is removed, so that the user can submit the same form
-    again. If two files have the same name, the later one wins. Raises StoreError when a file is missing or cannot be
-    moved.
+    again. Raises ConfigError for two files of one name, StoreError when a file is missing or cannot be moved.
     """
+    sent = list(dict.fromkeys(sent))
+    if twice := [name for name, number in Counter(path.name for path in sent).items() if number > 1]:
+        raise ConfigError(f"Two different files are named '{twice[0]}': rename one, or send them one after the other.")
     folder, moved = workspace.uploads / f"{KEPT}{secrets.token_hex(8)}", dict[Path, Path]()
     with ExitStack() as undo:
         undo.callback(_put_back, folder, moved)

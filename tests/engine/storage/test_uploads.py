@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreError
+from engine.errors import ConfigError, StoreError
 from engine.storage.uploads import discard_upload, kept_uploads, sweep_uploads
 
 
@@ -45,6 +45,17 @@ def test_files_that_came_together_stay_together(workspace):
     assert sorted(path.name for path in folder.iterdir()) == ["a.mp4", "b.mp4"]
     age(folder, days=2)
     assert sweep_uploads(workspace, in_use=[folder]) == 0 and folder.exists()
+
+
+def test_files_of_one_name_are_refused_and_stay(workspace):
+    first = sent(workspace)
+    second = workspace.uploads / "decade" / first.name
+    second.parent.mkdir()
+    second.write_bytes(b"another video")
+    with pytest.raises(ConfigError, match="Two different files are named 'clip.mp4': rename one"):
+        keep_uploads(workspace, [first, second])
+    assert first.exists() and second.exists() and len(list(workspace.uploads.iterdir())) == 2
+    assert len(list(keep_uploads(workspace, [first, first]).iterdir())) == 1, "one file, chosen twice"
 
 
 def test_an_upload_that_is_gone_is_a_sentence(workspace):
