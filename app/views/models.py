@@ -28,8 +28,7 @@ from engine.hub.download import SPARE_B, free_b
 from engine.hub.listing import hub_address, is_offline
 from engine.hub.permission import is_forbidden
 from engine.jobs.maintenance_configs import model_job
-from engine.jobs.queue import EVERY
-from engine.jobs.spec import TRAIN, Job
+from engine.jobs.spec import TRAIN, UNFINISHED, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.run import Run
 
@@ -225,7 +224,7 @@ def remove(context: AppContext, key: str) -> dict[str, Any]:
 
     Raises ConfigError while a job needs the model, HubError while it is downloaded.
     """
-    for job in context.queue.list(("queued", "running", "stopping"), limit=EVERY):
+    for job in context.queue.list(UNFINISHED, limit=None):
         if _needs(context, job, key):
             raise ConfigError(f"A {job.kind} job needs '{key}': cancel it, or wait for its end, and then remove it.")
     if is_own(context.workspace, key):

@@ -10,14 +10,13 @@ from engine.execution.process_runner import read_handle
 from engine.jobs import events
 from engine.jobs.spec import ENDED, PRIORITIES, Job, JobProgress
 from engine.process_identity import ProcessIdentity
-from engine.storage.database import Database
+from engine.storage.database import Database, pieces
 from engine.storage.library import now
 from engine.storage.schema import JOBS, JOURNAL
 
 PROGRESS = TypeAdapter(JobProgress)
 ORDER = (JOBS.c.priority.desc(), JOBS.c.number)
 PRIORITY_NAMES = {number: name for name, number in PRIORITIES.items()}
-PIECE = 500  # ids in one statement
 
 
 def jobs_with_places() -> Select[Any]:
@@ -45,11 +44,7 @@ def read_jobs(database: Database, query: Select[Any]) -> list[Job]:
 
 def jobs_of(database: Database, job_ids: Sequence[str]) -> list[Job]:
     """Return the jobs of these ids, without places, in any order."""
-    jobs = []
-    for first in range(0, len(job_ids), PIECE):
-        piece = JOBS.c.id.in_(job_ids[first : first + PIECE])
-        jobs += read_jobs(database, select(JOBS).where(piece))
-    return jobs
+    return [job for piece in pieces(job_ids) for job in read_jobs(database, select(JOBS).where(JOBS.c.id.in_(piece)))]
 
 
 def last_ended(database: Database, limit: int) -> list[Job]:
@@ -61,12 +56,19 @@ def last_ended(database: Database, limit: int) -> list[Job]:
     return read_jobs(database, query.order_by(newest.c.moment.desc()))
 
 
-def filing_order(database: Database, kind: str) -> dict[str, int]:
-    """Return, by job id of a kind, a number in order of submission, independent of clock and queue."""
-    first = select(JOURNAL.c.job_id, func.min(JOURNAL.c.number)).join(JOBS, JOBS.c.id == JOURNAL.c.job_id)
-    with database.reading() as connection:
-        rows = connection.execute(first.where(JOBS.c.kind == kind).group_by(JOURNAL.c.job_id))
-        return {str(job_id): int(number) for job_id, number in rows}
+def newest_by(database: Database, kind: str, field: str, value: str | None = None) -> dict[str, Job]:
+    """Return the newest job of a kind for each value of a field of its config, or for one value.
+
+    The newest is the one submitted last, independent of clock and queue.
+    """
+    named = JOBS.c.config[field].as_string()
+    first = select(JOURNAL.c.job_id, func.min(JOURNAL.c.number).label("filed")).group_by(JOURNAL.c.job_id).subquery()
+    place = func.row_number().over(partition_by=named, order_by=(func.coalesce(first.c.filed, 0).desc(), JOBS.c.number))
+    ranked = select(JOBS.c.id, place.label("place")).outerjoin(first, first.c.job_id == JOBS.c.id)
+    ranked = ranked.where(JOBS.c.kind == kind, *([] if value is None else [named == value]))
+    newest = ranked.subquery()
+    query = jobs_with_places().where(JOBS.c.id.in_(select(newest.c.id).where(newest.c.place == 1)))
+    return {str(job.config.get(field)): job for job in read_jobs(database, query)}
 
 
 def job_of(row: Row[Any]) -> Job:

@@ -50,7 +50,7 @@ from engine.storage.schema import JOBS, JOURNAL
 Jobs = list[Job]  # aliases, since `list` is a method inside the class
 Ids = list[str]
 Entries = list[events.JobEvent]
-EVERY = 1000  # jobs that are queued or running at once
+CANDIDATES = 1000  # waiting jobs among which one that fits is looked for
 SILENCE = timedelta(minutes=2)  # a worker on another host counts as gone when its heartbeat has not changed for so long
 
 log = logging.getLogger(__name__)
@@ -107,9 +107,9 @@ class JobQueue:
         self,
         status: Status | Collection[Status] | None = None,
         kind: str | Collection[str] | None = None,
-        limit: int = 100,
+        limit: int | None = 100,
     ) -> Jobs:
-        """Return jobs, newest first; None for `status` or `kind` selects all."""
+        """Return jobs, newest first; None for `status`, `kind` or `limit` selects all."""
         query = jobs_with_places().order_by(JOBS.c.number.desc()).limit(limit)
         if status is not None:
             query = query.where(JOBS.c.status.in_([status] if isinstance(status, str) else status))
@@ -340,7 +340,7 @@ class JobQueue:
 
     def _orphans(self, *, still_running: bool) -> Iterator[Job]:
         """Yield active jobs without a worker whose process is still running, or is not."""
-        active = self.list(ACTIVE, limit=EVERY)
+        active = self.list(ACTIVE, limit=None)
         self._observer.keep({job.id for job in active})
         for job in active:
             if self._is_orphan(job) and _can_be_adopted(job, self.store) == still_running:
@@ -357,7 +357,7 @@ class JobQueue:
             select(JOBS.c.id, JOBS.c.kind, JOBS.c.resources, JOBS.c.environment)
             .where(*self._waiting())
             .order_by(*ORDER)
-            .limit(EVERY)
+            .limit(CANDIDATES)
         )
 
     def _waiting(self) -> tuple[ColumnElement[bool], ...]:

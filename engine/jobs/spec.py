@@ -19,6 +19,7 @@ from engine.request import PROMPT_LIMIT, GenerationRequest, SweepAxis
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ACTIVE: tuple[Status, ...] = ("running", "stopping")
+UNFINISHED: tuple[Status, ...] = ("queued", *ACTIVE)
 ENDED: tuple[Status, ...] = ("done", "failed", "cancelled", "lost")
 TRAIN = "train"  # the kind of job that trains a run
 REQUEST_LIMIT = 1000  # in one job

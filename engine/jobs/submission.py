@@ -3,8 +3,8 @@
 from sqlalchemy import delete
 
 from engine.errors import DailiesError, JobError
-from engine.jobs.queue import EVERY, JobQueue
-from engine.jobs.spec import ACTIVE, Job, JobSpec
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import UNFINISHED, Job, JobSpec
 from engine.jobs.worker_control import ensure_worker
 from engine.storage.schema import JOBS
 
@@ -37,7 +37,7 @@ def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None
 def same_as(queue: JobQueue, spec: JobSpec) -> Job | None:
     """Return a queued or running job with the config of `spec`, or None."""
     config = spec.model_dump(mode="json")["config"]
-    alive = queue.list(("queued", *ACTIVE), kind=spec.kind, limit=EVERY)
+    alive = queue.list(UNFINISHED, kind=spec.kind, limit=None)
     return next((job for job in alive if job.config == config), None)
 
 

@@ -32,7 +32,7 @@ from engine.jobs.heartbeat import Heartbeat, ProgressReporter
 from engine.jobs.kinds import kind_of, load_kinds
 from engine.jobs.queue import JobQueue
 from engine.jobs.slots import JobSlots
-from engine.jobs.spec import ACTIVE, Job, Status
+from engine.jobs.spec import UNFINISHED, Job, Status
 from engine.jobs.worker_control import WorkerState, ensure_worker, write_state
 from engine.process_identity import ProcessIdentity
 from engine.runs.purge import purge
@@ -111,7 +111,7 @@ class Worker:
 
     def _needed_files(self) -> list[Path]:
         """Return the files and folders of the jobs that are not over."""
-        return [path for job in self._queue.list(("queued", *ACTIVE), limit=1000) for path in files_of(job)]
+        return [path for job in self._queue.list(UNFINISHED, limit=None) for path in files_of(job)]
 
     def _serve(self) -> None:
         self._publish_jobs()
@@ -247,8 +247,9 @@ class Worker:
 
     def _discard_uploads(self, job: Job) -> None:
         """Remove the uploads of a job that is done; after any other end it can be tried again."""
-        needed = self._needed_files()
-        for path in files_of(job):
+        files = files_of(job)
+        needed = self._needed_files() if files else []
+        for path in files:
             if path not in needed:
                 discard_upload(self._workspace, path)
 

@@ -7,16 +7,16 @@ from app.text import monitor as text
 from engine.config.curriculum_preset import Stage
 from engine.errors import StoreError
 from engine.files.locks import is_held
-from engine.jobs.spec import ACTIVE, JobSpec
+from engine.jobs.spec import UNFINISHED, JobSpec
 from engine.runs.curriculum_state import AttemptRecord, ConditionResult, Curriculum, CurriculumState, list_curricula
 
-KIND, ALIVE = "curriculum", ("queued", *ACTIVE)
+KIND = "curriculum"
 SHOWN = 3  # the newest
 
 
 def curriculum_list(context: AppContext) -> dict[str, Any]:
     """Return the value of a `CurriculumProgress`; a damaged curriculum has an error instead of stages."""
-    active = {job.config["curriculum"] for job in context.queue.list(ALIVE, KIND, limit=100)}
+    active = {job.config["curriculum"] for job in context.queue.list(UNFINISHED, KIND, limit=None)}
     return {
         "curricula": [
             _curriculum(curriculum, curriculum.id in active) for curriculum in list_curricula(context.workspace)[:SHOWN]

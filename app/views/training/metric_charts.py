@@ -19,7 +19,7 @@ from app.views.training.recipe_facts import per_update, values_of
 from app.views.training.run_table import RunTable, digest
 from engine.errors import DailiesError
 from engine.jobs.handlers.run_actions import last_fallback
-from engine.jobs.spec import Status
+from engine.jobs.spec import UNFINISHED
 from engine.runs.metrics import CHUNK_BYTES, MOMENT, MetricStore, downsample
 from engine.runs.purge import deleted_runs
 from engine.runs.run import Run, list_runs
@@ -42,7 +42,6 @@ HIDDEN = (MOMENT, "of", "epoch", "total_flos", "train_*", "num_tokens", "num_inp
 LISTED = 200  # runs
 POINTS_A_CHART, LEAST_POINTS, MOST_POINTS = 9000, 60, 600
 READ_BYTES = 12 * 2**20  # per answer, over all runs
-ALIVE: tuple[Status, ...] = ("queued", "running", "stopping")
 
 
 class CurveFeed:
@@ -107,7 +106,7 @@ class CurveFeed:
 
     def jobs(self) -> dict[str, str]:
         """Return the status of the active job of each run that has one."""
-        return {job.config["run"]: job.status for job in self._context.queue.list(ALIVE, "train", limit=LISTED)}
+        return {job.config["run"]: job.status for job in self._context.queue.list(UNFINISHED, "train", limit=None)}
 
     def state(self, run: Run, jobs: Mapping[str, str]) -> str:
         """Return the state of a run, a key of `text.STATES`."""

@@ -27,8 +27,8 @@ from engine.errors import ConfigError, DailiesError, HubError
 from engine.estimation.model_forecast import forecast_model, memory_summary
 from engine.families.registry import family_spec
 from engine.hub.permission import is_automatic, is_forbidden
-from engine.jobs.queue import EVERY, JobQueue
-from engine.jobs.spec import ACTIVE, Job
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import UNFINISHED, Job
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
@@ -125,7 +125,7 @@ def _active_downloads(workspace: str | None) -> dict[str, Job]:
     if not place.root.is_dir():
         return {}
     with closing(Library(place)) as library:
-        jobs = JobQueue(library).list(("queued", *ACTIVE), kind=MODEL_JOB, limit=EVERY)
+        jobs = JobQueue(library).list(UNFINISHED, kind=MODEL_JOB, limit=None)
         return {str(job.config.get("key")): job for job in jobs}
 
 

@@ -4,14 +4,13 @@ from engine.config.presets import load_preset
 from engine.errors import DailiesError
 from engine.files.locks import locked
 from engine.jobs.queue import JobQueue
-from engine.jobs.spec import ACTIVE, Job, JobSpec
+from engine.jobs.spec import UNFINISHED, Job, JobSpec
 from engine.jobs.submission import withdraw
 from engine.labelling.campaign_spec import Campaign, CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.request import GenerationRequest
 
 PER_JOB = 100  # clips; the first pairs can be labelled while later jobs still wait
-JOBS_LIMIT = 10_000  # waiting jobs that are searched for clips already submitted
 
 
 def create_campaign(
@@ -40,7 +39,7 @@ def file_missing(queue: JobQueue, campaigns: Campaigns, campaign_id: str, mix: s
     """
     jobs: list[Job] = []
     with locked(queue.store.workspace.setup_lock):  # two concurrent calls would each submit all of them
-        waiting = queue.list(("queued", *ACTIVE), kind="generate", limit=JOBS_LIMIT)
+        waiting = queue.list(UNFINISHED, kind="generate", limit=None)
         queued_ids = {GenerationRequest(**request).id for job in waiting for request in job.config["requests"]}
         missing = [request for request in campaigns.missing_requests(campaign_id) if request.id not in queued_ids]
         try:

@@ -16,9 +16,9 @@ from engine.execution.attempt import last_exit_code
 from engine.execution.resources import Resources, read_resources
 from engine.files.locks import locked
 from engine.jobs.handlers.train import REFUSED, is_published
-from engine.jobs.job_rows import filing_order
-from engine.jobs.queue import EVERY, JobQueue
-from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
+from engine.jobs.job_rows import newest_by
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import ENDED, TRAIN, UNFINISHED, Job, JobSpec
 from engine.runs.curriculum_state import list_curricula
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
@@ -32,7 +32,6 @@ JOB_STATES: Mapping[str, State] = {
     "lost": "lost",
 }
 RESUMABLE: tuple[State, ...] = ("new", "stopped", "failed", "lost")
-LIMIT = 1000
 FILING_LOCK = ".filing.lock"
 
 
@@ -69,14 +68,14 @@ class RunState:
 
 def run_states(queue: JobQueue, limit: int = 50) -> list[RunState]:
     """Return the states of the workspace's runs, newest first."""
-    jobs = _newest_jobs(queue)
+    jobs = newest_by(queue.store.database, TRAIN, "run")
     return [_state(run, jobs.get(run.id)) for run in list_runs(queue.store.workspace)[:limit]]
 
 
 def run_state(queue: JobQueue, run_id: str) -> RunState:
     """Return the state of a run. Raises ConfigError when it does not exist."""
     run = Run.find(queue.store.workspace, run_id)
-    return _state(run, _newest_jobs(queue).get(run.id))
+    return _state(run, _newest_job(queue, run))
 
 
 def submit_run(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
@@ -100,7 +99,7 @@ def _filing(queue: JobQueue, *run_ids: str) -> AbstractContextManager[None]:
 
 
 def _submit(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
-    job = _newest_jobs(queue).get(run.id)
+    job = _newest_job(queue, run)
     if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
         raise JobError(f"The run {run.id} is {job.status} already, as job {job.id}: cancel that first.")
     if where is None and job is not None:
@@ -168,7 +167,7 @@ def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
 
 def _user_of(queue: JobQueue, run: Run) -> str:
     """Return the job or curriculum that is not finished and names the run; "" for none."""
-    for job in queue.list(("queued", "running", "stopping"), limit=EVERY):
+    for job in queue.list(UNFINISHED, limit=None):
         if job.config.get("run") == run.id:
             return f"the job {job.id} ({job.kind})"
     for curriculum in list_curricula(queue.store.workspace):
@@ -183,14 +182,8 @@ def clone_preset(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
     return change_preset(run.preset(), changes)
 
 
-def _newest_jobs(queue: JobQueue) -> dict[str, Job]:
-    """Return the newest training job of each run, by the run's id."""
-    jobs: Sequence[Job] = queue.list(kind=TRAIN, limit=LIMIT)
-    newest: dict[str, Job] = {}
-    order = filing_order(queue.store.database, TRAIN)
-    for job in sorted(jobs, key=lambda job: order.get(job.id, 0)):
-        newest[str(job.config.get("run"))] = job
-    return newest
+def _newest_job(queue: JobQueue, run: Run) -> Job | None:
+    return newest_by(queue.store.database, TRAIN, "run", run.id).get(run.id)
 
 
 def _state(run: Run, job: Job | None) -> RunState:

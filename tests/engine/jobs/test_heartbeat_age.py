@@ -17,7 +17,7 @@ from engine.cli.jobs import status_text
 from engine.jobs import heartbeat, heartbeat_age
 from engine.jobs.handlers.train_process import kill
 from engine.jobs.heartbeat_age import SILENT_S, is_silent, silent_s
-from engine.jobs.job_rows import filing_order
+from engine.jobs.job_rows import newest_by
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobProgress, JobSpec
 from engine.process_identity import ProcessIdentity
@@ -109,16 +109,17 @@ def test_jobs_keep_their_order_when_the_clock_is_set(queue, monkeypatch, jump):
     third = queue.submit(JobSpec(kind="steps", config={}))
     assert [job.id for job in queue.list()] == [third.id, second.id, first.id]
     assert [queue.claim(ME).id for _ in range(3)] == [first.id, second.id, third.id]
-    order = filing_order(queue.store.database, "steps")
-    assert sorted(order, key=order.__getitem__) == [first.id, second.id, third.id]
+    [newest] = newest_by(queue.store.database, "steps", "steps").values()
+    assert newest.id == third.id
     assert set(queue.cancel_all_but_current()) == {second.id, third.id}
 
 
-def test_the_order_of_filing_outlives_a_move_in_the_queue(queue):
-    ids = [queue.submit(JobSpec(kind="steps", config={})).id for _ in range(3)]
-    queue.move(ids[2], 1)
-    order = filing_order(queue.store.database, "steps")
-    assert sorted(order, key=order.__getitem__) == ids
+def test_the_newest_job_stays_the_newest_when_it_is_moved_in_the_queue(queue):
+    jobs = [queue.submit(JobSpec(kind="steps", config={"steps": steps})) for steps in (3, 4, 3, 5)]
+    queue.move(jobs[2].id, 1)
+    newest = newest_by(queue.store.database, "steps", "steps")
+    assert {value: job.id for value, job in newest.items()} == {"3": jobs[2].id, "4": jobs[1].id, "5": jobs[3].id}
+    assert newest_by(queue.store.database, "steps", "steps", "4").keys() == {"4"}
 
 
 @JUMPS

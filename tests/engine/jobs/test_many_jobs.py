@@ -1,38 +1,42 @@
 """Thousands of jobs: cancelled in one transaction, shown in part, counted whole."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select
 
 from app.context import AppContext
 from app.views import queue as queue_view
+from engine.config.presets import load_train_preset
+from engine.errors import JobError
+from engine.jobs.handlers.run_actions import delete, resume, run_states
 from engine.jobs.queue import JobQueue
+from engine.jobs.worker import IdleTimeouts, Worker
+from engine.runs.run import Run
 from engine.storage.library import Library, now
 from engine.storage.schema import JOBS, JOURNAL
 
 NUMBER = 5000
 
 
+def row(number: int, kind: str, config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    fixed = {"status": "queued", "resources": {}, "priority": 0, "created_at": now()}
+    return {"id": f"{number:08x}", "kind": kind, "config": config, **fixed, **more}
+
+
+def put(store: Library, rows: Sequence[dict[str, Any]]) -> JobQueue:
+    with store.database.writing() as connection:
+        connection.execute(JOBS.insert(), rows)
+    return JobQueue(store)
+
+
 @pytest.fixture
 def full(store: Library) -> JobQueue:
     """5,000 clips that wait to be made."""
     request = {"prompt": "a ball", "model": "mini", "seed": 1}
-    rows = [
-        {
-            "id": f"{number:08x}",
-            "kind": "generate",
-            "status": "queued",
-            "config": {"requests": [request], "mix": None},
-            "resources": {},
-            "priority": 0,
-            "created_at": now(),
-        }
-        for number in range(NUMBER)
-    ]
-    with store.database.writing() as connection:
-        connection.execute(JOBS.insert(), rows)
-    return JobQueue(store)
+    return put(store, [row(number, "generate", {"requests": [request], "mix": None}) for number in range(NUMBER)])
 
 
 @pytest.fixture
@@ -85,3 +89,27 @@ def test_what_waits_for_a_device_asks_once_who_has_it(full: JobQueue, statements
     reasons = {memory.of(job) for job in jobs[2:]}
     assert reasons == {queue_view.Reasons(desk).of(jobs[2])}
     assert len(statements) < 10
+
+
+def test_the_upload_of_the_oldest_of_many_waiting_jobs_is_kept(store: Library) -> None:
+    upload = store.workspace.uploads / "kept-1" / "clip.mp4"
+    upload.parent.mkdir(parents=True)
+    upload.touch()
+    os.utime(upload.parent, (0, 0))
+    others = [row(number, "score", {"clip_ids": ["0"], "mix": "mini"}) for number in range(1, 1001)]
+    queue = put(store, [row(0, "score", {"path": str(upload), "mix": "mini"}), *others])
+    Worker(queue, IdleTimeouts())._recover()
+    assert upload.exists()
+
+
+def test_the_oldest_of_many_trainings_is_the_newest_of_its_run(store: Library) -> None:
+    run = Run.create(store.workspace, load_train_preset("mini_nft"))
+    ended = {"status": "lost", "resources": {"gpus": 0.5}}
+    others = [row(number, "train", {"run": "another"}, **ended) for number in range(2, 1002)]
+    waiting = [row(number, "score", {"clip_ids": ["0"], "mix": "mini"}) for number in range(1002, 2002)]
+    evaluation = row(1, "evaluate", {"run": run.id})
+    queue = put(store, [row(0, "train", {"run": run.id}, **ended), evaluation, *others, *waiting])
+    assert [state.state for state in run_states(queue)] == ["lost"]
+    with pytest.raises(JobError, match="is used by the job 00000001 .evaluate."):
+        delete(queue, [run.id])
+    assert resume(queue, run.id).resources == {"gpus": 0.5}
