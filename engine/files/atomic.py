@@ -17,7 +17,7 @@ def replace_folder(partial: Path, target: Path) -> None:
         fsync_path(path)
     fsync_path(partial)
     if target.exists():
-        replaced = partial.with_name(f"replaced.{os.getpid()}.{secrets.token_hex(4)}")
+        replaced = partial.with_name(f"{partial.name}-replaced")
         os.replace(target, replaced)
         os.replace(partial, target)
         shutil.rmtree(replaced)

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from engine.config.presets import load_preset
-from engine.errors import ConfigError, DailiesError, MediaError
+from engine.errors import DailiesError, MediaError
 from engine.execution.executors import Completed, Executor, InProcessExecutor, Pending, SubprocessExecutor, Task
 from engine.files.text_files import text_of
 from engine.hardware.environment import process_changes
@@ -104,7 +104,7 @@ def open_scorer(config: Mapping[str, Any]) -> Callable[[Mapping[str, str]], dict
         path = Path(item["path"])
         try:
             record, clip = store_video(workspace, path, prompt_of(path, item["prompt"]))
-        except (MediaError, ConfigError) as error:
+        except DailiesError as error:
             return Scored(error=str(error))
         if record.id in known:
             return Scored(clip=record)

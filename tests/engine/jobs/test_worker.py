@@ -25,6 +25,7 @@ from engine.jobs.worker_control import (
     write_state,
 )
 from engine.process_identity import ProcessIdentity
+from engine.storage.temp_folders import machine
 
 KINDS_PATH = "job_kinds:KINDS"
 
@@ -109,7 +110,7 @@ def test_a_killed_worker_loses_its_job_and_the_next_goes_on_with_the_queue(
     doomed, behind = queue.submit(steps(hold=hold, diary=diary)), queue.submit(steps(diary=diary))
     worker = start_worker()
     until(lambda: queue.get(doomed.id).progress, "the job's first step")
-    half_written = workspace.tmp / f"{'0' * 16}.{worker.pid}.abcd"
+    half_written = workspace.tmp / f"{'0' * 16}.{'-'.join(machine())}.{worker.pid}.abcd"
     half_written.mkdir()
     worker.kill()
     worker.wait(10)

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +16,7 @@ from engine.errors import StoreError
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES, has_files, load_clip, remove_files, save_clip
 from engine.storage.images import fit_picture, save_picture
-from engine.storage.temp_folders import remove_orphans, temp_path
+from engine.storage.temp_folders import machine, remove_orphans, temp_path
 from rewards.clip import Clip
 
 CLIP_ID = "0123456789abcdef"
@@ -121,15 +122,27 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(workspace, clip):
 def test_sweeping_takes_what_the_dead_left_and_nothing_else(workspace):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    for name in (f"{CLIP_ID}.{dead.pid}.aaaa", f"{CLIP_ID}.{os.getpid()}.bbbb", "from-somewhere"):
+    host, boot = machine()
+    others = "00000000" if host != "00000000" else "11111111"
+    kept = {f"{CLIP_ID}.{host}-{boot}.{os.getpid()}.bbbb", f"{CLIP_ID}.{others}-{boot}.{dead.pid}.cccc"}
+    orphans = {
+        f"{CLIP_ID}.{host}-{boot}.{dead.pid}.aaaa",
+        f"{CLIP_ID}.{host}-{others}.{os.getpid()}.dddd",  # of an earlier boot
+        f"{CLIP_ID}.{others}-{boot}.{os.getpid()}.eeee",  # of another machine, a day ago
+        f"{CLIP_ID}.{os.getpid()}.ffff",
+        "from-somewhere",
+    }
+    for name in (*kept, *orphans):
         (workspace.tmp / name).mkdir()
         (workspace.tmp / name / "frames.mkv").write_bytes(b"half")
-    kept = {f"{CLIP_ID}.{os.getpid()}.bbbb"}
+        if name.endswith("eeee"):
+            for path in (workspace.tmp / name / "frames.mkv", workspace.tmp / name):
+                os.utime(path, (time.time() - 90_000,) * 2)
     for name in ("import", "export", "mini_nft-1a2b3c@20", "a.run.with.dots"):
         folder = temp_path(workspace, name)
         folder.mkdir()
         kept.add(folder.name)
-    assert remove_orphans(workspace) == 2
+    assert remove_orphans(workspace) == len(orphans)
     assert {path.name for path in workspace.tmp.iterdir()} == kept
 
 

@@ -22,6 +22,7 @@ from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.runs.adapters import AdapterCard, write_card
 from engine.storage.clip_files import has_files, load_clip, remove_files
 from engine.storage.images import load_picture
+from engine.storage.video_import import read_record
 from engine.video.reader import read_video
 from engine.video.writer import write_lossless
 from rewards.errors import RewardError
@@ -272,6 +273,13 @@ def test_a_folder_is_scored_and_what_cannot_be_read_is_said(context, store, fold
     assert list(result["unread"]) == ["c.mkv"] and "damaged" in result["unread"]["c.mkv"]
     assert set(store.reports(result["clip_ids"], tiny_model)) == set(result["clip_ids"])
     assert [(p.step, p.of) for p in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_a_video_that_cannot_be_stored_does_not_stop_the_others(context, store, folder, tiny_model):
+    record, _ = read_record(folder / "b.mkv", "something")
+    store.workspace.clip_folder(record.id).parent.write_text("in the way")
+    result, _ = drain(JobSpec.score_folder(folder, "something", tiny_model), context)
+    assert len(result["clip_ids"]) == 1 and "was not kept" in result["unread"]["b.mkv"]
 
 
 def test_a_folder_that_was_cut_short_goes_on_where_it_was(context, store, folder, tiny_model):
