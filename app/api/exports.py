@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.background import BackgroundTask
 
 from app.context import AppContext
+from app.text import labelling as text
 from engine.errors import ConfigError, DailiesError
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, Layout, export_pairs
@@ -31,13 +33,16 @@ def export_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIR
     @router.get("/voting/export/{campaign_id}/{layout}")
     def export(campaign_id: str, layout: str) -> Response:
         folder = temp_path(context.workspace, "export")
-        folder.mkdir(parents=True)
-        try:
-            path = write(Campaigns(context.store), campaign_id, layout, folder)
-        except DailiesError as error:
-            shutil.rmtree(folder)
-            return HTMLResponse(str(error), 409, media_type="text/plain")
-        gone = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            try:
+                folder.mkdir(parents=True)
+                path = write(Campaigns(context.store), campaign_id, layout, folder)
+            except DailiesError as error:
+                return HTMLResponse(str(error), 409, media_type="text/plain")
+            except OSError as error:
+                return HTMLResponse(text.not_exported(error), 507, media_type="text/plain")
+            gone = BackgroundTask(undo.pop_all().close)
         return FileResponse(path, filename=path.name, background=gone, headers={"Cache-Control": "no-store"})
 
     return router

@@ -302,3 +302,7 @@ def learned(name: str, accuracy: float | None, weights: Mapping[str, float]) -> 
 
 def seconds(ms: float | None) -> str:
     return "–" if ms is None else f"{ms / 1000:.1f} s"
+
+
+def not_exported(error: OSError) -> str:
+    return f"The export cannot be written ({error.strerror or error}): free some space, and export again."

@@ -48,13 +48,21 @@ def publish(run: Run, workspace: Workspace) -> str | None:
     if before is not None and _is_of(before, run):
         return before.name
     aside = temp_path(workspace, run.id)
-    shutil.copytree(run.adapter, aside)
-    if not has_card(aside):
-        preset = run.preset()
-        write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
-    workspace.adapters.mkdir(exist_ok=True)
     name = run.id if before is None else f"{run.id}-to-{run.progress()[0]}"
-    replace_folder(aside, workspace.adapters / name)
+    try:
+        shutil.copytree(run.adapter, aside)
+        if not has_card(aside):
+            preset = run.preset()
+            write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
+        workspace.adapters.mkdir(exist_ok=True)
+        replace_folder(aside, workspace.adapters / name)
+    except OSError as error:  # shutil.Error, of many files, has no strerror
+        why = error.strerror or "not all files were copied"
+        raise JobError(
+            f"The adapter of {run.id} cannot be published ({why}): free some space, and resume the run."
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return name
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import resource
 import uuid
 import zipfile
 from collections.abc import Callable
@@ -262,6 +263,23 @@ def test_exports_are_one_file(client: TestClient, campaign: Campaign, context: A
         assert reply.status_code == 200 and sum(name.endswith(".mkv") for name in names) == 2, names
     assert "anna" in client.get(f"{url}/votes").text
     assert client.get(f"{url}/nothing").status_code == 409
+    assert list(context.workspace.tmp.iterdir()) == []
+
+
+def test_an_export_without_room_is_a_sentence_and_leaves_nothing(
+    client: TestClient, campaign: Campaign, context: AppContext
+) -> None:
+    """A limit on the size of files stands for the full disk: the zip alone exceeds it."""
+    pair = ask(client, "next", campaign).json()["pairs"][0]
+    ask(client, "vote", campaign, vote=cast(pair))
+    largest = max(path.stat().st_size for path in context.workspace.clips.rglob("frames.mkv"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 100, limits[1]))
+    try:
+        reply = client.get(f"/voting/export/{campaign.id}/trl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert reply.status_code == 507 and "cannot be written (File too large): free some space" in reply.text
     assert list(context.workspace.tmp.iterdir()) == []
 
 
