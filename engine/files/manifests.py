@@ -8,7 +8,9 @@ A folder of an older version has no manifest and is checked by its file formats:
 
 import hashlib
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MANIFEST = "manifest.json"
 PIECE_BYTES = 2**20
+UNREADABLE_ZIP = (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error)
+"""What zipfile raises for an archive that is damaged, encrypted or of an unknown compression."""
 HEADER_BYTES = 8
 """Size of the length field at the start of a safetensors file: the header's length, little-endian."""
 
@@ -116,7 +120,7 @@ def _is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
+    except UNREADABLE_ZIP:
         return False
 
 

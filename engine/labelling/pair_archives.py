@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from engine.errors import ConfigError, StoreError
+from engine.files.manifests import UNREADABLE_ZIP
 from engine.labelling.pair_exchange import ImportedPairs, import_pairs, pairs_file
 from engine.storage.library import Library
 from engine.storage.temp_folders import temp_path
@@ -16,8 +17,8 @@ UNPACKED_LIMIT = 50 * 1024**3  # bytes
 def import_archive(store: Library, file: Path) -> ImportedPairs:
     """Import the pairs of a zip in any layout of `engine.labelling.pair_exchange`, named after the file.
 
-    Raises ConfigError for a file that is not a zip, entries outside its folder, more than 50 GiB unpacked, or when no
-    pair is usable.
+    Raises ConfigError for a file that is not a zip, entries outside its folder, more than 50 GiB unpacked or than is
+    free, or when no pair is usable.
     """
     folder = temp_path(store.workspace, "import")
     try:
@@ -46,8 +47,10 @@ def _unpack(file: Path, folder: Path) -> None:
                 raise ConfigError(f"{file.name} has a file {outside[0][:80]!r} outside its folder.")
             if (size := sum(entry.file_size for entry in entries)) > UNPACKED_LIMIT:
                 raise ConfigError(f"{file.name} unpacks to {size / 1024**3:.0f} GiB: unpack it, and import the folder.")
+            if size > (free := shutil.disk_usage(folder.parent).free):
+                raise ConfigError(f"{file.name} unpacks to {size:,} bytes, but {free:,} are free: free some space.")
             archive.extractall(folder)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE_ZIP as error:
         raise ConfigError(f"{file.name} cannot be read as a zip: {error}.") from error
     except OSError as error:
         raise StoreError(f"{file.name} cannot be unpacked: {error.strerror or error}.") from error

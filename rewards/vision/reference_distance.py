@@ -12,6 +12,7 @@ A reference holds the distances of its own members when they are left out of it;
 """
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,6 @@ def read_reference_file(path: Path) -> ReferenceFeatures:
             )
             notes = json.loads(str(stored["notes"]))
             left_out, confidence = stored["left_out"].astype(np.float64), float(stored["confidence"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise RewardError(f"The reference file {path.name} is damaged: restore it, or make it again.") from error
     return ReferenceFeatures(shape=shape, left_out=left_out, confidence=confidence, notes=notes)

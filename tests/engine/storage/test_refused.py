@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -240,21 +242,37 @@ def test_pairs_on_a_disk_that_is_full_leave_nothing(
         assert snapshot(store) == before
 
 
-@pytest.mark.parametrize("spoil", ["not a zip", "outside", "no table", "bad rows"])
+@pytest.mark.parametrize("spoil", ["not a zip", "damaged stream", "outside", "no table", "bad rows"])
 def test_an_archive_that_is_refused_leaves_nothing(store: Library, tmp_path: Path, spoil: str) -> None:
     folder = a_folder(tmp_path / "in", {"rejected": "large.mkv"})
     if spoil == "bad rows":
         lines = (folder / "pairs.jsonl").read_text().splitlines()
         (folder / "pairs.jsonl").write_text(lines[1])
     archive = tmp_path / "mine.zip"
-    with zipfile.ZipFile(archive, "w") as into:
-        for path in folder.iterdir():
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as into:
+        for path in sorted(folder.iterdir()):
             if spoil != "no table" or path.suffix == ".mkv":
                 into.write(path, f"{'../' if spoil == 'outside' else ''}{path.name}")
     if spoil == "not a zip":
         archive.write_bytes(archive.read_bytes()[:100])
+    if spoil == "damaged stream":
+        content = archive.read_bytes()
+        archive.write_bytes(content[:100] + b"\xff" * 100 + content[200:])
     before = snapshot(store)
     with pytest.raises(ConfigError):
+        import_archive(store, archive)
+    assert snapshot(store) == before
+
+
+def test_an_archive_that_does_not_fit_on_the_disk_is_not_unpacked(
+    store: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "mine.zip"
+    with zipfile.ZipFile(archive, "w") as into:
+        into.writestr("a.mkv", b"0" * 1001)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    before = snapshot(store)
+    with pytest.raises(ConfigError, match="unpacks to 1,001 bytes, but 1,000 are free"):
         import_archive(store, archive)
     assert snapshot(store) == before
 
