@@ -20,6 +20,8 @@ class StubServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers of the answers."""
 
 
 @contextmanager
@@ -36,6 +38,8 @@ def json_server(behaviour: Behaviour, path: str) -> Iterator[StubServer]:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            for name, value in stub.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
 

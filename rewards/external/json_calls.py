@@ -1,7 +1,7 @@
 """Calls of a server that takes and answers JSON.
 
 They have retries with back-off, time-outs, and messages without secrets. Retried are failures that may pass: no
-connection, a time-out, status 408, 429 and 5xx. Another status, or an answer that is not JSON, fails at once.
+connection, a time-out, status 408, 429 and 5xx. Another status, or an answer that cannot be read, fails at once.
 """
 
 import json
@@ -54,7 +54,9 @@ class JsonCalls:
                 may_pass = status in (408, 429) or status >= 500
             except httpx.TimeoutException:
                 problem = f"gave no answer within {self._timeout_s:g} s"
-            except httpx.TransportError as error:
+            except httpx.DecodingError:
+                problem, may_pass = "answered with content that cannot be decompressed", False
+            except httpx.RequestError as error:
                 problem = f"at {self._url} cannot be reached ({type(error).__name__})"
             if not may_pass:
                 raise CallFailed(f"{self._where} {problem}.")

@@ -1,6 +1,8 @@
 """Client of a user's Python function, which runs in a process of its own."""
 
+import json
 import logging
+import pickle
 import queue
 import subprocess
 import sys
@@ -68,7 +70,7 @@ class PythonClient:
         process = self._process or self._start()
         assert process.stdin is not None, "the process was started with a pipe"
         try:
-            write_message(process.stdin, request)  # type: ignore[arg-type]
+            write_message(process.stdin, pickle.dumps(request, protocol=5))  # type: ignore[arg-type]
             reply = self._reply(self._python.timeout_s)
         except OSError as error:
             self._stop()
@@ -129,6 +131,6 @@ def _forward(process: "subprocess.Popen[bytes]", replies: "queue.Queue[Any]") ->
     assert process.stdout is not None, "the process was started with a pipe"
     try:
         while True:
-            replies.put(read_message(process.stdout))  # type: ignore[arg-type]
+            replies.put(json.loads(read_message(process.stdout)))  # type: ignore[arg-type]
     except (EOFError, OSError, ValueError):
         replies.put(None)

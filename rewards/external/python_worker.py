@@ -1,12 +1,13 @@
 """Process that runs a user's reward function.
 
-Its command is `python -m rewards.external.python_worker FUNCTION FOLDER`. Messages in both directions are a length (8
-bytes, big-endian) and a pickle, on the standard input and the original standard output. What the function prints goes
-to standard error. The process ends with its standard input, or with its parent.
+Its command is `python -m rewards.external.python_worker FUNCTION FOLDER`. Messages are a length (8 bytes, big-endian) and
+a pickle on the standard input, or JSON on the original standard output: the parent runs no code of the user's. What the
+function prints goes to standard error. The process ends with its standard input, or with its parent.
 """
 
 import importlib
 import importlib.util
+import json
 import os
 import pickle
 import struct
@@ -22,17 +23,21 @@ HEADER = struct.Struct(">Q")
 PARENT_CHECK_S = 1.0
 
 
-def write_message(stream: BinaryIO, message: Any) -> None:
+def write_message(stream: BinaryIO, data: bytes) -> None:
     """Write one message."""
-    data = pickle.dumps(message, protocol=5)
     stream.write(HEADER.pack(len(data)) + data)
     stream.flush()
 
 
-def read_message(stream: BinaryIO) -> Any:
+def read_message(stream: BinaryIO) -> bytes:
     """Read one message. Raises EOFError at the end of the stream."""
     (length,) = HEADER.unpack(_read(stream, HEADER.size))
-    return pickle.loads(_read(stream, length))
+    return _read(stream, length)
+
+
+def write_reply(stream: BinaryIO, reply: Mapping[str, Any]) -> None:
+    """Write a reply. Raises TypeError for an object that JSON lacks; then nothing is written."""
+    write_message(stream, json.dumps(reply).encode())
 
 
 def _read(stream: BinaryIO, count: int) -> bytes:
@@ -91,19 +96,18 @@ def main() -> int:
     try:
         function = load_function(sys.argv[1], Path(sys.argv[2]))
     except BaseException as error:
-        write_message(replies, {"error": cause(error)})
+        write_reply(replies, {"error": cause(error)})
         return 1
-    write_message(replies, {"ready": True})
+    write_reply(replies, {"ready": True})
     while True:
         try:
-            request = read_message(sys.stdin.buffer)
+            request = pickle.loads(read_message(sys.stdin.buffer))
         except EOFError:
             return 0
         try:
-            answer = {"values": plain(function(**request))}
+            write_reply(replies, {"values": plain(function(**request))})
         except Exception as error:
-            answer = {"error": cause(error)}
-        write_message(replies, answer)
+            write_reply(replies, {"error": cause(error)})
 
 
 def _end_with(parent: int) -> None:

@@ -89,6 +89,7 @@ def ok(body, score=0.5):
 FAILURES = {
     "status 400": (lambda body: (400, {"error": "bad prompt"}), "status 400", 1),
     "status 503": (lambda body: (503, b""), "status 503, in 3 attempts", 3),
+    "no gzip": (lambda body: ok(body), "answered with content that cannot be decompressed", 1),
     "no json": (lambda body: (200, b"<html>"), "is not JSON", 1),
     "no results": (lambda body: (200, {"score": 1}), "without a list `results`", 1),
     "short list": (lambda body: (200, {"results": []}), "0 results for 1 clips", 1),
@@ -103,6 +104,7 @@ FAILURES = {
 def test_a_failure_is_a_missing_reward_with_its_reason_and_never_zero(declarations, name, caplog):
     behaviour, message, calls = FAILURES[name]
     with reward_server(behaviour) as server:
+        server.headers |= {"Content-Encoding": "gzip"} if name == "no gzip" else {}
         declarations("judge", declared(server.url))
         with caplog.at_level(logging.WARNING):
             report = suite(judge=1.0, framing=1.0).score(clips(1)[0])

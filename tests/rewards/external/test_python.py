@@ -38,6 +38,19 @@ def not_a_number(prompts, completions, **_):
 def short(prompts, completions, **_):
     return [0.5]
 
+class Score(float):
+    def __reduce__(self):
+        return Score, (float(self),)
+
+def own_numbers(prompts, completions, **_):
+    return [Score(0.5)] * len(prompts)
+
+class Answer:
+    pass
+
+def own_objects(prompts, completions, **_):
+    return [Answer()] * len(prompts)
+
 def nothing(prompts, completions, **_):
     return None
 
@@ -82,6 +95,7 @@ def test_values_of_lists_arrays_and_tensors(client, capfd):
     assert found == pytest.approx([10 * number / 255 for number in range(11)])
     assert "a line on standard output" in capfd.readouterr().err, "what it prints is no part of its answer"
     assert [answer.scores[""] for answer in client("mine.py:array").score(clips(3))] == [0, 0.5, 1]
+    assert [answer.scores[""] for answer in client("mine.py:own_numbers").score(clips(2))] == [0.5, 0.5]
     assert [answer.scores[""] for answer in client("mine.py:tensor").score(clips(2))] == [0.25, 0.25]
 
 
@@ -97,6 +111,7 @@ def test_sub_scores(client):
         ("not_a_number", "nan, which is no finite number"),
         ("short", "1 values for 2 clips"),
         ("nothing", "raised TypeError"),
+        ("own_objects", "raised TypeError: Object of type Answer is not JSON serializable"),
         ("exits", "exit code 7"),
         ("missing", "cannot be loaded: AttributeError"),
     ],
