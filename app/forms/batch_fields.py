@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -70,19 +69,17 @@ def _line_row(line: str, place: str) -> SourceRow:
             fields = json.loads(line)
         except ValueError as error:
             raise ConfigError(text.no_json(place)) from error
-    return source_row(fields, place, Path())
+    return source_row(fields, place, None)
 
 
 def _row_fields(row: SourceRow) -> dict[str, Any]:
-    if any(not isinstance(picture, str) for picture in row.pictures.values()):
-        raise ConfigError(text.has_pictures(row.place))
     return {"prompt": row.prompt, **row.pictures, **({"negative_prompt": row.negative} if row.negative else {})}
 
 
 def read_file(path: str) -> str:
     """Return the lines of the list for an uploaded file of prompts. Raises ConfigError."""
     file = uploaded(path)
-    return "\n".join(_line(_row_fields(row)) for row in read_rows(str(file)))
+    return "\n".join(_line(_row_fields(row)) for row in read_rows(str(file), with_paths=False))
 
 
 def _line(fields: Mapping[str, Any]) -> str:

@@ -40,10 +40,6 @@ def no_json(place: str) -> str:
     return f"{place}: a line that begins with {{ must be a JSON object, as in a .jsonl file of prompts."
 
 
-def has_pictures(place: str) -> str:
-    return f"{place}: pictures cannot be loaded with a list of prompts here: use `dailies generate --prompts FILE`."
-
-
 def too_many(clips: int, limit: int) -> str:
     return f"{clips:,} clips are more than the {limit:,} of one job: shorten the list, or lower the variations."
 

@@ -123,12 +123,12 @@ def read_prompts(name: str) -> list[str]:
     return [row.prompt for row in read_rows(name)]
 
 
-def read_rows(name: str) -> list[SourceRow]:
+def read_rows(name: str, *, with_paths: bool = True) -> list[SourceRow]:
     """Return the prompts of a file or of a data set of the hub.
 
     `name` is that of a file of `presets/prompts`, a path, or a data set. Raises ConfigError, which names the file, the
     row and the column, for a missing file or picture, an empty or too long prompt, a value of another type, and a
-    misspelt column.
+    misspelt column. Without `with_paths`, it is also raised for a picture that is not in the store.
     """
     if name.startswith(HUB):
         where, folder, table, unit = name, Path(), _hub_table(name), "row"
@@ -137,7 +137,8 @@ def read_rows(name: str) -> list[SourceRow]:
         where, folder, table = str(path), path.parent, _table(path)
         unit = "row" if path.suffix == ".parquet" else "line"
         _check_columns(table, where, unit)
-    rows = [_read_row(row, f"{where}, {unit} {row.line}", folder) for row in table.rows]
+    base = folder if with_paths else None
+    rows = [_read_row(row, f"{where}, {unit} {row.line}", base) for row in table.rows]
     if not rows:
         raise ConfigError(f"{where} contains no prompt: write one per line, or a table with the column 'prompt'.")
     return rows
@@ -161,16 +162,17 @@ def _table(path: Path) -> Table:
     return Table(rows=tuple(rows))
 
 
-def _read_row(row: TableRow, place: str, folder: Path) -> SourceRow:
+def _read_row(row: TableRow, place: str, folder: Path | None) -> SourceRow:
     if row.problem:
         raise ConfigError(f"{place}: {row.problem}")
     return source_row(row.fields, place, folder)
 
 
-def source_row(fields: Mapping[str, Any], place: str, folder: Path) -> SourceRow:
+def source_row(fields: Mapping[str, Any], place: str, folder: Path | None) -> SourceRow:
     """Read the columns of a row.
 
-    `folder` is the base of relative paths. Raises ConfigError, which names `place`.
+    `folder` is the base of relative paths; None: only names of stored pictures are accepted.
+    Raises ConfigError, which names `place`.
     """
     prompt = _text(fields, "prompt", place)
     if not prompt:
@@ -220,18 +222,26 @@ def _text(fields: Mapping[str, Any], column: str, place: str) -> str | None:
     return value.strip() or None
 
 
-def _picture(value: Any, where: str, folder: Path) -> Path | bytes | str | None:
+def _picture(value: Any, where: str, folder: Path | None) -> Path | bytes | str | None:
     """Return a picture's path, content, or name in the store; None for an empty cell. Raises ConfigError."""
     if isinstance(value, Mapping):  # as data sets store pictures
         value = value.get("bytes") or value.get("path")
-    if value is None or value == "" or isinstance(value, bytes):
-        return value or None
+    if not value:
+        return None
+    if isinstance(value, str) and re.fullmatch(PICTURE, value):
+        return value
+    if folder is None:
+        raise ConfigError(f"{where}: a picture cannot be loaded from here: use `dailies generate --prompts FILE`.")
+    if isinstance(value, bytes):
+        return value
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {str(value)[:40]!r} is no picture; write the path of a PNG or JPEG file.")
-    if re.fullmatch(PICTURE, value):
-        return value
-    path = folder / Path(value).expanduser()
-    if "\0" in value or not path.is_file():
+    try:
+        path = folder / Path(value).expanduser()
+        is_there = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user, a NUL
+        is_there = False
+    if not is_there:
         raise ConfigError(
             f"{where}: there is no file '{value[:200]}'; paths are relative to the folder of the prompts."
         )

@@ -139,7 +139,11 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
         ({"adapters": rows(("run-2", None))}, "scale"),
         ({"batch": "list", "prompts": "\n \n"}, "Enter a prompt in each line"),
         ({"batch": "list", "prompts": "a star\n{prompt"}, "Prompts, line 2: a line that begins with {"),
-        ({"batch": "list", "prompts": '{"prompt": "x", "image": "/etc/passwd"}'}, "line 1: pictures cannot be loaded"),
+        (
+            {"batch": "list", "prompts": '{"prompt": "x", "image": "/etc/passwd"}'},
+            "'image': a picture cannot be loaded",
+        ),
+        ({"batch": "list", "prompts": '{"prompt": "x", "image": "/none.png"}'}, "'image': a picture cannot be loaded"),
         ({"batch": "list", "prompts": "\n".join(f"p{n}" for n in range(100)), "takes": 11}, "1,100 clips are more"),
         ({"batch": "sweep"}, "The sweep has no value of guidance"),
         ({"batch": "sweep", "column_values": "1, x"}, "must be numbers, but got 'x'"),

@@ -104,6 +104,8 @@ def test_pictures_stand_upright(folder: Path, workspace: Workspace) -> None:
         ("jsonl", {"prompt": "x", "negative": "x" * 2001}, "column 'negative': .* at most 2,000"),
         ("parquet", {"prompt": None}, r"rows.parquet, row 2, column 'prompt': there is no prompt"),
         ("jsonl", {"prompt": "x", "image": "a\0b"}, "column 'image': there is no file"),
+        ("jsonl", {"prompt": "x", "image": "~nobody-here/a.png"}, "column 'image': there is no file"),
+        ("jsonl", {"prompt": "x", "image": "a" * 300}, "column 'image': there is no file"),
     ],
 )
 def test_bad_rows_are_named(folder: Path, kind: str, row: dict[str, Any], sentence: str) -> None:
