@@ -184,12 +184,12 @@ def build_server(
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
     silent(server)
     server.add_middleware(StreamLimit)
+    # The last one added is the first to see a request.
+    server.add_middleware(BodyLimit)
     if users is not None:
         server.add_middleware(
             AuthMiddleware, users=users, given=lambda name, showing: was_assigned(context.store, name, showing)
         )
-    # The last one added is the first to see a request.
-    server.add_middleware(BodyLimit)
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
     server.add_middleware(ForwardedHeaders, reach=reach or Reach())
     server.add_middleware(SafeHeaders)

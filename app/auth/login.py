@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.rate_limit import LoginRateLimiter
 from app.auth.users import SESSION_S, User, Users
+from app.middleware.body_limits import taken
 from app.middleware.thread_pools import Pool
 from app.text import access
 
@@ -98,11 +99,9 @@ class AuthMiddleware:
         return _form("", request.query_params.get("next", ""))
 
     async def _typed(self, request: Request) -> Response:
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > BODY_LIMIT:
-                return _form(access.WRONG, "", 413)
+        body = await taken(request.scope, request.receive, BODY_LIMIT)
+        if isinstance(body, Response):
+            return body
         fields = parse_qs(body.decode("utf-8", "replace"))
         name, password, target = (fields.get(key, [""])[0] for key in ("name", "password", "next"))
         address = request.client.host if request.client else ""

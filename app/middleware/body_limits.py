@@ -1,4 +1,4 @@
-"""Limits on request bodies, enforced before any route.
+"""Limits on request bodies, enforced behind the login and before any route.
 
 Except for uploads, a body is read up to its limit and then checked in a thread: 413 if it is too long, 400 if it is not
 JSON or nested too deeply, 415 for another content type. Answers repeat nothing of the body. Uploads are streamed by
@@ -19,12 +19,11 @@ from app.middleware.thread_pools import Pool
 from app.text import access
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-UPLOAD, LOGIN = "/gradio_api/upload", "/login"
+UPLOAD = "/gradio_api/upload"
 LIMITS: Mapping[str, int] = {
     "/gradio_api/queue/join": 4 * MIB,  # the largest value of the page is a table of 300 clips with their reports
     "/gradio_api/component_server/": MIB,
     UPLOAD: 20 * GIB,  # of all files of one request; `app.api.uploads` limits each
-    LOGIN: 8 * KIB,
 }
 LIMIT = 64 * KIB  # of any other route
 DEPTH = 64  # objects and arrays within each other
@@ -49,22 +48,17 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         limit = limit_of(scope["path"])
-        if declared(scope) > limit:
-            await too_long(limit)(scope, receive, send)
-        elif scope["path"] == UPLOAD:
-            await self._stream(scope, receive, send, limit)
-        else:
+        if scope["path"] != UPLOAD:
             await self._read(scope, receive, send, limit)
+        elif declared(scope) > limit:
+            await too_long(limit)(scope, receive, send)
+        else:
+            await self._stream(scope, receive, send, limit)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        try:
-            async with asyncio.timeout(READING_S):
-                body = await read(receive, limit)
-        except TimeoutError:
-            await problem(access.TOO_SLOW, 408)(scope, receive, send)
-            return
-        if body is None:
-            await too_long(limit)(scope, receive, send)
+        body = await taken(scope, receive, limit)
+        if isinstance(body, Response):
+            await body(scope, receive, send)
             return
         value, refusal = await self._checked(scope, body)
         if refusal is not None:
@@ -73,7 +67,7 @@ class BodyLimit:
         await self.app({**scope, JSON_BODY: value}, replayed(body, receive), send)
 
     async def _checked(self, scope: Scope, body: bytes) -> tuple[Any, Response | None]:
-        if not body or scope["path"] == LOGIN:
+        if not body:
             return None, None
         if Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return None, problem(access.NO_JSON, 415)
@@ -112,7 +106,19 @@ def declared(scope: Scope) -> int:
     return int(declared_length[:20]) if declared_length.isascii() and declared_length.isdigit() else 0
 
 
-async def read(receive: Receive, limit: int) -> bytes | None:
+async def taken(scope: Scope, receive: Receive, limit: int) -> bytes | Response:
+    """Return the whole body, or the answer to one that is longer than the limit or takes too long."""
+    if declared(scope) > limit:
+        return too_long(limit)
+    try:
+        async with asyncio.timeout(READING_S):
+            body = await _read(receive, limit)
+    except TimeoutError:
+        return problem(access.TOO_SLOW, 408)
+    return too_long(limit) if body is None else body
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
     """Return the whole body, None if it is longer than the limit."""
     parts: list[bytes] = []
     length = 0

@@ -232,6 +232,8 @@ def test_a_body_over_its_limit_is_refused_by_every_route(
     table: list[tuple[str, str, str]], people: dict[str, TestClient]
 ) -> None:
     for method, path, _ in table:
+        if path == "/logout":  # the login answers it without reading a body
+            continue
         reply = people["researcher"].request(
             method, path, headers={"content-length": str(limit_of(path) + 1)}, content=b"secret"
         )

@@ -85,6 +85,9 @@ class Served:
     def cookie(self, name: str = "eva") -> str:
         return f"{COOKIE}={self.users.token(name)}"
 
+    def head(self, path: str, *headers: str) -> bytes:
+        return "\r\n".join([f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *headers, "", ""]).encode()
+
     def raw(self, *parts: bytes) -> bytes:
         """Return the server's answer to raw bytes, until it closes the connection or stops sending."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire:
@@ -137,16 +140,14 @@ ROUTES = ["/voting/vote", "/voting/next", "/gradio_api/queue/join", "/gradio_api
 def test_a_body_that_says_it_is_too_long_is_refused_before_it_comes(served: Served, path: str) -> None:
     length = LIMITS.get(path, LIMIT) + 1
     start = time.monotonic()
-    said = served.raw(
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: {length}\r\n\r\n".encode(), b"secret"
-    )
+    said = served.raw(served.head(path, f"Content-Length: {length}", f"Cookie: {served.cookie()}"), b"secret")
     assert b" 413 " in said.split(b"\r\n")[0] and b"secret" not in said and time.monotonic() - start < SOON_S
 
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_a_body_that_says_no_length_is_refused_when_it_passes_the_limit(served: Served, path: str) -> None:
     limit = LIMITS.get(path, LIMIT)
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    head = served.head(path, "Transfer-Encoding: chunked", f"Cookie: {served.cookie()}")
     chunk = b"10000\r\n" + b"s" * 0x10000 + b"\r\n"
     start = time.monotonic()
     with ThreadPoolExecutor(1) as other:
@@ -155,6 +156,13 @@ def test_a_body_that_says_no_length_is_refused_when_it_passes_the_limit(served: 
         assert meanwhile.result().status == 200 and meanwhile.result().seconds < SOON_S
     assert (said.split(b"\r\n")[0].split()[1:2] == [b"413"] and b"sss" not in said) or said == b""
     assert time.monotonic() - start < 2 * SOON_S
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/voting/vote", UPLOAD])
+def test_a_stranger_is_refused_before_the_body_comes(served: Served, path: str) -> None:
+    start = time.monotonic()
+    said = served.raw(served.head(path, "Content-Length: 60000", "Content-Type: application/json"), b"{")
+    assert b" 401 " in said.split(b"\r\n")[0] and time.monotonic() - start < SOON_S
 
 
 def test_a_body_longer_than_it_says_hurts_nobody(served: Served) -> None:
@@ -257,7 +265,7 @@ def test_every_answer_has_the_security_headers(served: Served) -> None:
         served.ask("GET", "/config", cookie=served.cookie()),
         served.ask("GET", "/nothing", cookie=served.cookie()),
         served.ask("GET", "/", host="evil.example"),
-        served.ask("POST", "/voting/vote", b"x" * (LIMIT + 1)),
+        served.ask("POST", "/voting/vote", b"x" * (LIMIT + 1), cookie=served.cookie()),
         served.ask("GET", "/logout"),
     ]
     assert [one.status for one in answers] == [200, 401, 200, 200, 404, 403, 413, 303]
