@@ -124,7 +124,7 @@ class Users:
         users = self.read()
         try:
             parsed = _Claim(*json.loads(_decode(claim)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
         if not isinstance(parsed.name, str) or parsed.name not in users.users:
             return None

@@ -67,7 +67,7 @@ def _line_row(line: str, place: str) -> SourceRow:
     if line.startswith("{"):
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(text.no_json(place)) from error
     return source_row(fields, place, None)
 

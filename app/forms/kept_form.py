@@ -39,7 +39,7 @@ def read_kept(text: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that fit their components, by name. Damaged text has none."""
     try:
         values = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(values, dict):
         return {}

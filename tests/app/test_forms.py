@@ -138,6 +138,7 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
         ({"adapters": rows(("run-2", 11))}, "scale"),
         ({"adapters": rows(("run-2", None))}, "scale"),
         ({"batch": "list", "prompts": "\n \n"}, "Enter a prompt in each line"),
+        ({"batch": "list", "prompts": '{"a":' * 5000}, "Prompts, line 1: a line that begins with {"),
         ({"batch": "list", "prompts": "a star\n{prompt"}, "Prompts, line 2: a line that begins with {"),
         (
             {"batch": "list", "prompts": '{"prompt": "x", "image": "/etc/passwd"}'},

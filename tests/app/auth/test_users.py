@@ -1,5 +1,6 @@
 """The users file: hashed passwords, tokens that end, a file for its owner only."""
 
+import base64
 import io
 import json
 import stat
@@ -57,6 +58,10 @@ def test_a_clock_that_jumps_ahead_and_back_makes_no_session_longer(path: Path, m
     assert users.user_of(kept)
     monkeypatch.setattr(time, "time", lambda: today_s - 60)
     assert users.user_of(kept), "a small correction of the clock ends no session"
+
+
+def test_a_deeply_nested_claim_is_no_session(path: Path) -> None:
+    assert Users(path).user_of(base64.urlsafe_b64encode(b"[" * 1500).decode() + ".x") is None
 
 
 def test_a_new_password_and_a_removal_end_tokens_at_once(path: Path) -> None:
