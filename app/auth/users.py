@@ -12,6 +12,8 @@ import os
 import secrets
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,7 +21,8 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.auth.revoked_sessions import Revoked
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StoreError
+from engine.files.locks import locked
 from engine.labelling.votes import NAME_LIMIT
 from rewards.text_files import EncodingError, read_text
 
@@ -147,10 +150,11 @@ def add_user(path: Path, name: str, role: Role, password: str) -> None:
         raise ConfigError(f"A user's name has 1 to {NAME_LIMIT} printable characters, but got {name[:40]!r}.")
     if len(password) < SHORTEST_PASSWORD:
         raise ConfigError(f"The password has {len(password)} characters: choose {SHORTEST_PASSWORD} or more.")
-    before = Users(path).read() if path.exists() else UserList(key=secrets.token_hex(32))
     salt = _encode(secrets.token_bytes(16))
     account = Account(role=role, salt=salt, hash=scrypt(password, salt))
-    _write(path, before.model_copy(update={"users": {**before.users, name: account}}))
+    with _locked(path):
+        before = Users(path).read() if path.exists() else UserList(key=secrets.token_hex(32))
+        _write(path, before.model_copy(update={"users": {**before.users, name: account}}))
 
 
 def add_first_user(path: Path, name: str) -> str | None:
@@ -164,13 +168,24 @@ def add_first_user(path: Path, name: str) -> str | None:
 
 def remove_user(path: Path, name: str) -> None:
     """Remove a user. Raises ConfigError if there is no such user."""
-    before = Users(path).read()
-    if name not in before.users:
-        raise ConfigError(f"There is no user {name[:40]!r} in {path}.")
-    _write(
-        path,
-        before.model_copy(update={"users": {key: account for key, account in before.users.items() if key != name}}),
-    )
+    Users(path).read()  # a mistyped path gets no lock file
+    with _locked(path):
+        before = Users(path).read()
+        if name not in before.users:
+            raise ConfigError(f"There is no user {name[:40]!r} in {path}.")
+        others = {key: account for key, account in before.users.items() if key != name}
+        _write(path, before.model_copy(update={"users": others}))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock for changes of the users file; create its folder if needed. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f".{path.name}.lock")):
+            yield
+    except (OSError, StoreError) as error:
+        raise ConfigError(f"The users file {path} cannot be changed: {error}") from error
 
 
 def scrypt(password: str, salt: str) -> str:
@@ -196,7 +211,6 @@ def _decode(text: str) -> bytes:
 
 def _write(path: Path, users: UserList) -> None:
     """Write the file atomically, readable by its owner only from the first byte."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -182,5 +182,5 @@ def _rows(record: ClipRecord) -> dict[str, str]:
 
 
 def moment(when: datetime) -> str:
-    """Format a time in the server's time zone."""
-    return when.astimezone().strftime("%Y-%m-%d %H:%M")
+    """Format a time in the server's time zone, with its name."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -3,6 +3,7 @@
 from sqlalchemy import delete
 
 from engine.errors import DailiesError, JobError
+from engine.jobs.job_rows import jobs_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import UNFINISHED, Job, JobSpec
 from engine.jobs.worker_control import ensure_worker
@@ -12,13 +13,17 @@ from engine.storage.schema import JOBS
 def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
     """Queue a job and ensure that a worker runs. `key` identifies the request, see `JobQueue.submit`.
 
-    Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued.
+    Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued, unless an earlier
+    request with the key has queued it.
     """
+    own_id = JobQueue.id_of(key)
+    is_repeat = own_id is not None and bool(jobs_of(queue.store.database, [own_id]))
     job = queue.submit(spec, key)
     try:
         ensure_worker(queue.store.workspace)
     except DailiesError:
-        withdraw(queue, job.id)
+        if not is_repeat:
+            withdraw(queue, job.id)
         raise
     return job
 

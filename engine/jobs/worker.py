@@ -42,7 +42,7 @@ from engine.storage.uploads import discard_upload, sweep_uploads
 from engine.workspace import Workspace
 
 POLL_S = 0.2
-BACKUP_CHECK_S = 3600.0
+TIDY_S = 3600.0
 CONCLUDE_S = (0.5, 2, 5, 15, 30)  # waits between attempts to record the end of a job
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -103,11 +103,18 @@ class Worker:
         self._queue.reconcile()
         if removed := remove_orphans(self._workspace):
             log.info("Removed %d half-written folders.", removed)
-        keep_daily_copy(self._workspace)
         purge(self._queue.store)
-        sweep_uploads(self._workspace, self._needed_files())
+        self._tidy()
         for job in self._queue.adopt(self._identity):
             self._start(job)
+
+    def _tidy(self) -> None:
+        """Copy the database, daily, and remove old uploads."""
+        keep_daily_copy(self._workspace)
+        try:
+            sweep_uploads(self._workspace, self._needed_files())
+        except StoreError as error:
+            log.warning("Old uploads cannot be removed now: %s", error)
 
     def _needed_files(self) -> list[Path]:
         """Return the files and folders of the jobs that are not over."""
@@ -115,7 +122,7 @@ class Worker:
 
     def _serve(self) -> None:
         self._publish_jobs()
-        unused_since = idle_since = copied_at = time.monotonic()  # of the model, the worker, the database
+        unused_since = idle_since = tidied_at = time.monotonic()  # of the model, the worker, the workspace
         while not self._is_ending:
             if self._slots.collect():
                 self._publish_jobs()
@@ -126,9 +133,9 @@ class Worker:
             now_s = time.monotonic()
             unused_since = unused_since if self._slots.room.in_process else now_s
             idle_since = now_s if self._slots.jobs else idle_since
-            if now_s - copied_at > BACKUP_CHECK_S:
-                keep_daily_copy(self._workspace)
-                copied_at = now_s
+            if now_s - tidied_at > TIDY_S:
+                self._tidy()
+                tidied_at = now_s
             if not self._slots.jobs and self._must_be_replaced():
                 return
             if now_s - idle_since > self._patience.exit_s:

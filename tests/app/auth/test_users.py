@@ -4,7 +4,9 @@ import base64
 import io
 import json
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,18 @@ def test_a_clock_that_jumps_ahead_and_back_makes_no_session_longer(path: Path, m
 
 def test_a_deeply_nested_claim_is_no_session(path: Path) -> None:
     assert Users(path).user_of(base64.urlsafe_b64encode(b"[" * 1500).decode() + ".x") is None
+
+
+def test_users_added_at_once_are_all_there(path: Path) -> None:
+    together = threading.Barrier(3)
+
+    def add(name: str) -> None:
+        together.wait(10)
+        add_user(path, name, "labeller", PASSWORD)
+
+    with ThreadPoolExecutor(3) as shells:
+        list(shells.map(add, ("bob", "cleo", "dan")))
+    assert {"anna", "bob", "cleo", "dan"} <= Users(path).read().users.keys()
 
 
 def test_a_new_password_and_a_removal_end_tokens_at_once(path: Path) -> None:

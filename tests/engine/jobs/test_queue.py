@@ -15,6 +15,7 @@ from engine.execution.resources import Resources
 from engine.jobs import heartbeat_age
 from engine.jobs.queue import SILENCE, JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
+from engine.jobs.submission import file_job
 from engine.process_identity import ProcessIdentity
 from engine.storage.library import now
 from engine.storage.schema import JOBS
@@ -153,6 +154,16 @@ def test_a_request_of_one_key_files_one_job(queue):
     assert first.id == again.id != other.id and len(queue.list()) == 2
     queue.cancel(first.id)
     assert queue.submit(steps(), "key-one-1").status == "cancelled"  # it was filed, and is over
+
+
+def test_a_repeated_request_leaves_the_job_of_the_first_when_no_worker_starts(queue, workspace):
+    spec = JobSpec(kind="steps", config={})
+    job = queue.submit(spec, "the browser's request")
+    workspace.worker_log.mkdir(parents=True)  # where a worker writes its log
+    for key in ("the browser's request", "another request"):
+        with pytest.raises(JobError, match="No worker can be started"):
+            file_job(queue, spec, key)
+    assert [queued.id for queued in queue.list("queued")] == [job.id]
 
 
 def test_a_job_put_back_has_its_old_place(queue):

@@ -221,6 +221,20 @@ def test_a_worker_ends_when_nothing_comes_and_lets_go_of_its_lock(queue, workspa
     os.close(lock)
 
 
+def test_a_worker_that_runs_for_long_removes_old_uploads(queue, workspace, monkeypatch):
+    upload = workspace.uploads / "kept-1"
+
+    class Later(JobQueue):
+        def claim(self, *args):
+            upload.mkdir(parents=True, exist_ok=True)
+            os.utime(upload, (0, 0))
+            return super().claim(*args)
+
+    monkeypatch.setattr("engine.jobs.worker.TIDY_S", 0)
+    served(Later(queue.store, queue.kinds), IdleTimeouts(exit_s=0))
+    assert not upload.exists()
+
+
 def test_a_job_filed_while_the_worker_ends_is_not_left_lying(queue):
     """An ending worker checks the queue again: a starter may have seen its lock and started none."""
     jobs = []
