@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from engine.storage.library import now
 from engine.storage.schema import JOURNAL
@@ -46,6 +46,16 @@ def entries(
     if events:
         query = query.where(JOURNAL.c.event.in_(events))
     return [JobEvent(**row._mapping) for row in connection.execute(query)]
+
+
+def settle(connection: Connection) -> None:
+    """Wait for entries that are being written, as the first statement of a transaction.
+
+    PostgreSQL assigns numbers before entries can be seen, so that one may appear after a greater one was read. SQLite
+    has one writer at a time.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE journal IN SHARE MODE"))
 
 
 def newest(connection: Connection) -> int:

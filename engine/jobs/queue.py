@@ -43,7 +43,7 @@ from engine.jobs.orphans import is_still_running, lost_message
 from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
 from engine.jobs.worker_state import check_served
 from engine.process_identity import ProcessIdentity
-from engine.storage.database import storable
+from engine.storage.database import insert_new, storable
 from engine.storage.library import Library, now
 from engine.storage.schema import JOBS, JOURNAL
 
@@ -83,10 +83,10 @@ class JobQueue:
             "environment": recorded_environment() or None,
         }
         with self._database.writing() as connection:
-            same = select(JOBS.c.id).where(JOBS.c.id == row["id"], JOBS.c.kind == spec.kind)
-            if key is None or connection.scalar(same) is None:
-                connection.execute(JOBS.insert().values(row))
+            if insert_new(connection, JOBS, row, unique="id"):
                 events.record_event(connection, row["id"], "queued")
+            elif key is None or connection.scalar(select(JOBS.c.kind).where(JOBS.c.id == row["id"])) != spec.kind:
+                raise JobError(f"The id {row['id']} belongs to another job: submit this one again.")
         return self.get(row["id"])
 
     @staticmethod
@@ -290,12 +290,13 @@ class JobQueue:
             return events.entries(connection, job_id=job_id)
 
     def ended_since(self, number: int | None, limit: int = 100) -> tuple[Jobs, int]:
-        """Return the jobs that ended after a journal entry (None: no jobs), and the last entry's number."""
+        """Return the jobs that ended after a journal entry (None: no jobs), and the number of the last entry read."""
         with self._database.reading() as connection:
+            events.settle(connection)
             last = events.newest(connection)
             after = last if number is None else number
             ended = events.entries(connection, after=after, events=ENDED, limit=limit)
-        return [self.get(entry.job_id) for entry in ended], last
+        return [self.get(entry.job_id) for entry in ended], ended[-1].number if len(ended) == limit else last
 
     def heartbeat(self, job_id: str, progress: JobProgress | None = None) -> None:
         """Record a heartbeat. Raises JobCancelled when the job should stop or has another worker."""

@@ -45,12 +45,15 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.name = self.url.render_as_string(hide_password=True)
         self._engine = open_engine(self.url, busy_timeout_s, foreign_keys)
+        # PostgreSQL's default, READ COMMITTED, shows each statement of a transaction another state
+        reading = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reader = self._engine.execution_options(**reading)
         self._turns = Turns(1 if self.is_sqlite else WRITERS, busy_timeout_s)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that reads a consistent state of the database."""
-        with self._convert_errors(), self._engine.begin() as connection:
+        with self._convert_errors(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -228,3 +231,9 @@ def upsert(connection: Connection, table: Table, values: Mapping[str, Any], *, k
     keys = [column.name for column in table.primary_key]
     changed = {name: value for name, value in values.items() if name not in keys and name not in keep}
     connection.execute(insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def insert_new(connection: Connection, table: Table, values: Mapping[str, Any], *, unique: str) -> bool:
+    """Insert a row; return False when a row has the same value of the column `unique`, also a concurrent insert."""
+    insert = INSERTS[connection.dialect.name](table).values(**values).on_conflict_do_nothing(index_elements=[unique])
+    return connection.scalar(insert.returning(table.c[unique])) is not None

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +15,7 @@ from sqlalchemy import update
 from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.resources import Resources
 from engine.jobs import heartbeat_age
+from engine.jobs.events import record_event
 from engine.jobs.queue import SILENCE, JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.jobs.submission import file_job
@@ -154,6 +157,57 @@ def test_a_request_of_one_key_files_one_job(queue):
     assert first.id == again.id != other.id and len(queue.list()) == 2
     queue.cancel(first.id)
     assert queue.submit(steps(), "key-one-1").status == "cancelled"  # it was filed, and is over
+
+
+def test_two_requests_of_one_key_at_once_file_one_job(queue):
+    together = threading.Barrier(4)
+
+    def submit(_: int) -> str:
+        together.wait(10)
+        return queue.submit(JobSpec(kind="steps", config={}), "one request").id
+
+    with ThreadPoolExecutor(4) as windows:
+        assert len(set(windows.map(submit, range(4)))) == 1
+    assert len(queue.list()) == 1
+
+
+def test_jobs_that_ended_are_reported_once_each_in_pieces(queue):
+    _, number = queue.ended_since(None)
+    ids = [queue.submit(JobSpec(kind="steps", config={})).id for _ in range(5)]
+    for job_id in ids:
+        queue.cancel(job_id)
+    reported = []
+    for _ in range(4):
+        jobs, number = queue.ended_since(number, limit=2)
+        reported += [job.id for job in jobs]
+    assert reported == ids
+
+
+def test_an_end_that_is_recorded_late_is_reported(queue, store):
+    """A transaction has its number but is not over while another job ends."""
+    if store.database.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    _, number = queue.ended_since(None)
+    first, second = (queue.submit(JobSpec(kind="steps", config={})).id for _ in range(2))
+    reported, entered = [], threading.Event()
+
+    def ask() -> None:
+        entered.set()
+        position = number
+        for _ in range(2):
+            jobs, position = queue.ended_since(position)
+            reported.extend(job.id for job in jobs)
+
+    browser = threading.Thread(target=ask)
+    with store.database.writing() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == first).values(status="cancelled"))
+        record_event(connection, first, "cancelled")
+        queue.cancel(second)
+        browser.start()
+        entered.wait(10)
+        browser.join(0.3)
+    browser.join(30)
+    assert sorted(reported) == sorted([first, second])
 
 
 def test_a_repeated_request_leaves_the_job_of_the_first_when_no_worker_starts(queue, workspace):

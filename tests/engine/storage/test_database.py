@@ -103,6 +103,16 @@ def test_postgresql_waits_for_a_lock_no_longer_than_its_patience(workspace, data
     other.close()
 
 
+def test_a_reader_sees_one_state_of_the_database(store):
+    count = text("SELECT count(*) FROM clips")
+    with store.database.reading() as connection:
+        before = connection.scalar(count)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(store.add_clip, a_clip(1)).result()
+        assert connection.scalar(count) == before == 0
+    assert store.count() == 1
+
+
 def test_what_was_written_is_on_the_disk(workspace):
     store = Library(workspace)
     with store.database.writing() as connection:
