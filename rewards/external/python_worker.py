@@ -1,8 +1,8 @@
 """Process that runs a user's reward function.
 
-Its command is `python -m rewards.external.python_worker FUNCTION FOLDER`. Messages are a length (8 bytes, big-endian) and
-a pickle on the standard input, or JSON on the original standard output: the parent runs no code of the user's. What the
-function prints goes to standard error. The process ends with its standard input, or with its parent.
+Its command is `python -m rewards.external.python_worker FUNCTION FOLDER`. Messages are a length (8 bytes, big-endian)
+and a pickle on the standard input, or JSON on the original standard output: the parent runs no code of the user's. What
+the function prints goes to standard error. The process ends with its standard input, or with its parent.
 """
 
 import importlib

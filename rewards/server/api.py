@@ -1,7 +1,12 @@
-"""HTTP interface of a reward server: `GET /health`, `GET /rewards`, `POST /score`."""
+"""HTTP interface of a reward server: `GET /health`, `GET /rewards`, `POST /score`.
+
+Without a token, requests that a browser sends for another site's page are refused: they have no JSON content type, or
+(DNS rebinding) a host name that is not this machine's.
+"""
 
 import hmac
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewards.clip import Clip
 from rewards.errors import RewardError
-from rewards.external.clip_json import decode_frames
+from rewards.external.clip_json import MAX_PIXELS, decode_frames
 from rewards.external.http_client import PROTOCOL
 from rewards.registry import reward_spec
 from rewards.server.scoring import BatchScorer, ServedRewards, answer_of
@@ -77,7 +82,8 @@ class ScoreRequest(BaseModel):
 def build_api(rewards: ServedRewards, *, token: str = "", batch: int = 8) -> FastAPI:
     """Return the server's application; with a `token`, all calls but `/health` need it.
 
-    Errors are JSON, `{"error": sentence}`: 401 for the token, 400 for a request that does not fit, 413 for a large one.
+    Errors are JSON, `{"error": sentence}`: 401 for the token, 403 for the host name, 400 for a request that does not
+    fit, 413 for a large one, 415 for another content type.
     A clip that cannot be scored has an error in its result and does not stop the others.
     """
     api = FastAPI(title="Dailies reward server", docs_url=None, redoc_url=None, openapi_url=None)
@@ -88,13 +94,14 @@ def build_api(rewards: ServedRewards, *, token: str = "", batch: int = 8) -> Fas
     async def refuse(_: Request, error: Refused) -> JSONResponse:
         return JSONResponse({"error": str(error)}, status_code=error.status)
 
+    # These two need no thread: waiting scorings may hold all of the pool.
     @api.get("/health")
-    def health() -> Mapping[str, Any]:
+    async def health() -> Mapping[str, Any]:
         return {"status": "ok", "protocol": PROTOCOL, "waiting": scorer.num_waiting}
 
     @api.get("/rewards")
-    def listing(request: Request) -> Mapping[str, Any]:
-        _check_token(request, token)
+    async def listing(request: Request) -> Mapping[str, Any]:
+        _check_sender(request, token)
         return {
             **_identity(rewards),
             "names": list(rewards.names),
@@ -104,7 +111,9 @@ def build_api(rewards: ServedRewards, *, token: str = "", batch: int = 8) -> Fas
 
     @api.post("/score")
     async def score(request: Request) -> Mapping[str, Any]:
-        _check_token(request, token)
+        _check_sender(request, token)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(415, "The request is not JSON: send the header Content-Type: application/json.")
         body = await _body(request)
         return await run_in_threadpool(_answer, rewards, scorer, body)
 
@@ -117,7 +126,7 @@ def _answer(rewards: ServedRewards, scorer: BatchScorer, body: bytes) -> Mapping
         if asked.protocol != PROTOCOL:
             raise ValueError(f"the protocol is {asked.protocol}, but this server has {PROTOCOL}")
         names = rewards.check_names(asked.names)
-        clips = [sent.clip() for sent in asked.clips]
+        clips = _decoded(asked.clips)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the body"
@@ -130,6 +139,25 @@ def _answer(rewards: ServedRewards, scorer: BatchScorer, body: bytes) -> Mapping
     return {**_identity(rewards), "results": results}
 
 
+def _decoded(sent: Sequence[SentClip]) -> list[Clip]:
+    """Return the clips. Raises ValueError for more pixels together than a single clip may have."""
+    clips, pixels = [], 0
+    for one in sent:
+        clips.append(one.clip())
+        pixels += clips[-1].num_frames * clips[-1].height * clips[-1].width
+        if pixels > MAX_PIXELS:
+            raise ValueError(f"its clips have more than {MAX_PIXELS} pixels together: send fewer at once")
+    return clips
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _identity(rewards: ServedRewards) -> dict[str, str]:
     return {"model": rewards.mix.key, "version": rewards.version}
 
@@ -140,7 +168,9 @@ def _described(name: str, key: str) -> dict[str, Any]:
     return {"name": name, **{field: getattr(spec, field) for field in fields}}
 
 
-def _check_token(request: Request, token: str) -> None:
+def _check_sender(request: Request, token: str) -> None:
+    if not token and not is_loopback(request.url.hostname or ""):
+        raise Refused(403, f"The host name {str(request.url.hostname)[:80]!r} is not this machine's: use 127.0.0.1.")
     given = request.headers.get("authorization", "")
     if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
         raise Refused(401, "The request needs the server's token, as the header Authorization: Bearer TOKEN.")

@@ -1,6 +1,5 @@
 """Start of a reward server: its address, its token and its end."""
 
-import ipaddress
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ import uvicorn
 from rewards.errors import RewardError
 from rewards.mix import Mix
 from rewards.registry import known_rewards, load_reward
-from rewards.server.api import build_api
+from rewards.server.api import build_api, is_loopback
 from rewards.server.scoring import ServedRewards
 
 
@@ -42,14 +41,6 @@ def token_from(name: str | None, host: str) -> str:
     if not token:
         raise RewardError(f"The environment variable {name} has no token: set it, or leave --token-env out.")
     return token
-
-
-def is_loopback(host: str) -> bool:
-    """Return True for an address that only this machine reaches."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def serve(

@@ -1,5 +1,6 @@
 """The reward server in a process of its own, and a client on loopback: equal numbers, tokens, batches, bad requests."""
 
+import asyncio
 import base64
 import json
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from rewards import Clip, Mix, RewardError
 from rewards.external.clip_json import decode_frames, encode_clip
 from rewards.external.probe import probe_clip
+from rewards.server.api import build_api
 from rewards.server.run import mix_of, token_from
 from rewards.server.scoring import BatchScorer, ServedRewards, ServedScores
 from rewards.suite import RewardSuite
@@ -81,7 +84,7 @@ def moving(seed: int, prompt: str = "a red square") -> Clip:
     return Clip(frames=probe_clip().frames // 2 + noise, fps=8, prompt=prompt)
 
 
-HEADERS = {"Authorization": "Bearer s3cret"}
+HEADERS = {"Authorization": "Bearer s3cret", "Content-Type": "application/json"}
 
 
 def ask(url: str, body: object, headers: dict[str, str] = HEADERS) -> httpx.Response:
@@ -180,6 +183,59 @@ def test_bad_requests_are_refused_in_a_sentence_and_the_server_lives(address, na
 def test_requests_without_the_token_are_refused(address, headers):
     response = httpx.post(address, json=changed(), headers=headers, trust_env=False)
     assert response.status_code == 401 and "s3cret" not in response.text
+
+
+def test_without_a_token_no_other_site_reaches_the_server():
+    api = build_api(ServedRewards(mix_of(["framing"]), total=False))
+    with TestClient(api, base_url="http://127.0.0.1:8090") as client:
+        body = json.dumps({**changed(), "names": ["framing"]})
+        assert client.post("/score", content=body, headers={"Content-Type": "text/plain"}).status_code == 415
+        for path in ("/score", "/rewards"):
+            method = "GET" if path == "/rewards" else "POST"
+            headers = {"Host": "rebound.example", "Content-Type": "application/json"}
+            refused = client.request(method, path, content=body, headers=headers)
+            assert refused.status_code == 403 and "'rebound.example' is not this machine's" in refused.json()["error"]
+        for host in ("localhost:8090", "[::1]:8090"):
+            headers = {"Host": host, "Content-Type": "application/json"}
+            assert client.post("/score", content=body, headers=headers).status_code == 200
+
+
+def test_the_clips_of_a_request_have_no_more_pixels_than_one_may_have(monkeypatch):
+    clip = encode_clip(moving(0))
+    one = probe_clip().num_frames * probe_clip().height * probe_clip().width
+    monkeypatch.setattr("rewards.server.api.MAX_PIXELS", 2 * one)
+    api = build_api(ServedRewards(mix_of(["framing"]), total=False))
+    with TestClient(api, base_url="http://127.0.0.1") as client:
+        for count, status in ((2, 200), (3, 400)):
+            said = client.post("/score", json={"protocol": 1, "clips": [clip] * count})
+            assert said.status_code == status
+    assert "send fewer at once" in said.json()["error"]
+
+
+def test_health_answers_while_all_threads_wait_for_scores():
+    release = threading.Event()
+
+    class Slow(ServedRewards):
+        def score(self, clips):
+            assert release.wait(20)
+            return super().score(clips)
+
+    async def ask_all() -> list[httpx.Response]:
+        api = build_api(Slow(mix_of(["framing"]), total=False))
+        transport = httpx.ASGITransport(app=api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            body = {"protocol": 1, "clips": [encode_clip(moving(0), frames=2)]}
+            scorings = [asyncio.create_task(client.post("/score", json=body)) for _ in range(45)]
+            try:
+                while (await asyncio.wait_for(client.get("/health"), 10)).json()[
+                    "waiting"
+                ] < 32:  # of 40 threads; a batch has up to 8
+                    pass
+            finally:
+                release.set()
+            return await asyncio.gather(*scorings)
+
+    assert {reply.status_code for reply in asyncio.run(ask_all())} == {200}
 
 
 def test_fewer_frames_have_a_lower_frame_rate(address):
