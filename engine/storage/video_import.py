@@ -1,13 +1,13 @@
 """Import of video files into the library."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StoreError
 from engine.request import PROMPT_LIMIT
 from engine.storage.clip_files import has_files, remove_files, save_clip
 from engine.storage.database import check_text
@@ -48,7 +48,9 @@ def read_record(path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
 
 def _remove(store: Library, clip_ids: Sequence[str]) -> None:
     """Remove the files of clips, except those that another import has recorded in the meantime."""
-    recorded = store.existing(clip_ids)
+    recorded: Container[str] = ()
+    with suppress(StoreError):  # a database that cannot be read records nothing
+        recorded = store.existing(clip_ids)
     for clip_id in clip_ids:
         if clip_id not in recorded:
             remove_files(store.workspace, clip_id)
