@@ -35,7 +35,7 @@ LIST_WORDS = {
     "add": "Add a model of this machine",
     "kind": "Kind",
     "folder": "Local folder (diffusers)",
-    "file": "Single file (.safetensors)",
+    "file": "Single file (.safetensors, .gguf)",
     "path": "Path on the machine that runs Dailies",
     "key": "Name",
     "like": "Default clip of",

@@ -15,6 +15,7 @@ from engine.config.presets import load_model_preset, preset_files, preset_keys, 
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError, StoreError
 from engine.families.base import folder_needs
+from engine.families.files.gguf_files import GGUF, count_gguf
 from engine.families.files.model_folders import refuse_loose_files
 from engine.families.files.single_files import SUFFIX, read_header, refuse_quantised_file
 from engine.families.loading import INDEX_FILE, check_parts, read_json
@@ -62,9 +63,10 @@ def add_file(workspace: Workspace, key: str, file: Path, like: str) -> ModelPres
     Raises ConfigError or FamilyError in one sentence.
     """
     file = file.expanduser().resolve()
-    if file.suffix != SUFFIX or not file.is_file():
-        raise ConfigError(f"'{file}' is no {SUFFIX} file: name one, or convert it to that format.")
-    refuse_quantised_file(file)
+    if file.suffix not in (SUFFIX, GGUF) or not file.is_file():
+        raise ConfigError(f"'{file}' is no {SUFFIX} or {GGUF} file: name one, or convert it to one of these formats.")
+    if file.suffix == SUFFIX:
+        refuse_quantised_file(file)
     base = load_model_preset(like)
     part = family_spec(base.family).network_part
     changes: dict[str, object] = {
@@ -106,7 +108,9 @@ def fitting_families(folder: Path) -> list[str]:
 
 
 def count_parameters(file: Path) -> int:
-    """Return the number of weights of a .safetensors file. Raises FamilyError."""
+    """Return the number of weights of a .safetensors or GGUF file. Raises FamilyError."""
+    if file.suffix == GGUF:
+        return count_gguf(file)
     return sum(math.prod(stored.shape) for stored in read_header(file).values())
 
 

@@ -55,7 +55,9 @@ def build_models(parser: argparse.ArgumentParser) -> None:
     adding.add_argument("key", metavar="KEY", help="key of the new model: lower-case letters, digits, '.', '_', '-'")
     source = adding.add_mutually_exclusive_group(required=True)
     source.add_argument("--folder", metavar="FOLDER", help="a diffusers folder")
-    source.add_argument("--file", metavar="FILE", help="the network in one .safetensors file, as ComfyUI reads it")
+    source.add_argument(
+        "--file", metavar="FILE", help="the network in one .safetensors or .gguf file, as ComfyUI reads it"
+    )
     adding.add_argument(
         "--like", metavar="MODEL", help="model whose default clip it has; with --file, also whose other parts"
     )

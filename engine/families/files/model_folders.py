@@ -21,8 +21,7 @@ CONVERT = (
 def refuse_file(source: str) -> None:
     """Raise FamilyError when `source` is, or names, a single file."""
     if Path(source).is_file() or source.endswith((".safetensors", ".gguf", ".ckpt", ".pt")):
-        is_gguf = source.endswith(".gguf")
-        raise FamilyError(f"'{source}' is a single {'GGUF (quantised) ' if is_gguf else ''}file. {CONVERT}")
+        raise FamilyError(f"'{source}' is a single file. {CONVERT}")
 
 
 def refuse_loose_files(folder: Path) -> None:

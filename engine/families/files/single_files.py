@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
+from engine.families.files.gguf_files import GGUF, read_gguf
 from engine.families.files.model_folders import refuse_nan
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ QUANTISED = ("F8_E4M3", "F8_E5M2", "I8", "U8")
 
 def is_single_file(source: str) -> bool:
     """Return True for the path of a file with weights, existing or not."""
-    return source.endswith(SUFFIX) and source.startswith(("/", ".", "~"))
+    return source.endswith((SUFFIX, GGUF)) and source.startswith(("/", ".", "~"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def read_single_file(file: Path, folder: Path, part: str, dtype: "torch.dtype") 
 
     It has the configuration of the `part` of a model's folder.
 
-    Raises FamilyError for a file that is damaged, quantised or of another network, and for a class of diffusers that
-    reads no single files.
+    GGUF is decoded. Raises FamilyError for a file that is damaged, of another network or quantised in another way, and
+    for a class of diffusers that reads no single files.
     """
     import diffusers
     from safetensors import SafetensorError
@@ -71,9 +72,13 @@ def read_single_file(file: Path, folder: Path, part: str, dtype: "torch.dtype") 
     model_class: Any = getattr(diffusers, name, None)
     if not hasattr(model_class, "from_single_file"):
         raise FamilyError(f"diffusers reads no single file into a {name}: convert '{file}' to a diffusers folder.")
-    refuse_quantised_file(file)
+    weights: Any = str(file)
+    if file.suffix == GGUF:
+        weights = read_gguf(file, dtype)
+    else:
+        refuse_quantised_file(file)
     try:
-        network = model_class.from_single_file(str(file), config=str(folder), subfolder=part, local_files_only=True)
+        network = model_class.from_single_file(weights, config=str(folder), subfolder=part, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         why = " ".join(str(error).split())[:200]
         raise FamilyError(

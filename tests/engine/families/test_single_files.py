@@ -1,6 +1,8 @@
 """A network in one file in its authors' layout gives the same predictions as the diffusers folder."""
 
+import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.config.own_models import count_parameters
 from engine.errors import FamilyError
+from engine.families.files import gguf_files
 from engine.families.files.single_files import is_single_file
 from engine.families.registry import family_class
 from engine.model_spec import FamilyOptions
 from engine.seeds import generator_for
+from engine.training.weights import setup_lora, trainable
 
 # From diffusers' names to those of Wan's authors; the reverse is in scripts/convert_wan_to_diffusers.py of
 # huggingface/diffusers. ComfyUI's files have the prefix "model.diffusion_model.".
@@ -90,3 +95,54 @@ def test_what_does_not_fit_is_one_sentence(tiny: Any, tmp_path: Path) -> None:
 def test_only_a_path_is_a_single_file() -> None:
     assert is_single_file("/a/b.safetensors") and is_single_file("~/b.safetensors")
     assert not is_single_file("owner/name/b.safetensors") and not is_single_file("/a/b")
+
+
+def write_gguf(original: Path, file: Path, kind: str) -> Path:
+    """Write a file's tensors as ComfyUI-GGUF's converter does: matrices quantised, others in float32, at most 4-D."""
+    gguf = pytest.importorskip("gguf", reason="the extra `gguf` is not installed")
+    writer, quantised = gguf.GGUFWriter(file, arch="wan"), gguf.GGMLQuantizationType[kind]
+    for name, tensor in load_file(original).items():
+        numbers = tensor.float().numpy()
+        if numbers.ndim > 4:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(numbers.shape))
+            numbers = numbers.reshape(numbers.shape[0], -1)
+        elif numbers.ndim == 2 and numbers.shape[1] % 32 == 0:
+            writer.add_tensor(name, gguf.quantize(numbers, quantised), raw_dtype=quantised)
+            continue
+        writer.add_tensor(name, numbers)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+@pytest.mark.parametrize(("kind", "most"), [("F16", 1e-3), ("Q8_0", 0.02)])
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_a_gguf_file_is_decoded(tiny: Any, tmp_path: Path, kind: str, most: float) -> None:
+    """The prediction is near that of the folder, and an adapter's gradients are finite."""
+    file = write_gguf(write_original(tiny.folder, tmp_path / "wan.safetensors"), tmp_path / "wan.gguf", kind)
+    ours, plain = opened(tiny.folder, file), opened(tiny.folder, None)
+    assert count_parameters(file) == sum(one.numel() for one in plain.network.parameters())
+    words = replace(plain.encode(["a red circle"]), fps=8.0)
+    latents = plain.init_latents(tiny.model.request, [generator_for(1)])
+    setup_lora(ours.network, ours.spec.lora_targets, rank=2, alpha=None, seed=0)
+    near, exact = (family.predict(latents, torch.tensor([0.5]), words) for family in (ours, plain))
+    assert 0 < (near - exact).norm() / exact.norm() < most
+    near.pow(2).mean().backward()
+    gradients = [parameter.grad for _, parameter in trainable(ours.network) if parameter.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_a_gguf_file_that_cannot_be_read_is_one_sentence(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "wan.gguf"
+    file.write_bytes(b"no gguf")
+    if importlib.util.find_spec("gguf") is not None:
+        with pytest.raises(FamilyError, match=r"wan\.gguf' cannot be read as GGUF .*: download it again\."):
+            opened(tiny.folder, file)
+    monkeypatch.setattr(gguf_files, "LIBRARY", "library_that_is_not_here")
+    with pytest.raises(FamilyError, match=r"is not installed: `pip install 'dailies\[gguf\]'`"):
+        opened(tiny.folder, file)
