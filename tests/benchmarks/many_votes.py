@@ -15,6 +15,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
 )
 
 from engine.labelling.campaign_spec import CampaignSpec
@@ -54,6 +55,8 @@ def fill(store: Library, prompts: int = PROMPTS, entrants: int = ENTRANTS) -> No
             for start in range(0, len(rows), ROWS):
                 connection.execute(insert(table), rows[start : start + ROWS])
         _vote(connection, prompts * entrants)
+        if not store.database.is_sqlite:
+            connection.execute(text("ANALYZE"))  # as PostgreSQL does by itself, only later
     for clip in clips[: 10 * entrants]:  # those of the pairs that are asked for first; their files are only names
         folder = store.workspace.clip_folder(str(clip["id"]))
         folder.mkdir(parents=True)
