@@ -29,7 +29,7 @@ FAMILIES = {
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
     "hunyuanvideo15": "engine.families.hunyuanvideo:HunyuanVideo15Family",
     "hunyuanvideo15_i2v": "engine.families.hunyuanvideo:HunyuanVideo15ImageFamily",
-    "kandinsky5": "engine.families.hunyuanvideo:Kandinsky5Family",
+    "kandinsky5": "engine.families.kandinsky5:Kandinsky5Family",
     "mochi": "engine.families.mochi:MochiFamily",
 }
 
