@@ -34,7 +34,7 @@ class AppContext:
     def workspace(self) -> Workspace:
         return self.store.workspace
 
-    def file(self, spec: JobSpec, *, alone: str = "") -> Job:
+    def submit(self, spec: JobSpec, *, alone: str = "") -> Job:
         """Queue a job and ensure that a worker runs. A repeated request queues no second job.
 
         `alone` names a resource that may have only one such job. Raises DailiesError if the job cannot be queued.
@@ -42,12 +42,12 @@ class AppContext:
         key = request_key("job")
         return file_alone(self.queue, spec, alone, key) if alone else file_job(self.queue, spec, key)
 
-    def file_shared(self, spec: JobSpec) -> Job:
+    def submit_shared(self, spec: JobSpec) -> Job:
         """Queue a job unless an identical one is queued or running; return that one if so."""
-        return same_as(self.queue, spec) or self.file(spec)
+        return same_as(self.queue, spec) or self.submit(spec)
 
-    def file_again(self, job_id: str) -> Job:
+    def submit_again(self, job_id: str) -> Job:
         """Queue a job again unless an identical one is queued or running; return that one if so."""
         job = self.queue.get(job_id)
         spec = JobSpec(kind=job.kind, config=job.config, resources=job.resources)
-        return self.file_shared(spec)
+        return self.submit_shared(spec)

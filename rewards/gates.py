@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from rewards.features import ClipFeatures
-from rewards.prompt_intent import PromptIntent, read_wishes
+from rewards.prompt_intent import PromptIntent, read_intent
 from rewards.time_series import smoothstep, smoothstep_value
 from rewards.vision.copies import copied_share
 from rewards.vision.fades import mixture_share
@@ -73,12 +73,12 @@ def measure_gates(features: ClipFeatures) -> Gates:
 
 def motion_gate(features: ClipFeatures) -> float:
     """Return 1 when the clip moves half of the time or its prompt asks for a still, 0 when it is frozen."""
-    return 1.0 if wishes_of(features).still else motion(features)
+    return 1.0 if prompt_intent(features).still else motion(features)
 
 
-def wishes_of(features: ClipFeatures) -> PromptIntent:
+def prompt_intent(features: ClipFeatures) -> PromptIntent:
     """Return the requests of the clip's prompt, by the grammar of its calibration's domain."""
-    return read_wishes(features.clip.prompt, features.calibration.name)
+    return read_intent(features.clip.prompt, features.calibration.name)
 
 
 def motion(features: ClipFeatures) -> float:
@@ -94,7 +94,7 @@ def liveness_gate(features: ClipFeatures) -> float:
     The gate is also 1 where the prompt asks for a still picture and for a clip that is too short to measure. Where too
     little texture can be followed (flat shapes), only a cross-fade lowers it.
     """
-    if wishes_of(features).still:
+    if prompt_intent(features).still:
         return 1.0
     unmixed = 1 - smoothstep_value(mixture_share(features), *MIXTURE_SHARE)
     known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
@@ -160,7 +160,7 @@ def loop_gate(features: ClipFeatures) -> float:
     known = smoothstep_value(features.followable_share, *FOLLOWABLE_SHARE)
     single = 1.0 - known * smoothstep_value(copied_share(features), *COPIES) if known > 0 else 1.0
     clip = features.clip
-    if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or wishes_of(features).loop:
+    if clip.num_frames < LEAST_FRAMES or motion(features) < LEAST_MOTION or prompt_intent(features).loop:
         return single
     repeats = smoothstep_value(find_repetition(features).similarity, *REPEATS)
     return single * (1.0 - repeats * (FLAT_LOOP + (1 - FLAT_LOOP) * known))

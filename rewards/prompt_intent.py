@@ -45,7 +45,7 @@ class PromptIntent:
     loop: bool
 
 
-def read_wishes(prompt: str, calibration: str = "real") -> PromptIntent:
+def read_intent(prompt: str, calibration: str = "real") -> PromptIntent:
     """Return the requests of a prompt; the set of `calibration` (a name) is the domain."""
     text = prompt.lower()
     parts = [" ".join(part.split()) for part in _PARTS.split(text)]

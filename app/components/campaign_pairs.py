@@ -80,7 +80,7 @@ class CampaignPairs:
         """Queue the votes of an AI labeller."""
         if campaign_id is None or judge is None:
             raise ConfigError(text.NO_CAMPAIGN if campaign_id is None else text.NO_JUDGE)
-        self.context.file_shared(JobSpec(kind=KIND, config={"campaign": campaign_id, "judge": judge}))
+        self.context.submit_shared(JobSpec(kind=KIND, config={"campaign": campaign_id, "judge": judge}))
         return watched_jobs(self.context, KIND)
 
     def _judges(self) -> list[tuple[str, str]]:

@@ -82,7 +82,7 @@ def queue_functions(context: AppContext) -> list[Any]:
         return news()
 
     def retry_job(job_id: str) -> dict[str, Any]:
-        context.file_again(job_id)
+        context.submit_again(job_id)
         return news()
 
     def pause(_: Any = None) -> dict[str, Any]:

@@ -213,7 +213,7 @@ class GenerateTab:
         return watched_jobs(self.context, KINDS)
 
     def _file(self, batch: GenerationBatch) -> None:
-        self.context.file(JobSpec.generate(batch.requests, batch.mix, batch.axes))
+        self.context.submit(JobSpec.generate(batch.requests, batch.mix, batch.axes))
         if batch.notes:
             show_warning(general.unread(batch.notes))
 
@@ -221,7 +221,7 @@ class GenerateTab:
     def draw_keyframes(self, *values: Any) -> dict[str, Any]:
         """Queue the keyframes of the form's request."""
         batch = self.form.read(named_values(values))
-        self.context.file(JobSpec.keyframes(batch.requests[0], batch.mix))
+        self.context.submit(JobSpec.keyframes(batch.requests[0], batch.mix))
         return watched_jobs(self.context, KINDS)
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
@@ -236,7 +236,7 @@ class GenerateTab:
         return self._show_keyframes(keyframes.usable(shown) if drew else shown)
 
     def redraw(self, shown: dict[str, Any], event: gr.EventData) -> dict[str, Any]:
-        self.context.file(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
+        self.context.submit(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
         return watched_jobs(self.context, KINDS)
 
     def replace(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
@@ -248,7 +248,7 @@ class GenerateTab:
     def complete(self, shown: dict[str, Any]) -> list[Any]:
         """Queue the clip between the keyframes of the editor."""
         request, mix = keyframes.completed(shown)
-        self.context.file(JobSpec.generate([request], mix))
+        self.context.submit(JobSpec.generate([request], mix))
         return [watched_jobs(self.context, KINDS), *self._show_keyframes(None)]
 
     def resume_keyframes(self) -> list[Any]:

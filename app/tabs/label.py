@@ -59,7 +59,7 @@ class LabelTab:
         with gr.Row(elem_classes=["desk-panel", "tight"]):
             self.campaign = gr.Dropdown(self._choices(), label=text.CAMPAIGN, min_width=260, elem_id="label-campaign")
             mixes = mix_choices()[:-1]
-            self.judges = gr.Dropdown(mixes, value=default_mix(mixes), label=text.JUDGES, min_width=160)
+            self.results_mix = gr.Dropdown(mixes, value=default_mix(mixes), label=text.MIX, min_width=160)
             whole = [(text.OVERALL, view.OVERALL)]
             self.axis = gr.Dropdown(
                 whole, value=view.OVERALL, label=text.JUDGED, min_width=150, visible=False, elem_id="label-axis"
@@ -140,8 +140,8 @@ class LabelTab:
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
         bind(tab.select, lambda: watched_jobs(self.context, KIND), None, self.jobs)
-        selection = [self.campaign, self.judges, self.axis]
-        chosen = (self.campaign.input, self.judges.input, self.axis.input)
+        selection = [self.campaign, self.results_mix, self.axis]
+        chosen = (self.campaign.input, self.results_mix.input, self.axis.input)
         for event in (self.results_tab.select, *chosen, self.sheet.outdated):
             prepared = bind(event, self.prepare, selection, None)  # beside the line: others need not wait for it
             bind(prepared.success, self.show, selection, self.shown, line=RESULTS)
@@ -156,7 +156,7 @@ class LabelTab:
         bind(self.pairs_in.upload, once(self.bring_pairs), self.pairs_in, None)
         bind(self.voting.choose_campaign, self.follow, None, self.campaign, line=RESULTS)
         seen = [self.views, *self.shown]
-        bind(self.voting.see_results, self.see_results, [self.judges, self.axis], seen, line=RESULTS)
+        bind(self.voting.see_results, self.see_results, [self.results_mix, self.axis], seen, line=RESULTS)
         bind(self.list.changed, self.list_changed, self.campaign, [self.campaign, self.voting], line=RESULTS)
         bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
         bind(self.new_tab.select, self.offer, which, [entrants, which])

@@ -209,7 +209,7 @@ class LibraryTab:
     def score(self, event: gr.EventData) -> dict[str, Any]:
         """Score the clip by its previous mix, or else by the mix that suits its source."""
         clip = self.context.store.clip(event.id)
-        self.context.file(JobSpec.score([event.id], clip.mix or clip_sets.mix_for([clip])))
+        self.context.submit(JobSpec.score([event.id], clip.mix or clip_sets.mix_for([clip])))
         return watched_jobs(self.context, KIND)
 
     def _opened(self, view: clip_panel.View) -> list[Any]:
@@ -232,7 +232,7 @@ class LibraryTab:
             raise ConfigError(general.NOTHING_TO_IMPORT if not upload else general.NO_MIXES)
         check_video(Path(upload))
         with kept_uploads(self.context.workspace, [Path(upload)]) as folder:
-            self.context.file(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
+            self.context.submit(JobSpec.score_file(folder / Path(upload).name, prompt, mix))
         return [watched_jobs(self.context, KIND), None, gr.update(visible=False)]
 
     def show_scored(self, event: gr.EventData, *filters: Any) -> list[Any]:

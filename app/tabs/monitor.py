@@ -105,12 +105,12 @@ class MonitorTab:
         if self.feed.state(run, self.feed.jobs()) == "running":
             RunSamples(run).request()
             return [{**slider, "note": text.SAMPLES_WORDS["asked"]}, watched_jobs(self.context, KINDS)]
-        self.context.file_shared(samples_job(run.id))
+        self.context.submit_shared(samples_job(run.id))
         return [slider, watched_jobs(self.context, KINDS)]
 
     # ---- Evaluation
     def measure(self, event: gr.EventData) -> dict[str, Any]:
-        self.context.file_shared(JobSpec.evaluate(Run.find(self.context.workspace, event.run).id))
+        self.context.submit_shared(JobSpec.evaluate(Run.find(self.context.workspace, event.run).id))
         return watched_jobs(self.context, KINDS)
 
     def measured(self, slider: dict[str, Any]) -> dict[str, Any]:

@@ -207,7 +207,7 @@ class ScoreTab:
         """Score the clips of the table that have no score of this mix with its current calibration."""
         missing = [clip["id"] for clip in table["rows"] if not clip["values"] or clip["old"]]
         if missing:
-            self.context.file(JobSpec.score(missing, mix))
+            self.context.submit(JobSpec.score(missing, mix))
         else:
             show_warning(general.ALL_SCORED)
         return watched_jobs(self.context, KINDS)
@@ -252,7 +252,7 @@ class ScoreTab:
         return clips.with_overlay(record, overlay) if overlay else clips.player([record])
 
     def draw_overlays(self, facts: dict[str, Any], mix: str) -> dict[str, Any]:
-        self.context.file_shared(JobSpec.overlays(facts["id"], mix))
+        self.context.submit_shared(JobSpec.overlays(facts["id"], mix))
         return watched_jobs(self.context, KINDS)
 
     # ---- Import
@@ -262,7 +262,7 @@ class ScoreTab:
             raise ConfigError(general.NO_MIXES)
         dropped = [Path(path) for path in files or ()]
         if folder.strip():
-            self.context.file(JobSpec.score_folder(opened_path(self.context, folder), prompt, mix))
+            self.context.submit(JobSpec.score_folder(opened_path(self.context, folder), prompt, mix))
         else:
             self._file_dropped(dropped, prompt, mix)
         return [watched_jobs(self.context, KINDS), None, gr.update(visible=False)]
@@ -276,7 +276,7 @@ class ScoreTab:
         with kept_uploads(self.context.workspace, dropped) as folder:
             alone = len(dropped) == 1
             spec = JobSpec.score_file(folder / videos[0].name, prompt, mix) if alone else None
-            self.context.file(spec or JobSpec.score_folder(folder, prompt, mix))
+            self.context.submit(spec or JobSpec.score_folder(folder, prompt, mix))
 
     # ---- Results of jobs
     def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:

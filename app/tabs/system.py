@@ -95,11 +95,11 @@ class SystemTab:
         yield self.measured()
 
     def ask_torch(self) -> dict[str, Any]:
-        self.context.file_shared(inspect_job())
+        self.context.submit_shared(inspect_job())
         return watched_jobs(self.context, KINDS)
 
     def download(self, event: gr.EventData) -> dict[str, Any]:
-        self.context.file_shared(weights_job(event.key))
+        self.context.submit_shared(weights_job(event.key))
         return watched_jobs(self.context, KINDS)
 
     def clean(

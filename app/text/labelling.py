@@ -157,12 +157,13 @@ TARGET = "Vote limit (0: all pairs)"
 STRATEGY = "Sampling strategy"
 STRATEGY_LABELS = {
     "random": "Random",
-    "uncertain": "Most uncertain first",
+    "uncertain": "Most informative for the ranking first",
     "dissent": "Largest reward disagreement first",
 }
 STRATEGY_HINT = (
-    "Most uncertain first reaches the same ranking with fewer votes if several people label each pair or the entrants "
-    "differ clearly. It shows new pairs before it requests second votes."
+    "Most informative: asks for the votes that narrow the ranking's intervals most. It reaches the same ranking with "
+    "fewer votes if several people label each pair or the entrants differ clearly, and shows new pairs before it "
+    "requests second votes."
 )
 RUBRIC = "Additional criteria"
 MIX = "Reward mix"
@@ -183,7 +184,6 @@ def created(title: str, missing: int) -> str:
 # ---- Results
 NO_RESULTS = ("No votes yet", "The ranking, agreement and reward accuracy appear here after the first votes.")
 CAMPAIGN = "Campaign"
-JUDGES = "Reward mix"
 MAKE_MISSING = "Generate missing clips"
 CLOSE_CAMPAIGN, REOPEN_CAMPAIGN = "Close campaign", "Reopen campaign"
 NOTHING_MISSING = "All clips of this campaign exist or are queued."

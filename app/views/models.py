@@ -189,7 +189,7 @@ def ask_get(key: str) -> dict[str, Any]:
 
 def get(context: AppContext, key: str) -> dict[str, Any]:
     """Queue the download of a model, unless it is queued or running."""
-    context.file_shared(model_job(key))
+    context.submit_shared(model_job(key))
     return model_list(context)
 
 

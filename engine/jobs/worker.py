@@ -65,9 +65,9 @@ class Worker:
     """
 
     def __init__(
-        self, queue: JobQueue, patience: IdleTimeouts, devices: Sequence[str] = ("",), kinds: str | None = None
+        self, queue: JobQueue, timeouts: IdleTimeouts, devices: Sequence[str] = ("",), kinds: str | None = None
     ) -> None:
-        self._queue, self._patience, self._devices = queue, patience, devices
+        self._queue, self._timeouts, self._devices = queue, timeouts, devices
         self._workspace, self._kinds = queue.store.workspace, kinds
         self._successor: dict[str, str] | None = None  # the environment of the next worker
         self._model = ModelCache()
@@ -138,9 +138,9 @@ class Worker:
                 tidied_at = now_s
             if not self._slots.jobs and self._must_be_replaced():
                 return
-            if now_s - idle_since > self._patience.exit_s:
+            if now_s - idle_since > self._timeouts.exit_s:
                 return
-            if now_s - unused_since > self._patience.idle_s or self._workspace.release_flag.exists():
+            if now_s - unused_since > self._timeouts.idle_s or self._workspace.release_flag.exists():
                 self._release_model()
             self._slots.wait(POLL_S)
 

@@ -31,7 +31,7 @@ RESCHEDULE_AFTER = 10  # votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerState:
+class PairOrderInput:
     """Inputs of a schedule.
 
     `free` are the pairs with free slots. `comparisons[N,N]` counts the comparisons of entrants, received and expected,
@@ -44,7 +44,7 @@ class SchedulerState:
     scores: Scores
 
 
-PAIR_ORDERS: Mapping[Strategy, Callable[[SchedulerState], list[str]] | None] = {
+PAIR_ORDERS: Mapping[Strategy, Callable[[PairOrderInput], list[str]] | None] = {
     "random": None,
     "uncertain": lambda state: uncertain_first(state.free, state.comparisons, state.strengths, SCHEDULE_LENGTH),
     "dissent": lambda state: disagreement_first(state.free, state.scores, state.strengths, SCHEDULE_LENGTH),
@@ -82,18 +82,18 @@ def compute_schedule(
         return None
     # As in `rank`: the matrices are small, and other requests need the cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        pairs = order_pairs(_state(connection, campaign_id, spec))
+        pairs = order_pairs(_order_input(connection, campaign_id, spec))
     return {"votes": votes, "pairs": pairs, "planned": len(pairs)}
 
 
-def _state(connection: Connection, campaign_id: str, spec: CampaignSpec) -> SchedulerState:
+def _order_input(connection: Connection, campaign_id: str, spec: CampaignSpec) -> PairOrderInput:
     of_campaign = PAIRS.c.campaign_id == campaign_id
     query = select(PAIRS.c.entrant_a).where(of_campaign).union(select(PAIRS.c.entrant_b).where(of_campaign))
     names = sorted(connection.scalars(query))
     index = {name: number for number, name in enumerate(names)}
     counts = _win_counts(connection, campaign_id, index)
     start = Strengths(theta=np.zeros(len(names)), opponent=0.0, tau=0.0)
-    return SchedulerState(
+    return PairOrderInput(
         free=_free(connection, campaign_id, spec, index),
         comparisons=_comparisons(connection, campaign_id, index),
         strengths=refit(counts, start),

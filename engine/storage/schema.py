@@ -160,7 +160,7 @@ JOURNAL = Table(
     Index(None, "job_id"),
 )
 
-# One row per labelling campaign. `plan` is the next order of its strategy, see engine.labelling.assignment.
+# One row per labelling campaign. `plan` is the next order of its strategy, see engine.labelling.pair_scheduling.
 CAMPAIGNS = Table(
     "campaigns",
     METADATA,

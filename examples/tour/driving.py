@@ -12,7 +12,7 @@ from engine.cli.terminal.progress import run_to_end
 from engine.errors import ConfigError, JobError
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import JobSteps
 from engine.storage.library import Library
 from examples.tour.settings import TourSize
 from examples.tour.state import Journal, TourFiles
@@ -106,7 +106,7 @@ class Noting:
         self._before_s, self._began_s, self._noted_s = before.seconds, time.monotonic(), 0.0
         self._note()
 
-    def watched(self, run: Running) -> Running:
+    def watched(self, run: JobSteps) -> JobSteps:
         """Pass on the progress of `run` and write its time every `NOTED_EVERY_S` seconds."""
         try:
             while True:

@@ -16,8 +16,7 @@ from engine.generation.clip_plan import at_least
 from engine.generation.validation import read_request
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.train import publish
-from engine.jobs.kinds import KINDS, kind_of
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import KINDS, JobSteps, kind_of
 from engine.jobs.spec import REQUEST_LIMIT, JobProgress
 from engine.labelling.campaign_spec import Campaign, CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
@@ -62,10 +61,10 @@ class Tour:
 class TourStep:
     key: str
     title: str
-    run: Callable[[Tour], Running]
+    run: Callable[[Tour], JobSteps]
 
 
-def generate(tour: Tour) -> Running:
+def generate(tour: Tour) -> JobSteps:
     """Generate clips of the first prompts with the base model, and one long clip in windows."""
     requests = [request_of(tour, prompt, {}) for prompt in tour.size.show.read()]
     long = requests[0].model_copy(update={"mode": "windows", "num_frames": long_frames(tour)})
@@ -73,7 +72,7 @@ def generate(tour: Tour) -> Running:
     return {"clips": [request.id for request in requests], "long": long.id}
 
 
-def score(tour: Tour) -> Running:
+def score(tour: Tour) -> JobSteps:
     """Score the generated clips with all rewards of the mix."""
     made = tour.journal.made("generate")
     clips = [*made["clips"], made["long"]]
@@ -81,7 +80,7 @@ def score(tour: Tour) -> Running:
     return {"clips": clips, "mix": tour.size.mix}
 
 
-def campaign(tour: Tour) -> Running:
+def campaign(tour: Tour) -> JobSteps:
     """Create a campaign of clips of the base model, with the sampling settings of the DPO preset."""
     preset = training_preset(tour.size.dpo, {"campaign": "to come", "pairs": None})
     names = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
@@ -100,22 +99,22 @@ def campaign(tour: Tour) -> Running:
     return {"campaign": found.id}
 
 
-def votes(tour: Tour) -> Running:
+def votes(tour: Tour) -> JobSteps:
     campaign_id = tour.journal.made("campaign")["campaign"]
     yield from vote_all(Campaigns(tour.store), campaign_id, labellers(tour.size.people, tour.size.seed), tour.judging)
     return {"campaign": campaign_id}
 
 
-def dpo(tour: Tour) -> Running:
+def dpo(tour: Tour) -> JobSteps:
     chosen = {"campaign": tour.journal.made("campaign")["campaign"], "pairs": None}
     return (yield from learn(tour, tour.size.dpo, chosen))
 
 
-def grpo(tour: Tour) -> Running:
+def grpo(tour: Tour) -> JobSteps:
     return (yield from learn(tour, tour.size.grpo, {}))
 
 
-def curriculum(tour: Tour) -> Running:
+def curriculum(tour: Tour) -> JobSteps:
     """Train the curriculum of lengths, then generate clips at the last length, before and after."""
     preset, start = curriculum_of(tour), tour.adapter(tour.size.curriculum.start)
     known = (one for one in list_curricula(tour.workspace) if one.preset() == preset)
@@ -130,11 +129,11 @@ def curriculum(tour: Tour) -> Running:
     return {"curriculum": made.id, "adapter": result["adapter"], "start": start, "clips": clips}
 
 
-def student(tour: Tour) -> Running:
+def student(tour: Tour) -> JobSteps:
     return (yield from learn(tour, tour.size.student, {}))
 
 
-def ranking(tour: Tour) -> Running:
+def ranking(tour: Tour) -> JobSteps:
     """Generate the same prompts and seeds with every model; score, judge and vote on the clips."""
     entrants = {"base": None, **{key: tour.journal.made(key).get("adapter") for key in LEARNING}}
     there = {key: adapter for key, adapter in entrants.items() if key == "base" or adapter is not None}
@@ -177,7 +176,7 @@ STEPS = (
 # ------------------------------------------------------------------------------------------------- calls of the engine
 
 
-def job(tour: Tour, kind: str, config: Mapping[str, Any]) -> Running:
+def job(tour: Tour, kind: str, config: Mapping[str, Any]) -> JobSteps:
     """Run a job in this process, as the command line does."""
     return (yield from kind_of(kind, KINDS).start(dict(config), tour.context))
 
@@ -205,7 +204,7 @@ def campaign_of(tour: Tour, spec: CampaignSpec) -> Campaign:
     return next((one for one in campaigns.list() if one.title == spec.title), None) or campaigns.create(spec)
 
 
-def learn(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> Running:
+def learn(tour: Tour, training: Training, chosen: Mapping[str, Any]) -> JobSteps:
     """Train a run to its end, publish its adapter and evaluate it."""
     run = run_of(tour, training, chosen)
     if run.adapter.is_dir():

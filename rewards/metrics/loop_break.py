@@ -15,7 +15,7 @@ licence     no weights
 import numpy as np
 
 from rewards.features import ClipFeatures
-from rewards.gates import LEAST_MOTION, motion, wishes_of
+from rewards.gates import LEAST_MOTION, motion, prompt_intent
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 from rewards.time_series import smoothstep, smoothstep_value
 from rewards.vision.repetition import LEAST_FRAMES, REPEATS, SHORTEST_FRAMES, Repetition, find_repetition, thumbnails
@@ -39,7 +39,7 @@ def score(features: ClipFeatures) -> RewardResult:
     clip, moving = features.clip, motion(features)
     if clip.num_frames < LEAST_FRAMES:
         return not_applicable(f"A repetition needs at least {LEAST_FRAMES} frames, but the clip has {clip.num_frames}.")
-    wanted = wishes_of(features).loop
+    wanted = prompt_intent(features).loop
     if moving < LEAST_MOTION and not wanted:
         return not_applicable("Nothing moves, so no repetition can be measured.", motion=moving)
     found = find_repetition(features)

@@ -280,7 +280,7 @@ def test_a_run_is_given_a_share_of_the_device(context: AppContext) -> None:
 def test_a_clip_beside_a_run_with_a_share_does_not_wait(context: AppContext) -> None:
     train_form.queue(context, {**choices(context), "share": "0.5"})
     context.queue.claim(ProcessIdentity.current())
-    context.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    context.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
     card = queue_state(context)["jobs"][-1]
     assert card["line"] == general.waiting(1)
 
@@ -302,7 +302,7 @@ def test_a_clip_that_waits_for_a_run_says_so(context: AppContext) -> None:
     job = context.queue.claim(ProcessIdentity.current())
     assert job is not None
     context.queue.heartbeat(job.id, JobProgress(phase="train", step=3, of=40))
-    context.file(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
+    context.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")]))
     card = queue_state(context)["jobs"][-1]
     assert card["line"] == f"Waiting: run {run} (step 3 of 40) uses the device. This job is next."
     context.queue.pause()

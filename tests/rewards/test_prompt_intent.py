@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards.prompt_intent import read_wishes, wants_centre
+from rewards.prompt_intent import read_intent, wants_centre
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from rewards.prompt_intent import read_wishes, wants_centre
     ],
 )
 def test_words_about_the_camera_or_a_thing_are_no_wish_for_a_still_picture(prompt: str) -> None:
-    assert not read_wishes(prompt).still
+    assert not read_intent(prompt).still
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_words_about_the_camera_or_a_thing_are_no_wish_for_a_still_picture(promp
     ],
 )
 def test_a_prompt_whose_head_is_a_still_picture_is_one(prompt: str) -> None:
-    assert read_wishes(prompt).still
+    assert read_intent(prompt).still
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_prompt_whose_head_is_a_still_picture_is_one(prompt: str) -> None:
     ],
 )
 def test_words_about_a_thing_are_no_wish_for_a_loop(prompt: str) -> None:
-    assert not read_wishes(prompt).loop
+    assert not read_intent(prompt).loop
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_words_about_a_thing_are_no_wish_for_a_loop(prompt: str) -> None:
     ],
 )
 def test_a_prompt_that_names_the_clip_a_loop_is_one(prompt: str) -> None:
-    assert read_wishes(prompt).loop
+    assert read_intent(prompt).loop
 
 
 def test_the_embedded_world_has_a_phrase_of_its_own() -> None:
     prompt = "a red star standing still over a meadow"
-    assert read_wishes(prompt, "mini-7").still and not read_wishes(prompt, "real-7").still
+    assert read_intent(prompt, "mini-7").still and not read_intent(prompt, "real-7").still
     moving = ("a red star standing still, the camera pans left", "a red star standing still and then a heart enters")
-    assert not any(read_wishes(text, "mini-7").still for text in moving)
+    assert not any(read_intent(text, "mini-7").still for text in moving)
 
 
 @pytest.mark.parametrize(

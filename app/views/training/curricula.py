@@ -97,7 +97,7 @@ def queue(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(blocked)
     curriculum = Curriculum.create(context.workspace, preset, request_key("curriculum"))
     try:
-        job = context.file(
+        job = context.submit(
             JobSpec(kind=NAME, config=CurriculumConfig(curriculum=curriculum.id).model_dump(mode="json"))
         )
     except DailiesError:

@@ -27,7 +27,7 @@ def curriculum_list(context: AppContext) -> dict[str, Any]:
 def resume(context: AppContext, curriculum_id: str) -> None:
     """Resume an interrupted curriculum."""
     curriculum = Curriculum.find(context.workspace, curriculum_id).id
-    context.file(JobSpec(kind=KIND, config={"curriculum": curriculum}), alone=f"The curriculum {curriculum}")
+    context.submit(JobSpec(kind=KIND, config={"curriculum": curriculum}), alone=f"The curriculum {curriculum}")
 
 
 def _curriculum(curriculum: Curriculum, active: bool) -> dict[str, Any]:

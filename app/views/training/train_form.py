@@ -326,7 +326,7 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     resources = resources_of(choices)
     run = create_run(context.store, preset, start, request_key("run"))
     try:
-        job = context.file(JobSpec.train(run.id, resources))
+        job = context.submit(JobSpec.train(run.id, resources))
     except DailiesError:
         run.discard()
         raise
@@ -335,7 +335,7 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
 
 def check(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Queue the preflight checks of the chosen preset."""
-    return {"job": context.file_shared(JobSpec.preflight(read(context, choices), choices.get("adapter") or None)).id}
+    return {"job": context.submit_shared(JobSpec.preflight(read(context, choices), choices.get("adapter") or None)).id}
 
 
 def verdicts(context: AppContext, job_id: str) -> dict[str, Any]:

@@ -42,10 +42,10 @@ def pair_clips(options: argparse.Namespace) -> None:
 
 def _pair_steps(options: argparse.Namespace) -> Generator[JobProgress, None, dict[str, Any]]:
     """Make the pairs, yield the progress, and return the result that `--json` prints."""
-    from engine.training.data.reward_pairs import make_pairs  # imports torch
+    from engine.training.data.reward_pairs import make_reward_pairs  # imports torch
 
     preset, workspace = load_preset("models", options.model), Workspace.from_env(options.workspace)
-    steps = make_pairs(
+    steps = make_reward_pairs(
         open_model(preset),
         GenerationRequest(**{"prompt": "-", **preset.defaults()}),
         [row.stored(workspace) for row in read_rows(options.prompts)[: options.num_prompts]],

@@ -19,7 +19,7 @@ from engine.generation.validation import check_prompts_fit
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.evaluate import evaluation_of
 from engine.jobs.handlers.train import publish, train_run
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import CurriculumConfig, EvaluateConfig, JobProgress
 from engine.runs.curriculum_state import Curriculum, CurriculumState
 from engine.runs.results import Evaluation
@@ -38,7 +38,7 @@ from engine.workspace import Workspace
 from rewards.import_object import import_object
 
 
-def run_curriculum(config: CurriculumConfig, context: JobContext) -> Running:
+def run_curriculum(config: CurriculumConfig, context: JobContext) -> JobSteps:
     """Run a curriculum to its end. Result: its state, and the adapter of the last stage that passed."""
     workspace = context.store.workspace
     curriculum = Curriculum.find(workspace, config.curriculum)

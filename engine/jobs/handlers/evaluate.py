@@ -3,13 +3,13 @@
 from collections.abc import Generator
 
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import EvaluateConfig, JobProgress
 from engine.runs.results import Evaluation
 from engine.runs.run import Run
 
 
-def evaluate_run(config: EvaluateConfig, context: JobContext) -> Running:
+def evaluate_run(config: EvaluateConfig, context: JobContext) -> JobSteps:
     """Evaluate a run. Result: the evaluation, which is also saved in the run's folder."""
     return (yield from evaluation_of(config, context)).model_dump(mode="json")
 

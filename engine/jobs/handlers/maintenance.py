@@ -15,7 +15,7 @@ from engine.families.lora import activate_adapter
 from engine.hardware.environment import process_environment
 from engine.hub.download import Progress
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import JobSteps
 from engine.jobs.maintenance_configs import InspectConfig, ModelConfig, SamplesConfig, WeightsConfig
 from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
@@ -31,7 +31,7 @@ T = TypeVar("T")
 PROBE_S = 900.0  # the first convolution on ROCm may search for its kernel for minutes
 
 
-def make_samples(config: SamplesConfig, context: JobContext) -> Running:
+def make_samples(config: SamplesConfig, context: JobContext) -> JobSteps:
     """Make a sample set with the run's current weights, as its own process would make it.
 
     Result: `run` and `step`.
@@ -58,7 +58,7 @@ def make_samples(config: SamplesConfig, context: JobContext) -> Running:
     return {"run": run.id, "step": step}
 
 
-def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
+def fetch_weights(config: WeightsConfig, context: JobContext) -> JobSteps:
     """Download the weights of a network.
 
     A cancelled download stops after the current chunk. Result: `key` and `path`.
@@ -69,7 +69,7 @@ def fetch_weights(config: WeightsConfig, context: JobContext) -> Running:
     return {"key": config.key, "path": str(path)}
 
 
-def fetch_model(config: ModelConfig, context: JobContext) -> Running:
+def fetch_model(config: ModelConfig, context: JobContext) -> JobSteps:
     """Download a model, or resume its download, and verify every file.
 
     A cancelled download stops after the current chunk and keeps what arrived. Result: `key` and `folders`.
@@ -122,7 +122,7 @@ class _Fetching(threading.Thread, Generic[T]):
         self.done, self.of = round(done / 1e6), round(total / 1e6)
 
 
-def inspect(config: InspectConfig, context: JobContext) -> Running:
+def inspect(config: InspectConfig, context: JobContext) -> JobSteps:
     """Inspect this machine with PyTorch, each question in a separate process, so that a crash is a result.
 
     Result: `found`, the answer by question, or {"problem": sentence}.

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from engine.errors import JobError
 from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import JobProgress, PreflightConfig
 from engine.labelling.run_dataset import freeze_pairs, write_frozen_pairs
 from engine.runs.adapters import find_adapter
@@ -27,7 +27,7 @@ POLL_S = 0.2
 CHECKS = TypeAdapter(list[PreflightCheck])
 
 
-def run_preflight(config: PreflightConfig, context: JobContext) -> Running:
+def run_preflight(config: PreflightConfig, context: JobContext) -> JobSteps:
     """Check a preset. Result: `verdicts`, a list of {name, level, sentence}.
 
     Raises JobError when the preset cannot be built, ConfigError when the votes of its campaign give no pair.
@@ -61,7 +61,7 @@ def read_verdicts(run: Run) -> list[PreflightCheck]:
         raise JobError(f"{run.preflight} is damaged: {str(error).splitlines()[0]}") from error
 
 
-def _wait(run: Run, workspace: Workspace) -> Running:
+def _wait(run: Run, workspace: Workspace) -> JobSteps:
     with run.log.open("ab") as output:
         command = [sys.executable, "-m", "engine.training.preflight", str(run.folder)]
         environment = process_environment(workspace)

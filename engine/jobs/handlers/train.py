@@ -11,7 +11,7 @@ from engine.families.lora_files import WEIGHT_FILES
 from engine.files.atomic import replace_folder
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.train_process import begin
-from engine.jobs.kinds import JobSteps as Running
+from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.runs.adapters import Adapter, AdapterCard, has_card, newest_of_runs, write_card
 from engine.runs.results import Alarm
@@ -27,7 +27,7 @@ LAUNCHER_FAILED = 1
 """A launcher's exit code for any non-zero exit code of its processes."""
 
 
-def train(config: TrainConfig, context: JobContext) -> Running:
+def train(config: TrainConfig, context: JobContext) -> JobSteps:
     """Start or resume a run.
 
     A cancelled run saves a checkpoint after its current step. Result: `run` and `adapter`.

@@ -42,7 +42,7 @@ def best_and_worst(values: Sequence[float | None], least_margin: float) -> Choic
     return Choice(best=best, worst=worst, margin=high - low) if high - low >= max(least_margin, 1e-9) else None
 
 
-def make_pairs(
+def make_reward_pairs(
     family: ModelFamily,
     template: GenerationRequest,
     prompts: Sequence[PromptRow],

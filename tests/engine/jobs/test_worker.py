@@ -204,9 +204,9 @@ def test_a_worker_that_does_not_end_in_time_is_said_to(queue, workspace, start_w
 # In this process: what needs no second one.
 
 
-def served(queue: JobQueue, patience: IdleTimeouts) -> Worker:
+def served(queue: JobQueue, timeouts: IdleTimeouts) -> Worker:
     """A worker that served until it had waited long enough."""
-    worker = Worker(queue, patience)
+    worker = Worker(queue, timeouts)
     worker.run(try_lock(queue.store.workspace.worker_lock))
     return worker
 

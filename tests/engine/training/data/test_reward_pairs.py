@@ -11,7 +11,7 @@ from engine.config.prompts import PromptRow
 from engine.errors import ConfigError
 from engine.labelling.preference_formats import read_preference_data
 from engine.request import GenerationRequest
-from engine.training.data.reward_pairs import best_and_worst, make_pairs
+from engine.training.data.reward_pairs import best_and_worst, make_reward_pairs
 from engine.video.reader import read_lossless
 from rewards.clip import Clip
 
@@ -44,7 +44,7 @@ def test_the_best_take_is_chosen(open_tiny: Callable[[], Any], tmp_path: Path) -
     prompts = ["a red circle", "a blue square"]
     assert (
         drained(
-            make_pairs(
+            make_reward_pairs(
                 open_tiny(),
                 TEMPLATE,
                 [PromptRow(prompt=prompt) for prompt in prompts],
@@ -69,6 +69,6 @@ def test_pairs_that_cannot_be_made_are_refused(open_tiny: Callable[[], Any], tmp
     family = open_tiny()
     for others, message in (({"takes": 1}, "two variations"), ({"margin": 0.9}, "differ by 0.9")):
         with pytest.raises(ConfigError, match=message):
-            drained(make_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path / "p", **others))
+            drained(make_reward_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path / "p", **others))
     with pytest.raises(ConfigError, match="exists already"):
-        drained(make_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path))
+        drained(make_reward_pairs(family, TEMPLATE, [PromptRow(prompt="a")], brightness, tmp_path))
