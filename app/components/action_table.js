@@ -13,8 +13,8 @@ export default function mount({ element, trigger, props, watch }) {
     return made;
   }
 
-  function hands(row) {
-    const cell = make("td", { className: "hands" });
+  function actions(row) {
+    const cell = make("td", { className: "actions" });
     if (!row.action) return cell;
     const act = () => {
       asked = null;
@@ -63,7 +63,7 @@ export default function mount({ element, trigger, props, watch }) {
         const line = make("tr");
         Object.assign(line.dataset, { key: row.key, state: row.state });
         line.append(...row.cells.map((cell) => make("td", {}, cell)));
-        if (acts) line.append(hands(row));
+        if (acts) line.append(actions(row));
         return line;
       }),
     );

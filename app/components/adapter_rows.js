@@ -108,12 +108,12 @@ export default function mount({ element, props, watch }) {
     $(".rows").children[Math.min(index, $(".rows").children.length - 1)].querySelector("select").focus();
   });
   element.addEventListener("click", ({ target }) => {
-    const hand = target.closest("[data-do]");
-    if (!hand) return;
-    if (hand.dataset.do === "insert") return insert(hand.dataset.text);
-    if (hand.dataset.do === "add")
+    const button = target.closest("[data-do]");
+    if (!button) return;
+    if (button.dataset.do === "insert") return insert(button.dataset.text);
+    if (button.dataset.do === "add")
       rows.push({ name: names().find((name) => !rows.some((row) => row.name === name)), scale: 1 });
-    else rows.splice([...$(".rows").children].indexOf(hand.closest(".row")), 1);
+    else rows.splice([...$(".rows").children].indexOf(button.closest(".row")), 1);
     rebuild();
     $(".rows").lastElementChild.querySelector("select").focus();
   });

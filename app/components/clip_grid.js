@@ -196,7 +196,7 @@ export default function mount({ element, trigger, props, watch }) {
     });
   }
 
-  // ---- Hands
+  // ---- Actions
   element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]"),
       thumb = event.target.closest(".thumb");

@@ -7,10 +7,10 @@ export default function mount({ element, trigger, props, watch }) {
   const { words } = props;
   const $ = (selector) => element.querySelector(selector);
 
-  function step([name, { title, hint, button }]) {
-    const hand = make("button", { type: "button" }, button);
-    hand.dataset.step = name;
-    return make("li", {}, make("b", {}, title), make("p", {}, hint), hand);
+  function step([name, { title, hint, button: label }]) {
+    const button = make("button", { type: "button" }, label);
+    button.dataset.step = name;
+    return make("li", {}, make("b", {}, title), make("p", {}, hint), button);
   }
 
   function show(value) {

@@ -198,7 +198,7 @@ export default function mount({ element, trigger, words, server }) {
     if (refocus) badge.focus({ preventScroll: true });
   }
 
-  // ---- Hands
+  // ---- Actions
   // The focus stays with the job that was moved: on the same button, or on the other one at an end of the queue.
   async function move(row, by) {
     const place = state.jobs.find((job) => job.id === row.dataset.id).position;
@@ -212,7 +212,7 @@ export default function mount({ element, trigger, words, server }) {
   }
 
   const GRAVE = ["kill", "cancel_pending", "cancel_others"];
-  const hands = {
+  const actions = {
     close: () => close(),
     up: (row) => move(row, -1),
     down: (row) => move(row, 1),
@@ -251,7 +251,7 @@ export default function mount({ element, trigger, words, server }) {
     if (pressed.has(press) || (GRAVE.includes(name) && !doubt.passes(event, button))) return;
     pressed.add(press);
     button.setAttribute("aria-busy", "true");
-    await hands[name](row);
+    await actions[name](row);
     button.removeAttribute("aria-busy");
     pressed.delete(press);
   });

@@ -68,7 +68,7 @@ export default function mount({ element, trigger, props, watch }) {
     failed = null;
     paint(latestNews()?.jobs.filter(mine) ?? []);
   };
-  const hands = {
+  const actions = {
     cancel: (id) => orderJob("cancel_job", id),
     retry: async (id) => (await orderJob("retry_job", id)) && forget(),
     open: (id) => openQueue(id),
@@ -76,7 +76,7 @@ export default function mount({ element, trigger, props, watch }) {
   };
   element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]");
-    if (button) hands[button.dataset.do](shown.id);
+    if (button) actions[button.dataset.do](shown.id);
   });
   new IntersectionObserver(() => take(latestNews())).observe(element.parentElement); // a hidden tab was shown again
 

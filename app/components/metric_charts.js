@@ -316,7 +316,7 @@ export default function mount({ element, trigger, props, server }) {
     chart.tip.style.right = right ? chart.canvas.clientWidth - chart.px(state.hover) + 12 + "px" : "";
   }
 
-  // ---- Hands
+  // ---- Actions
   element.addEventListener("change", (event) => {
     const run = event.target.closest(".run")?.dataset.id;
     if (!run) return;

@@ -90,7 +90,7 @@ export default function mount({ element, props, server, watch }) {
   }
 
   function handsCell(row) {
-    const cell = make("td", { className: "hands" });
+    const cell = make("td", { className: "actions" });
     if (row.active) cell.append(button(words.cancel, "cancel", row));
     if (row.get) cell.append(button(words[row.get], "ask_get", row));
     if (row.can_remove) cell.append(button(words.remove, "ask_remove", row));
@@ -163,7 +163,7 @@ export default function mount({ element, props, server, watch }) {
 
   const focusOn = (key, kind) => refocus({ key, do: kind });
 
-  // ---- Hands
+  // ---- Actions
   async function ask(kind, key) {
     asked = { key, kind };
     paint();
@@ -185,7 +185,7 @@ export default function mount({ element, props, server, watch }) {
     focusOn(key, kind === "get" ? "cancel" : "ask_get");
   }
 
-  const hands = {
+  const actions = {
     ask_get: (key) => ask("get", key),
     ask_remove: (key) => ask("remove", key),
     back: (key) => {
@@ -200,7 +200,7 @@ export default function mount({ element, props, server, watch }) {
     const pressed = event.target.closest("[data-do]");
     if (!pressed) return;
     const { do: kind, key } = pressed.dataset;
-    if (hands[kind]) hands[kind](key);
+    if (actions[kind]) actions[kind](key);
     else if (!busy.has(key)) settle(kind, key);
   });
 

@@ -112,8 +112,8 @@ export default function mount({ element, trigger, props, server, watch }) {
     }
   }
 
-  // ---- Hands
-  const hands = {
+  // ---- Actions
+  const actions = {
     keep: () => doubt.keep(),
     stop: (row) => order("cancel", row.dataset.job),
     kill: (row) => order("kill", row.dataset.job),
@@ -140,7 +140,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     if (!button) return;
     const name = button.dataset.do;
     if (name === "kill" && !doubt.passes(event, button)) return;
-    hands[name](button.closest("li"));
+    actions[name](button.closest("li"));
   });
   element.addEventListener("input", (event) => event.target.closest(".log") && read());
   listen(element, "visibilitychange", () => schedule(0));

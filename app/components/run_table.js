@@ -184,7 +184,7 @@ export function runTable({ element, words, state, server, keep, colourOf, say, a
     box.scrollIntoView({ block: "nearest" });
   }
 
-  // ---- Hands
+  // ---- Actions
   $(".search").value = state.search ?? "";
   $(".search").addEventListener("input", ({ target }) => {
     state.search = target.value;

@@ -126,8 +126,8 @@ export default function mount({ element, trigger, props, watch }) {
     save("scores.csv", csv([["clip", "file", "prompt", "model", "seed", "total", ...keys], ...lines]));
   }
 
-  // ---- Hands
-  const hands = {
+  // ---- Actions
+  const actions = {
     compare: () => trigger("compare", { ids: [...chosen] }),
     label: () => trigger("label_these", { ids: chosen.size ? [...chosen] : rows().map((row) => row.id) }),
     clear: () => {
@@ -138,10 +138,10 @@ export default function mount({ element, trigger, props, watch }) {
   };
 
   element.addEventListener("click", (event) => {
-    const hand = event.target.closest("[data-do]"),
+    const button = event.target.closest("[data-do]"),
       by = event.target.closest("[data-sort]"),
       link = event.target.closest("td.clip a");
-    if (hand) hands[hand.dataset.do]();
+    if (button) actions[button.dataset.do]();
     if (by) sortBy(by.dataset.sort);
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
     event.preventDefault();

@@ -28,7 +28,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   let opened = 0,
     pending = false; // how many forms were wanted so far, and whether the last one is on its way
   let ready = false; // whether what is shown can be queued
-  const busy = new Set(); // the hands whose work is not done yet
+  const busy = new Set(); // the actions whose work is not done yet
 
   const named = (name) => $(`[name="${name}"]`);
   const say = (sentence, missing = "") => {
@@ -56,8 +56,8 @@ export default function mount({ element, trigger, props, server, watch }) {
     return answer.problem ? null : answer;
   }
 
-  function paintHands() {
-    for (const button of element.querySelectorAll(".hands button"))
+  function paintActions() {
+    for (const button of element.querySelectorAll(".actions button"))
       button.disabled = !ready || pending || busy.has(button.dataset.do);
     $('[data-do="keep"]').disabled = pending;
   }
@@ -71,7 +71,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     typed = {};
     opened += 1;
     pending = ready = false;
-    paintHands();
+    paintActions();
     const { choices, about } = form;
     const recipes = choices.run
       ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes]
@@ -110,7 +110,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   async function open(name) {
     const mine = ++opened;
     pending = name !== shown();
-    paintHands();
+    paintActions();
     if (!pending) return; // chosen back before the other one came
     const found = await reach("open", name);
     if (mine !== opened) return;
@@ -118,7 +118,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     if (!found.problem) return show(found);
     pending = false;
     named("recipe").value = shown();
-    paintHands();
+    paintActions();
   }
 
   function showStages() {
@@ -216,7 +216,7 @@ export default function mount({ element, trigger, props, server, watch }) {
       say(found.problem ?? found.blocked ?? "", found.missing);
       markMistakes(element, found.fields ?? {});
       ready = !found.problem && !found.blocked;
-      paintHands();
+      paintActions();
       if (!found.problem) showOutlook(found);
       if (found.away) ask(RETRY_MS);
     }, after);
@@ -275,8 +275,8 @@ export default function mount({ element, trigger, props, server, watch }) {
   }
   new IntersectionObserver((entries) => entries.at(-1).isIntersecting && offer()).observe(element); // its tab was opened
 
-  // ---- Hands
-  const hands = {
+  // ---- Actions
+  const actions = {
     async queue() {
       const filed = await call("queue", choices());
       if (filed) {
@@ -337,13 +337,13 @@ export default function mount({ element, trigger, props, server, watch }) {
   async function press(name, button) {
     if (busy.has(name)) return;
     busy.add(name);
-    paintHands();
+    paintActions();
     try {
-      await hands[name](button);
+      await actions[name](button);
     } finally {
       busy.delete(name);
     }
-    paintHands();
+    paintActions();
   }
   element.addEventListener("submit", (event) => event.preventDefault());
   element.addEventListener("input", (event) => {

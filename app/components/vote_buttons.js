@@ -35,7 +35,7 @@ export function voteButtons(desk, words, player, judge) {
     $(".votes").replaceChildren(
       ...Object.keys(CHOICES).map((choice) => keyButton("vote_" + choice, words.choices[choice], { vote: choice })),
     );
-    $(".hands-votes").replaceChildren(
+    $(".actions-votes").replaceChildren(
       keyButton("vote_skip", words.choices.skip, { vote: "skip" }),
       keyButton("vote_undo", words.undo),
     );

@@ -306,7 +306,7 @@ export default function mount({ element, trigger, props, watch }) {
     return choose(view.campaign);
   }
 
-  const hands = {
+  const actions = {
     vote,
     undo,
     comment: () => note.focus(),
@@ -314,7 +314,7 @@ export default function mount({ element, trigger, props, watch }) {
     leave: earlier.leave,
     canLeave: () => Boolean(view.changing) || !$(".past").hidden,
   };
-  Object.assign(player.actions, voteActions(words, hands));
+  Object.assign(player.actions, voteActions(words, actions));
 
   note.addEventListener("keydown", (event) => {
     if (composes(event)) return; // this Enter accepts a candidate of the input method

@@ -95,8 +95,8 @@ def _newest_jobs(context: AppContext) -> Mapping[str, Job]:
 
 def _row(key: str, title: str, *, status: str, line: str, **more: Any) -> Row:
     empty = {"licence": "", "memory": "", "verdict": "", "training": "", "eta": "", "fraction": None, "job": ""}
-    hands = {"active": False, "get": "", "can_remove": False, "failed": False}
-    return {"key": key, "title": title, "status": status, "line": line, **empty, **hands, **more}
+    actions = {"active": False, "get": "", "can_remove": False, "failed": False}
+    return {"key": key, "title": title, "status": status, "line": line, **empty, **actions, **more}
 
 
 def _model_row(preset: ModelPreset, state: ModelState, job: Job | None) -> Row:
