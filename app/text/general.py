@@ -273,6 +273,13 @@ GRID_WORDS = {
 STOPPING = "Stopping after this step"
 
 
+def duration(seconds: float) -> str:
+    """Format a duration, e.g. "45 s", "12 min", "3.4 h"."""
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def count(number: int, noun: str) -> str:
     """ "1 clip", "12,000 clips", "2 numbers of steps"."""
     one, of, rest = noun.partition(" of ")

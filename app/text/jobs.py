@@ -1,5 +1,6 @@
 """Texts of the queue in the header, and of the line of a tab that shows its job."""
 
+from app.text.general import duration
 from app.text.system import TABLE_WORDS
 
 QUEUE_WORDS = {
@@ -95,7 +96,4 @@ def silent(moment: str) -> str:
 
 
 def took(seconds: float) -> str:
-    """Duration of a job, e.g. "took 4 s", "took 3 min", "took 2.1 h"."""
-    if seconds < 90:
-        return f"took {max(0, round(seconds))} s"
-    return f"took {round(seconds / 60)} min" if seconds < 5400 else f"took {seconds / 3600:.1f} h"
+    return f"took {duration(seconds)}"

@@ -161,13 +161,6 @@ STAGE_STATES = {"done": "passed", "now": "running", "later": "pending", "failed"
 TRACKIO = "Open in Trackio"
 
 
-def duration(seconds: float) -> str:
-    """Duration of a run, e.g. "45 s", "12 min", "3.4 h"."""
-    if seconds < 90:
-        return f"{max(0, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def step(number: int | None) -> str:
     """Label of a sample set on the slider."""
     return BASE if number is None else f"Step {number}"

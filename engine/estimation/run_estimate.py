@@ -248,13 +248,14 @@ def measured_run(run: Run) -> RunMeasurement | None:
 
     Cached until the run changes: the form updates at each key press, and a long run takes a tenth of a second to read.
     """
-    return _measured_run(run, _stamp(run.metrics_file), _stamp(run.resolved))
+    return _measured_run(run, file_stamp(run.metrics_file), file_stamp(run.resolved))
 
 
 Stamp = tuple[int, int]
 
 
-def _stamp(file: Path) -> Stamp:
+def file_stamp(file: Path) -> Stamp:
+    """Return the size and time of a file; zeros for a missing one."""
     try:
         status = file.stat()
     except OSError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from engine.errors import FamilyError
 from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
-from engine.families.loading import Classes, on_device, read_processor
+from engine.families.loading import Classes, on_device, read_tokenizer
 from engine.model_spec import Conditioning, FamilySpec
 from engine.sampling.schedules import flow_timesteps
 
@@ -55,7 +55,7 @@ class Kandinsky5Family(DiffusersFamily):
 
     def load(self, device: str, dtype: "torch.dtype") -> None:
         super().load(device, dtype)
-        self.tokenizer = read_processor(self.folder)
+        self.tokenizer = read_tokenizer(self.folder, kind="AutoProcessor")
 
     def check_folder(self) -> None:
         self.scheduler_config = {**self.scheduler_config, "_grid": "own"}

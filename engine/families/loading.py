@@ -147,24 +147,14 @@ def read_network(model_class: Any, folder: Path, part: str, device: str, dtype: 
     return move(network.eval(), device, where)
 
 
-def read_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
-    """The tokenizer of a folder. Raises FamilyError."""
-    from transformers import AutoTokenizer
+def read_tokenizer(folder: Path, part: str = "tokenizer", kind: str = "AutoTokenizer") -> Any:
+    """Return a folder's tokenizer, or by "AutoProcessor" one of texts and pictures. Raises FamilyError."""
+    import transformers
 
     try:
-        return AutoTokenizer.from_pretrained(folder / part, local_files_only=True)
+        return getattr(transformers, kind).from_pretrained(folder / part, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise FamilyError(f"The tokenizer in '{folder}/{part}' cannot be read: {error}") from error
-
-
-def read_processor(folder: Path, part: str = "tokenizer") -> Any:
-    """The processor of texts and pictures of a folder. Raises FamilyError."""
-    from transformers import AutoProcessor
-
-    try:
-        return AutoProcessor.from_pretrained(folder / part, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
-        raise FamilyError(f"The processor in '{folder}/{part}' cannot be read: {error}") from error
 
 
 def read_image_processor(folder: Path, part: str = "image_processor") -> Any:

@@ -11,7 +11,6 @@ that the world draws, whose truth is known, and adds the figures for that length
 import argparse
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import ConfigError
+from engine.labelling.stats.agreement import wilson
 from engine.mini import world
 from engine.mini.judge_reading import Reading, SeenSubject, read
 from engine.mini.prompts import Asked, AskedSubject, asked_by, parse
 
-__all__ = ["Judgement", "Reading", "SeenSubject", "evaluate", "judge", "measure", "read", "wilson_interval"]
+__all__ = ["Judgement", "Reading", "SeenSubject", "evaluate", "judge", "measure", "read"]
 
 log = logging.getLogger(__name__)
 
@@ -151,23 +151,13 @@ def _score(grades: dict[str, float]) -> float | None:
 
 
 # ---------------------------------------------------------------------------------------------------------- many clips
-def wilson_interval(right: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """Return Wilson's score interval of a rate, 95 % for the default `z`; (0, 1) when nothing was counted."""
-    if of == 0:
-        return 0.0, 1.0
-    rate, share = right / of, z * z / of
-    middle = (rate + share / 2) / (1 + share)
-    half = z * math.sqrt(rate * (1 - rate) / of + share / (4 * of)) / (1 + share)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def rate_of(results: Iterable[bool | None]) -> dict[str, float]:
     """Return `{right, of, rate, low, high}` over the results that are not None.
 
     `low`..`high` is Wilson's 95 % interval.
     """
     known_results = [result for result in results if result is not None]
-    low, high = wilson_interval(sum(known_results), len(known_results))
+    low, high = wilson(sum(known_results), len(known_results))
     return {
         "right": sum(known_results),
         "of": len(known_results),

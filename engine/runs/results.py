@@ -20,6 +20,11 @@ class Interval(BaseModel):
     high: float
     of: int
 
+    @property
+    def signed(self) -> str:
+        """The interval of a change as text, e.g. "+0.123 (-0.010 to +0.256)"."""
+        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
 
 class Alarm(BaseModel):
     """A sign of reward hacking: `value` of the metric `name` exceeded `limit` at `step`.

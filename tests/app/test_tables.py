@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from typing import get_args
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -34,14 +34,14 @@ from rewards.gates import Gates
 
 OVER = ("failed", "cancelled", "lost")
 PHASES = set(MemoryEstimate.__dataclass_fields__) - {"weights", "training"}
-COMPLETE: dict[str, tuple[Mapping[str, object], Collection[str]]] = {
+COMPLETE: dict[str, tuple[Mapping[Any, object], Collection[str]]] = {
     "algorithms": (training.DOES, ALGORITHMS),
     "job kinds": (training.KINDS, KINDS),
     "job priorities": (training.PRIORITIES, get_args(Priority)),
     "job states": (jobs.STATES, get_args(Status)),
     "job ends": (jobs.JOB_ENDS, OVER),
     "run states": (training.STATES, get_args(run_actions.State)),
-    "preflight levels": (training.FORM_WORDS["levels"], get_args(Level)),
+    "preflight levels": (cast("dict[str, str]", training.FORM_WORDS["levels"]), get_args(Level)),
     "memory verdicts": (training.VERDICTS, get_args(Verdict)),
     "memory phases": (training.PHASES, PHASES),
     "measure roles": (monitor.ROLES, get_args(Role)),

@@ -6,7 +6,7 @@ from typing import Any
 from app.text import monitor as text
 from app.views.scores import reward_titles, spec_of
 from engine.errors import ConfigError, StoreError
-from engine.runs.results import Evaluation, Interval, Measure
+from engine.runs.results import Evaluation, Measure
 from engine.runs.run import Run
 from engine.runs.run_notes import read_notes
 from rewards import is_reward
@@ -92,7 +92,7 @@ def cells(measure: Measure) -> list[str]:
         text.ROLES[measure.role],
         f"{measure.before.mean:.3f}",
         f"{measure.after.mean:.3f}",
-        _signed(measure.change),
+        measure.change.signed,
         text.VERDICTS[measure.verdict],
     ]
 
@@ -102,10 +102,6 @@ def line(measure: Measure) -> list[str | float]:
     sides = [getattr(measure, side) for side in SIDES]
     numbers = [value for side in sides for value in (side.mean, side.low, side.high)]
     return [measure.name, measure.role, measure.unit, measure.wanted, *numbers, measure.verdict]
-
-
-def _signed(change: Interval) -> str:
-    return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
 
 
 def _has_adapter(run: Run) -> bool:

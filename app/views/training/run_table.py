@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.text import monitor as text
+from app.text.general import duration
 from engine.config.presets import load_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import DailiesError
+from engine.estimation.run_estimate import file_stamp
 from engine.files.json_lines import MetricRow, metric_row, whole_lines
 from engine.runs.metrics import MOMENT
 from engine.runs.run import Run
@@ -43,7 +44,7 @@ class RunTable:
         return {run.id: self._of(run) for run in runs}
 
     def _of(self, run: Run) -> dict[str, Any]:
-        version = [_version(path) for path in (run.resolved, run.metrics_file, run.notes_file)]
+        version = [file_stamp(path) for path in (run.resolved, run.metrics_file, run.notes_file)]
         cached = self._facts.get(run.id)
         if cached is None or cached[0] != version:
             cached = self._facts[run.id] = version, _facts(run)
@@ -109,7 +110,7 @@ def _changed(preset: TrainPreset) -> list[str]:
 
 def _progress(run: Run) -> dict[str, Any]:
     """Return last step, last reward and duration, from the first line and the end of the metrics."""
-    size = _version(run.metrics_file)[0]
+    size = file_stamp(run.metrics_file)[0]
     rows = list(filter(None, map(metric_row, whole_lines(run.metrics_file, max(0, size - TAIL_BYTES)))))
     first = metric_row(next(whole_lines(run.metrics_file), b""))
     step, of = (_last(rows, name) for name in ("step", "of"))
@@ -120,21 +121,12 @@ def _progress(run: Run) -> dict[str, Any]:
         "step": f"{step:.0f}{f'/{of:.0f}' if of else ''}" if step is not None else "",
         "reward": reward,
         "seconds": seconds,
-        "duration": text.duration(seconds) if seconds is not None else "",
+        "duration": duration(seconds) if seconds is not None else "",
     }
 
 
 def _last(rows: Sequence[MetricRow], name: str) -> float | None:
     return next((row[name] for row in reversed(rows) if name in row), None)
-
-
-def _version(path: Any) -> tuple[int, int]:
-    """Return the size and time of a file; zeros for a missing one."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 def _text(value: Any) -> str:

@@ -37,7 +37,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     order = {"worse": 0, "better": 1, "unsure": 2}
     measures = sorted(evaluation.measures, key=lambda measure: (measure.role != "judge", order[measure.verdict]))
     rows = [
-        (m.name, m.role, m.wanted, _format_mean(m.before), _format_mean(m.after), _format_change(m.change), m.verdict)
+        (m.name, m.role, m.wanted, _format_mean(m.before), _format_mean(m.after), m.change.signed, m.verdict)
         for m in measures
     ]
     print_table(("measure", "role", "wanted", "before", "after", "change, 95 %", "verdict"), rows)
@@ -49,7 +49,3 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 def _format_mean(interval: Interval) -> str:
     return f"{interval.mean:.3f}"
-
-
-def _format_change(interval: Interval) -> str:
-    return f"{interval.mean:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"

@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.mini import world
-from engine.mini.judge import ATTRIBUTES, evaluate, judge, main, measure, read, wilson_interval
+from engine.mini.judge import ATTRIBUTES, evaluate, judge, main, measure, read
 
 SCENES = [world.sample_scene(np.random.default_rng([17, k])) for k in range(30)]
 
@@ -226,12 +226,6 @@ def test_rates_count_only_what_was_asked() -> None:
     assert (result["rates"]["direction"]["right"], result["rates"]["direction"]["of"]) == (1, 2)
     assert (result["rates"]["all_right"]["right"], result["rates"]["all_right"]["of"]) == (1, 3)
     json.dumps(result)
-
-
-def test_wilson_intervals_are_the_known_ones() -> None:
-    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_the_command_keeps_the_figures_of_each_length(tmp_path: Path) -> None:
