@@ -95,6 +95,7 @@ METRICS = {
     "clip_ratio": "Clipped ratios (fraction)",
     "grad_norm": "Gradient norm",
     "learning_rate": "Learning rate",
+    "rollout/staleness": "Age of the rollouts' weights (updates)",
     "time/rollout": "Rollout",
     "time/decode": "Decoding",
     "time/score": "Waiting for scores",

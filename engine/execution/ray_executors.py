@@ -68,14 +68,22 @@ class RayActors:
         self._actors: list[Any] = []
 
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
-        """Yield results. Raises JobError when an actor is lost, and the function's errors."""
+        """Give the items to the actors at once, and return an iterator over the results.
+
+        It raises JobError when an actor is lost, and the function's errors.
+        """
         connect()
-        import ray
         from ray.util import ActorPool
 
         pool = ActorPool(self._actors_for(task))
+        return self._completed(
+            pool.map_unordered(lambda actor, pair: actor.call.remote(*pair), list(enumerate(items))), items
+        )
+
+    def _completed(self, results: Iterator[tuple[int, Any]], items: Sequence[Any]) -> Iterator[Completed[Any, Any]]:
+        import ray
+
         try:
-            results = pool.map_unordered(lambda actor, pair: actor.call.remote(*pair), list(enumerate(items)))
             for index, result in results:
                 yield Completed(index=index, item=items[index], result=result)
         except ray.exceptions.RayTaskError as error:

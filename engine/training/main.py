@@ -53,6 +53,7 @@ from engine.training.resource_metrics import ResourceMetrics
 from engine.training.rollout.rollout_actors import use_actors
 from engine.training.trackio_mirror import TrackioMirror, mirrored
 from engine.training.trainers.base import DiffusionTrainer
+from engine.training.trainers.online import OnlineTrainer
 
 FINISHED, FAILED, STOPPED, REFUSED = 0, 2, 3, 4
 log = logging.getLogger(__name__)
@@ -98,6 +99,8 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
         use_actors(trainer, run, RayActors(actors), actors.processes)
+    elif isinstance(trainer, OnlineTrainer):
+        trainer.check_actors()
     trainer.add_callback(SampleCallback(trainer, run, preset, stopping=lambda: recorder.stop_requested))
     if mirrored():
         trainer.add_callback(TrackioMirror(run))

@@ -122,6 +122,13 @@ class OnlineArguments(ClipDataArguments):
     )
     advantage_limit: float = field(default=5.0, metadata={"help": "Largest absolute value of an advantage."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
+    one_step_off: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Let actors make the next clips by the present weights while the update runs, so that clips are "
+            "one generation batch old; None = where there are actors."
+        },
+    )
     data: str | None = field(
         default=None,
         metadata={
@@ -215,6 +222,13 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
         metadata={
             "help": "Limit of the ratio by epsilon: PPO's clip; the same on GRPO-Guard's normalised ratio (its "
             "epsilon: 2e-6); or Flow-DPPO's mask of steps whose KL from the rollout reaches epsilon (1e-5)."
+        },
+    )
+    one_step_off: bool | None = field(
+        default=False,
+        metadata={
+            "help": "Let actors make the next clips by the present weights while the update runs; the ratio corrects "
+            "for it. None = where there are actors."
         },
     )
     # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire. For

@@ -143,6 +143,12 @@ class WeightCopy:
         for name, value in self.values.items():
             local(value).lerp_(local(self._parameters[name].detach()), 1 - decay)
 
+    @torch.no_grad()
+    def set(self, other: "WeightCopy") -> None:
+        """Take over the weights of another copy of the same network."""
+        for name, value in self.values.items():
+            local(value).copy_(local(other.values[name]))
+
     def without_lora(self) -> "WeightCopy":
         """Take the effect of the trained LoRA out of the copy, and return it."""
         for name, value in self.values.items():

@@ -19,6 +19,7 @@ LABELS: Mapping[str, str] = {
     "gradient_accumulation_steps": "Batches per update",
     "num_generations": "Clips per prompt",
     "rollout_batch": "Clips generated together",
+    "one_step_off": "Rollouts one step off",
     "generation_batch_size": "Clips per rollout",
     "num_iterations": "Passes over a rollout",
     "dataloader_num_workers": "Loader processes",

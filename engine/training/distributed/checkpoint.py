@@ -2,7 +2,7 @@
 
 The folder holds the trained weights, the run's copies of them, and the optimiser's state, all under the weights' names.
 A run can therefore resume with another number of processes, or with one. Conversely, `shard_optimizer_state` shards
-the state that one process saved.
+the state that one process saved. `fill` and `read_tensors` are for the files of one process.
 """
 
 import warnings
@@ -12,6 +12,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
@@ -80,6 +82,24 @@ def gather_full_weights(network: nn.Module) -> dict[str, Tensor]:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     found: dict[str, Any] = get_model_state_dict(network, options=options)
     return dict(found) if is_first() else {}
+
+
+@torch.no_grad()
+def fill(targets: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Copy saved weights into those of the same name, in place."""
+    for name, target in targets.items():
+        local(target).copy_(local(shard_like(saved[name], target)))
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint's file; raise TrainingError when it cannot be read."""
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(
+            f"The checkpoint's file {file} cannot be read ({error}): resume from an older one."
+        ) from error
+    return tensors
 
 
 def _weights(network: nn.Module, copies: Mapping[str, WeightCopy]) -> dict[str, Any]:

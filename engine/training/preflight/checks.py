@@ -29,7 +29,7 @@ from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.clip_data import ClipDataTrainer, ClipLossTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
-from engine.training.trainers.online import OnlineTrainer, RolloutBatch
+from engine.training.trainers.online import AHEAD, OnlineTrainer, RolloutBatch
 from engine.training.weights import ADAPTER
 
 REPLAY_LIMIT = 1e-5
@@ -303,7 +303,7 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> P
         advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
         told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
         return PreflightCheck(name="clip range", level="stop", sentence=told)
-    if trainer.updates_per_generation == 1:
+    if trainer.updates_per_generation == 1 and AHEAD not in trainer.copies:
         told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
         return PreflightCheck(name="clip range", level="ok", sentence=told)
     sentence = f"{sentence}; the clip range of {args.epsilon:g} cuts {cut:.0%} of them"

@@ -82,6 +82,27 @@ def check_whole_groups(functions: Sequence[RewardFunc], share: int, group: int) 
         )
 
 
+def check_batch(rows: Sequence[Mapping[str, Any]], functions: Sequence[RewardFunc], args: Any) -> None:
+    """Raise ConfigError unless there are prompts for a generation batch, and rewards that fit their weights."""
+    if not rows:
+        raise ConfigError("There are no prompts to train on: give at least one.")
+    if not functions:
+        raise ConfigError("There is no reward to train on: give at least one reward function.")
+    if any(isinstance(function, torch.nn.Module) for function in functions):
+        raise ConfigError(
+            "A reward given as a network would be read as a text classifier by TRL: wrap it in a function."
+        )
+    weights = args.reward_weights
+    if weights is not None and len(weights) != len(functions):
+        raise ConfigError(f"There are {len(weights)} reward_weights for {len(functions)} rewards: give one for each.")
+    needed = args.generation_batch_size // args.num_generations
+    if len(rows) < needed:
+        raise ConfigError(
+            f"A generation batch takes {needed} prompts, but there are {len(rows)}: give more prompts, or lower "
+            "gradient_accumulation_steps, the batch size or generation_batch_size."
+        )
+
+
 def name_of(function: RewardFunc) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 

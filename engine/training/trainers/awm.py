@@ -8,10 +8,7 @@ from torch import Tensor
 
 from engine.algorithms import awm
 from engine.model_spec import ModelFamily
-from engine.request import GenerationRequest
-from engine.training.rollout.part_scoring import PartScoring
 from engine.training.rollout.reward_calls import RewardFunc
-from engine.training.rollout.rollouts import Rollouts
 from engine.training.trainer_settings import VideoAWMConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch
 from engine.training.trainers.online import RolloutBatch
@@ -39,22 +36,11 @@ class VideoAWMTrainer(ForwardProcessTrainer):
             self.copies["old"] = WeightCopy(self.family.network)
         if self.args.moving_beta > 0:
             self.copies["moving"] = WeightCopy(self.family.network)
-        self._followed_at = -1
 
-    def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
-        self._follow()
-        return super()._generate_rollouts(requests, scoring)
-
-    def _follow(self) -> None:
-        """Set the old policy to the current one, and move the moving reference, at most once a step."""
-        step = self.state.global_step
-        if step == self._followed_at:
-            return
-        self._followed_at = step
-        if "old" in self.copies:
-            self.copies["old"].blend(0.0)
+    def blend_copies(self, maker: WeightCopy | None) -> None:
+        super().blend_copies(maker)
         if "moving" in self.copies:
-            args = self.args
+            args, step = self.args, self.state.global_step
             decay = awm.reference_decay(step, slope=args.moving_decay_slope, most=args.moving_decay_most)
             self.copies["moving"].blend(decay)
 

@@ -10,7 +10,7 @@ import logging
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
@@ -37,9 +37,11 @@ from engine.storage.images import load_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.data.prompt_rows import check_prompts, numbered, with_stored_pictures
 from engine.training.distributed.checkpoint import (
+    fill,
     gather_full_weights,
     load_optimizer,
     load_weights,
+    read_tensors,
     save_shards,
     shard_optimizer_state,
 )
@@ -54,7 +56,7 @@ from engine.training.distributed.process_group import (
     set_epoch,
     wait_for_all,
 )
-from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate, shard, shard_like
+from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate, shard
 from engine.training.gradient_checkpointing import set_block_checkpointing
 from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
 from engine.training.reporting import add_reports, reporting_tools
@@ -318,7 +320,7 @@ class DiffusionTrainer(Trainer):
             load_weights(folder / SHARDS, network, self.copies)
             return
         parameters = dict(trainable(network))
-        saved = _read(folder / TRAINED_FILE)
+        saved = read_tensors(folder / TRAINED_FILE)
         unlike = {n for n in saved.keys() ^ parameters.keys()} | {
             n for n in saved.keys() & parameters.keys() if saved[n].shape != parameters[n].shape
         }
@@ -327,9 +329,9 @@ class DiffusionTrainer(Trainer):
                 f"The checkpoint {folder} is of another model or LoRA ({len(unlike)} tensors differ, such as "
                 f"'{min(unlike)}'): resume with the settings that it was made with."
             )
-        _fill(parameters, saved)
+        fill(parameters, saved)
         for name, copy in self.copies.items():
-            _fill(copy.values, _read(folder / COPY_FILE.format(name)))
+            fill(copy.values, read_tensors(folder / COPY_FILE.format(name)))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         folder = Path(checkpoint or "")
@@ -366,12 +368,6 @@ class _Guard(TrainerCallback):
             self._trainer.copies["average"].blend(average_decay(done, args.ema_decay))
 
 
-@torch.no_grad()
-def _fill(targets: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    for name, target in targets.items():
-        local(target).copy_(local(shard_like(saved[name], target)))
-
-
 @contextmanager
 def writing(what: str, folder: Path) -> Iterator[None]:
     """Raise TrainingError when `what` cannot be written into `folder`, and delete the incomplete folder.
@@ -388,13 +384,3 @@ def writing(what: str, folder: Path) -> Iterator[None]:
             f"{what} cannot be written in {folder.parent} ({error}): make room there, then resume the run. What was "
             "written before is whole."
         ) from error
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"The checkpoint's file {file} cannot be read ({error}): resume from an older one."
-        ) from error
-    return tensors

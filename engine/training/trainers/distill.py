@@ -28,7 +28,7 @@ from engine.training.distributed.process_group import rank, world_size
 from engine.training.prompt_settings import VideoDistillConfig
 from engine.training.rollout.rollouts import KeptStep, Rollouts, generate_rollouts
 from engine.training.trainers.base import DiffusionTrainer
-from engine.training.trainers.online import EpochRepeatSampler
+from engine.training.trainers.generation_batches import EpochRepeatSampler
 from engine.training.weights import WeightCopy
 
 

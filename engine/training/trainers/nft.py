@@ -36,25 +36,22 @@ class VideoNFTTrainer(ForwardProcessTrainer):
     ) -> None:
         super().__init__(model, reward_funcs, args or VideoNFTConfig(), train_dataset, **others)
         self.copies["old"] = WeightCopy(self.family.network)
-        self._old_at = -1
 
     def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
-        self._follow()
         with self.copies["old"].applied():
             return super()._generate_rollouts(requests, scoring)
 
-    def _follow(self) -> None:
-        """Update the old policy before a rollout, at most once a step."""
-        if self.state.global_step != self._old_at:
-            args = self.args
-            decay = nft.old_policy_decay(
+    def blend_copies(self, maker: WeightCopy | None) -> None:
+        assert maker is not None, "there is an old policy"
+        args = self.args
+        maker.blend(
+            nft.old_policy_decay(
                 self.state.global_step,
                 flat=args.old_decay_flat,
                 slope=args.old_decay_slope,
                 most=args.old_decay_most,
             )
-            self.copies["old"].blend(decay)
-            self._old_at = self.state.global_step
+        )
 
     def level_loss(self, noised: NoisedBatch, batch: RolloutBatch) -> Tensor:
         """Return the mean NFT loss of the batch's clips at one draw of noise levels, and log its terms."""

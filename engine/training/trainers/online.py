@@ -1,11 +1,6 @@
-"""`OnlineTrainer`: base class of trainers that learn from scored groups of the policy's own clips.
-
-The schedule is `trl.GRPOTrainer`'s. A generation batch holds P prompts with G = `num_generations` clips each. It is
-split into `steps_per_generation` batches, used `num_iterations` times, and then replaced by the next one.
-"""
+"""`OnlineTrainer`: base class of trainers that learn from scored groups of the policy's own clips."""
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from trl.trainer.utils import RepeatSampler
 
 from engine.algorithms.advantages import Advantages, advantages
 from engine.errors import ConfigError
@@ -27,16 +21,22 @@ from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for, seed_for
 from engine.training.data.clip_rows import read_captioned
 from engine.training.data.prompt_rows import check_prompts, numbered, request_fields, with_stored_pictures
+from engine.training.distributed.checkpoint import fill, read_tensors
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
 from engine.training.rollout.drift import drift_of
 from engine.training.rollout.part_scoring import PartScoring
-from engine.training.rollout.reward_calls import RewardFunc, check_whole_groups, name_of
+from engine.training.rollout.reward_calls import RewardFunc, check_batch, check_whole_groups, name_of
 from engine.training.rollout.rollouts import Rollouts, generate_rollouts
-from engine.training.trainers.clip_data import SIZES, ClipLossTrainer, readable
+from engine.training.trainers.base import COPY_FILE
+from engine.training.trainers.clip_data import SIZES, readable
+from engine.training.trainers.generation_batches import GenerationBatches
+from engine.training.weights import WeightCopy
 from engine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+AHEAD = "ahead"
+"""Name of the copy of the weights that makes the next generation batch, one step off."""
 COMPARED = 4
 """Number of clips of a generation batch on which the distance to a few-step student is measured."""
 
@@ -73,16 +73,12 @@ class RolloutBackend(Protocol):
         self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest], rows: Sequence[Mapping[str, Any]]
     ) -> Rollouts: ...
 
-
-class EpochRepeatSampler(RepeatSampler):
-    """TRL's sampler with an order derived from seed and epoch, so that a resumed run sees the same rows."""
-
-    def set_epoch(self, epoch: int) -> None:
-        if self.shuffle:
-            self.generator.manual_seed(seed_for(self.seed or 0, step=epoch))
+    def generate_ahead(
+        self, trainer: "OnlineTrainer", requests: Sequence[GenerationRequest], rows: Sequence[Mapping[str, Any]]
+    ) -> Rollouts: ...
 
 
-class OnlineTrainer(ClipLossTrainer):
+class OnlineTrainer(GenerationBatches):
     """Base of online trainers.
 
     A subclass implements `losses` and may override `random_step` and `random_steps`.
@@ -102,12 +98,13 @@ class OnlineTrainer(ClipLossTrainer):
     ) -> None:
         rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
         self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
-        _check(rows, self.reward_funcs, args)
+        check_batch(rows, self.reward_funcs, args)
         self.data = _given_clips(args, others.get("workspace") or Workspace.from_env())
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
         self.buffer: list[RolloutBatch] = []
         self.actors: RolloutBackend | None = None
+        self._followed_at = -1
         super().__init__(model, args, rows, **others)
         check_pictures(numbered(self.data), self.template, self.family.spec)
         self.open_clips({name: getattr(self.template, name) for name in SIZES})
@@ -140,26 +137,19 @@ class OnlineTrainer(ClipLossTrainer):
         orders = {turn: torch.randperm(len(self.data), generator=generator_for(seed)) for turn, seed in seeds.items()}
         return [self.data[int(orders[turn][at])] for turn, at in places]
 
-    # ------------------------------------------------------------------------------------------------- TRL's rhythm
+    # -------------------------------------------------------------------------------------------- generation batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return a loader of this process's part of each generation batch, repeated for each of its steps.
+        self.check_actors()
+        return super().get_train_dataloader()
 
-        Clips of a group are consecutive, so a part may begin or end within a group.
-        """
-        args = self.args
-        sampler = EpochRepeatSampler(
-            self.train_dataset,
-            mini_repeat_count=args.num_generations,
-            batch_size=args.generation_batch_size // args.num_generations,
-            repeat_count=args.num_iterations * args.steps_per_generation,
-            shuffle=args.shuffle_dataset is not False,
-            seed=args.seed,
-        )
-        size = args.per_device_train_batch_size * args.steps_per_generation
-        loader = DataLoader(self.train_dataset, batch_size=size, sampler=sampler, collate_fn=list, drop_last=True)
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+    def check_actors(self) -> None:
+        """Raise ConfigError when the settings need actors and there are none."""
+        if self.args.one_step_off and self.actors is None:
+            raise ConfigError(
+                "one_step_off = True needs actors, which make the next clips during the update: start the run with "
+                "--actors, or leave the setting out."
+            )
 
     def _prepare_inputs(self, inputs: Any) -> RolloutBatch:
         position = self._position % self._batches_per_generation
@@ -167,48 +157,6 @@ class OnlineTrainer(ClipLossTrainer):
             self.buffer = []  # before the next clips are made: both at once would take twice the memory
             self.buffer = self._generate_and_score(inputs)
         return self.buffer[position % self.args.steps_per_generation]
-
-    @property
-    def _batches_per_generation(self) -> int:
-        batches: int = self.args.steps_per_generation * self.args.num_iterations
-        return batches
-
-    @property
-    def _generations_per_epoch(self) -> int:
-        prompts = self.args.generation_batch_size // self.args.num_generations
-        return max(1, len(self.train_dataset) // prompts)
-
-    @property
-    def _updates_per_epoch(self) -> int:
-        """Number of updates as the library counts them: an epoch's last update may have fewer batches."""
-        return math.ceil(self._generations_per_epoch * self._batches_per_generation / self._accumulation)
-
-    @property
-    def _accumulation(self) -> int:
-        steps: int = self.args.gradient_accumulation_steps
-        return steps
-
-    @property
-    def _position(self) -> int:
-        """Index of the current batch in its epoch, from 0."""
-        done = self.state.global_step % self._updates_per_epoch * self._accumulation
-        return done + (self.micro_step if self._at == self.state.global_step else 0)
-
-    @property
-    def updates_per_generation(self) -> int:
-        """Number of updates from one that ends together with a generation batch to the next such one.
-
-        It spans several generation batches where gradient accumulation crosses their boundaries, and a whole epoch
-        where the epoch's last update has fewer batches and so shifts the count.
-        """
-        updates = math.lcm(self._batches_per_generation, self._accumulation) // self._accumulation
-        return updates if self._updates_per_epoch % updates == 0 else self._updates_per_epoch
-
-    @property
-    def is_safe_stop(self) -> bool:
-        """Return True when the generation batch is used up: then stopping and resuming changes nothing."""
-        in_epoch = self.state.global_step % self._updates_per_epoch
-        return in_epoch * self._accumulation % self._batches_per_generation == 0
 
     # ---------------------------------------------------------------------------------------------------- one rollout
 
@@ -236,12 +184,6 @@ class OnlineTrainer(ClipLossTrainer):
         levels: list[float] = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens).tolist()
         return levels
 
-    @property
-    def iteration(self) -> int:
-        """Number of generation batches made before this one."""
-        epochs = self.state.global_step // self._updates_per_epoch
-        return epochs * self._generations_per_epoch + self._position // self._batches_per_generation
-
     def first_generation_batch(self) -> list[RolloutBatch]:
         """Make the first generation batch as training would, in the data set's order, without an update."""
         size = self.args.num_generations
@@ -252,7 +194,12 @@ class OnlineTrainer(ClipLossTrainer):
     def _generate_and_score(self, rows: Sequence[Mapping[str, Any]]) -> list[RolloutBatch]:
         began = time.perf_counter()
         with self._scoring(rows) as scoring:
-            rollouts = self._generate_rollouts(self._requests(rows), scoring)
+            requests = self.requests_for(rows, self.iteration)
+            if self.actors is not None and AHEAD in self.copies and self.is_in_train:
+                rollouts = self.actors.generate_ahead(self, requests, rows)
+            else:
+                self.follow()
+                rollouts = self._generate_rollouts(requests, scoring)
             rolled_out = time.perf_counter()
             own = self._rewards(scoring, rollouts)
         rewards = all_gather_rows(own)  # a group may lie in two processes
@@ -277,12 +224,46 @@ class OnlineTrainer(ClipLossTrainer):
             self.log_metric(student__distance=distance)
         size = self.args.per_device_train_batch_size
         together = self.clips_together
-        units = torch.randperm(len(rows) // together, generator=torch.Generator().manual_seed(self._seed("order")))
+        units = torch.randperm(
+            len(rows) // together, generator=torch.Generator().manual_seed(self._seed(self.iteration, "order"))
+        )
         order = (units[:, None] * together + torch.arange(together)).flatten().tolist()
         return [
             RolloutBatch(index=order[start : start + size], rollouts=rollouts, found=found, offset=rank() * len(rows))
             for start in range(0, len(order), size)
         ]
+
+    def follow(self) -> None:
+        """Move the copies of the weights that follow the policy, before a generation batch is learnt from.
+
+        One step off, the batch was made by `AHEAD`, which becomes the old policy and moves on to make the next one.
+        """
+        ahead, old = self.copies.get(AHEAD), self.copies.get("old")
+        if ahead is not None and old is not None:
+            old.set(ahead)
+        if self.state.global_step != self._followed_at:
+            self._followed_at = self.state.global_step
+            self.blend_copies(ahead or old)
+
+    def blend_copies(self, maker: WeightCopy | None) -> None:
+        """Move the copies towards the current weights, at most once an update; `maker` makes the next rollouts."""
+        if maker is not None:
+            maker.blend(0.0)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load a checkpoint; one that was written without actors lacks `AHEAD`, which then is the old policy."""
+        ahead = self.copies.pop(AHEAD, None)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if ahead is None:
+            return
+        self.copies[AHEAD] = ahead
+        file = Path(resume_from_checkpoint) / COPY_FILE.format(AHEAD)
+        if file.is_file():
+            fill(ahead.values, read_tensors(file))
+        elif "old" in self.copies:
+            ahead.set(self.copies["old"])
+        else:
+            ahead.blend(0.0)
 
     def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
         """Generate the clips of the requests; `scoring` gets those of each part, unless actors score them."""
@@ -299,18 +280,18 @@ class OnlineTrainer(ClipLossTrainer):
             decoded=scoring.add,
         )
 
-    def _requests(self, rows: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
+    def requests_for(self, rows: Sequence[Mapping[str, Any]], iteration: int) -> list[GenerationRequest]:
         """Return a request for each row; consecutive equal rows, over all processes, form one group."""
         size, first = self.args.num_generations, rank() * len(rows)
         return [
             self.template.model_copy(
-                update={**request_fields(row), "seed": self._seed(str(row["prompt"]), position % size)}
+                update={**request_fields(row), "seed": self._seed(iteration, str(row["prompt"]), position % size)}
             )
             for position, row in enumerate(rows, start=first)
         ]
 
-    def _seed(self, prompt: str, sample: int = 0) -> int:
-        return seed_for(self.args.seed, step=self.iteration, prompt=prompt, sample=sample)
+    def _seed(self, iteration: int, prompt: str, sample: int = 0) -> int:
+        return seed_for(self.args.seed, step=iteration, prompt=prompt, sample=sample)
 
     def _scoring(self, rows: Sequence[Mapping[str, Any]]) -> PartScoring:
         return PartScoring(
@@ -363,23 +344,3 @@ def _given_clips(args: Any, workspace: Workspace) -> Any:
     rows = read_captioned(Path(args.data))
     check_prompts(rows)
     return readable(with_stored_pictures(rows, workspace), False, args.skip_damaged)
-
-
-def _check(rows: list[dict[str, Any]], functions: list[RewardFunc], args: Any) -> None:
-    if not rows:
-        raise ConfigError("There are no prompts to train on: give at least one.")
-    if not functions:
-        raise ConfigError("There is no reward to train on: give at least one reward function.")
-    if any(isinstance(function, torch.nn.Module) for function in functions):
-        raise ConfigError(
-            "A reward given as a network would be read as a text classifier by TRL: wrap it in a function."
-        )
-    weights = args.reward_weights
-    if weights is not None and len(weights) != len(functions):
-        raise ConfigError(f"There are {len(weights)} reward_weights for {len(functions)} rewards: give one for each.")
-    needed = args.generation_batch_size // args.num_generations
-    if len(rows) < needed:
-        raise ConfigError(
-            f"A generation batch takes {needed} prompts, but there are {len(rows)}: give more prompts, or lower "
-            "gradient_accumulation_steps, the batch size or generation_batch_size."
-        )

@@ -49,6 +49,8 @@ class Watched(VideoNFTTrainer):
             "turn": {row["prompt"] for row in inputs},
             "of": {request.prompt for request in batch.rollouts.requests},
             "generation": self.iteration,
+            "at": (self.state.global_step, self.micro_step),
+            "prompts": [request.prompt for request in batch.rollouts.requests],
             "made": self.made,
             "seeds": [batch.rollouts.requests[row].seed for row in batch.index],
         }
@@ -85,6 +87,9 @@ def test_every_clip_is_of_the_generation_batch_whose_turn_it_is(
     stale = [one["step"] for one in trainer.learnt if one["turn"] != one["of"]]
     assert stale == []
     per_generation = generation // batch * iterations
+    for first in trainer.learnt[::per_generation]:
+        assert trainer.begin_of(first["generation"]) == first["at"]
+        assert [row["prompt"] for row in trainer.rows_of(first["generation"])] == first["prompts"]
     assert [one["made"] for one in trainer.learnt] == [1 + n // per_generation for n in range(len(trainer.learnt))]
     assert [one["generation"] for one in trainer.learnt] == [one["made"] - 1 for one in trainer.learnt]
     for number in range(1, len(trainer.learnt) // per_generation + 1):
