@@ -1,6 +1,7 @@
 """Cache of prompt embeddings and encoded pictures in main memory.
 
-10,000 of them (4 MB each for Wan) would fill a device.
+10,000 of them (4 MB each for Wan) would fill a device. Prompts are read from the workspace's cache on disk and added to
+it, so that another run, or Generate, does not load the text encoder for them.
 """
 
 from collections.abc import Sequence
@@ -12,22 +13,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.families.prompt_cache import PromptCache
 from engine.generation.given_pictures import LoadPicture, first_picture, picture_extras
 from engine.model_spec import Conditioning, ModelFamily
 from engine.request import GenerationRequest
+
+MOST_WRITTEN = 1000  # prompts of a run that are added to the disk: 4 GB for Wan
 
 
 class PromptEmbeddings:
     """Conditioning of requests, for one model. `encoded` counts the encoded prompts.
 
     `guidance` is the input of networks with embedded guidance; others ignore it. `load` returns the picture
-    `uint8[H,W,3]` of a name.
+    `uint8[H,W,3]` of a name. `disk` is the cache of encoded prompts that it reads and adds to.
     """
 
-    def __init__(self, family: ModelFamily, fps: float, guidance: float = 1.0, load: LoadPicture | None = None) -> None:
+    def __init__(
+        self,
+        family: ModelFamily,
+        fps: float,
+        guidance: float = 1.0,
+        load: LoadPicture | None = None,
+        disk: PromptCache | None = None,
+    ) -> None:
         self._family = family
         self._fps = fps
         self._load = load
+        self._disk = disk
         self.guidance = guidance
         self._known: dict[str, Conditioning] = {}
         self._shown: dict[tuple[Any, ...], dict[str, Tensor]] = {}
@@ -55,16 +67,29 @@ class PromptEmbeddings:
 
     def rows(self, prompts: Sequence[str]) -> Conditioning:
         """Return the conditioning of the prompts alone, one row each, with frame rate and guidance."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        unknown = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        new = [prompt for prompt in unknown if not self._read(prompt)]
         with self._family.text_encoders_on_device() if new else nullcontext():
             for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
-                row = replace(self._family.encode([prompt]), fps=self._fps)
-                self._known[prompt], self._device = row.to("cpu"), row.embeds.device
+                row = self._family.encode([prompt])
+                self._keep(prompt, row)
+                if self._disk is not None and self.encoded < MOST_WRITTEN:
+                    self._disk.write(self._family, prompt, row)
                 self.encoded += 1
         rows = self._known[prompts[0]]
         for prompt in prompts[1:]:
             rows = rows.concat(self._known[prompt])
         return replace(rows.to(self._device), guidance=self.guidance)
+
+    def _read(self, prompt: str) -> bool:
+        """Take a prompt's row from the disk; return whether it is there."""
+        row = None if self._disk is None else self._disk.read(self._family, prompt)
+        if row is not None:
+            self._keep(prompt, row)
+        return row is not None
+
+    def _keep(self, prompt: str, row: Conditioning) -> None:
+        self._known[prompt], self._device = replace(row, fps=self._fps).to("cpu"), row.embeds.device
 
     def _with_pictures(self, rows: Conditioning, requests: Sequence[GenerationRequest]) -> Conditioning:
         shown = [self._pictures(request) for request in requests]

@@ -27,6 +27,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from engine.config.presets import load_preset
 from engine.errors import TrainingError
 from engine.families.lora import load_adapter, save_adapter, write_adapter
+from engine.families.prompt_cache import PromptCache
 from engine.families.registry import open_model
 from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
@@ -126,7 +127,8 @@ class DiffusionTrainer(Trainer):
         self.reference = ReferencePolicy(network, WeightCopy(network)) if goes_on else self.base
         self.copies: dict[str, WeightCopy] = {"average": WeightCopy(network)} if args.ema_decay > 0 else {}
         load = partial(load_picture, workspace)
-        self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load)
+        cache = PromptCache(workspace.prompts)
+        self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load, cache)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at, self.last_good, self.is_few_step = 0, -1, -1, False
         self._written_to: Path | None = None
