@@ -15,7 +15,7 @@ cache/                  parsed metrics, kernels compiled by MIOpen; may be delet
 trackio/                a copy of the runs' metrics, for Trackio's dashboard
 tensorboard/<run>/      runs exported for TensorBoard
 tmp/                    folders being written; those of dead processes are removed
-jobs/<id>.log           one log per job
+jobs/<id>.log           one log per job; <id>.jpg, a preview of the clips that it is generating
 spread/<id>/            batches of small items sent to a cluster, see engine.execution.batch_folder
 worker/                 the worker process: its lock, its state, its log; the pause flag of the queue
 backups/                copies of the database, see engine.storage.backups
@@ -222,3 +222,7 @@ class Workspace:
         if not JOB_ID.fullmatch(job_id):
             raise StoreError(f"A job's id is 8 hex digits, but got {job_id[:40]!r}.")
         return self.jobs / f"{job_id}.log"
+
+    def job_preview(self, job_id: str) -> Path:
+        """Return the file of a running job's preview, see engine.generation.previews."""
+        return self.job_log(job_id).with_suffix(".jpg")

@@ -24,7 +24,7 @@ CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "n
 
 
 def media_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """Return the routes of clips, overlays, pictures and permalinks.
+    """Return the routes of clips, overlays, previews, pictures and permalinks.
 
     `dependencies` are FastAPI's `Depends(...)`, e.g. for a login.
     """
@@ -37,6 +37,10 @@ def media_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRo
     @router.get("/media/clips/{clip_id}/overlays/{name}")
     def overlay(clip_id: str, name: str, request: Request) -> Response:
         return serve(overlay_file(context, clip_id, name), request)
+
+    @router.get("/media/jobs/{job_id}/preview")
+    def preview(job_id: str) -> Response:
+        return job_preview(context, job_id)
 
     @router.get("/media/pictures/{name}.png")
     def picture(name: str, request: Request) -> Response:
@@ -87,6 +91,16 @@ def overlay_file(context: AppContext, clip_id: str, name: str) -> Path:
     if name not in files:
         raise HTTPException(404)
     return files[name]
+
+
+def job_preview(context: AppContext, job_id: str) -> Response:
+    """Return the preview of a running job, or 204 if it has none: it may have ended since the browser looked."""
+    try:
+        return Response(context.workspace.job_preview(job_id).read_bytes(), media_type=TYPES[POSTER], headers=CACHED)
+    except StoreError as error:
+        raise HTTPException(404) from error
+    except OSError:
+        return Response(status_code=204)
 
 
 def picture_file(context: AppContext, name: str) -> Path:

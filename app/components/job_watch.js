@@ -3,12 +3,14 @@
 // "job_failed" {ids}, of those that came to another end. A hidden tab's events wait until it is shown.
 import { fill, visible } from "../scripts/dom.js";
 import { follow, latestNews, openQueue, orderJob, readNow, statesOf } from "../scripts/job_news.js";
+import { jobPreview } from "./job_preview.js";
 import { paintTrack } from "./job_rows.js";
 
 export default function mount({ element, trigger, props, watch }) {
   const $ = (selector) => element.querySelector(selector);
   const row = $(".job");
   const active = new Set(); // ids
+  const preview = props.player ? jobPreview({ line: $(".watch-line"), name: props.player, words: props.words }) : null;
   let newest = 0,
     shown = null, // the job of the line
     failed = null; // the last one that came to a bad end here
@@ -42,6 +44,7 @@ export default function mount({ element, trigger, props, watch }) {
       done = over.filter((id) => states.get(id) === "done");
     if (bad.length) failed = ended.get(bad.findLast((id) => ended.has(id))) ?? failed;
     if (done.length) failed = null;
+    preview?.take(now, states);
     paint(now);
     if (bad.length) trigger("job_failed", { ids: bad });
     if (done.length) trigger("job_ended", { ids: done });
@@ -61,6 +64,9 @@ export default function mount({ element, trigger, props, watch }) {
     row.querySelector('[data-do="cancel"]').hidden = !shown.can_cancel;
     row.querySelector('[data-do="retry"]').hidden = !shown.can_retry;
     row.querySelector('[data-do="dismiss"]').hidden = !shown.over;
+    const button = row.querySelector('[data-do="preview"]');
+    button.hidden = !preview?.isOf(shown.id);
+    button.setAttribute("aria-pressed", String(preview?.isShown()));
     paintTrack(row, shown);
   }
 
@@ -73,6 +79,10 @@ export default function mount({ element, trigger, props, watch }) {
     retry: async (id) => (await orderJob("retry_job", id)) && forget(),
     open: (id) => openQueue(id),
     dismiss: forget,
+    preview() {
+      preview.toggle();
+      paint(latestNews()?.jobs.filter(mine) ?? []);
+    },
   };
   element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]");

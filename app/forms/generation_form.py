@@ -42,19 +42,23 @@ MAX_VARIATIONS = 16
 CHECKED = 20  # requests of a batch whose prompts are compared with the model's limit
 SETTINGS = ("model", "adapters", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
-SAVED = ("negative_prompt", *SETTINGS, "takes", "mix", *MODE_FIELDS)  # fields of saved settings
-FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", *MODE_FIELDS, *PICTURES, *BATCH_FIELDS)
+SAVED = ("negative_prompt", *SETTINGS, "takes", "mix", "preview", *MODE_FIELDS)  # fields of saved settings
+FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", "preview", *MODE_FIELDS, *PICTURES, *BATCH_FIELDS)
 
 Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationBatch:
-    """Requests, the mix that scores their clips (None: not scored), and the axes of a list or a sweep."""
+    """Requests, the mix that scores their clips (None: not scored), and the axes of a list or a sweep.
+
+    With `preview` the page shows the clips while they are denoised.
+    """
 
     requests: tuple[GenerationRequest, ...]
     mix: str | None
     axes: tuple[SweepAxis, ...] = ()
+    preview: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,7 +100,7 @@ def read_generation(fields: Mapping[str, Any], adapters: Collection[str] = ()) -
     requests, axes = read_batch(fields, request_fields, int(takes))
     for request in {request.with_seed(0): request for request in requests}.values():
         check_request(request, adapters)
-    return GenerationBatch(requests=tuple(requests), mix=fields["mix"], axes=axes)
+    return GenerationBatch(requests=tuple(requests), mix=fields["mix"], axes=axes, preview=bool(fields["preview"]))
 
 
 def preset_choices(kind: str) -> Choices:
@@ -298,9 +302,9 @@ class RequestForm:
         asked = {name: value for name, value in values.items() if name not in PICTURES}
         asked["adapters"] = list(request.scales.items())
         settings = settings_of(request.model, known, asked, request.mode)
-        seed_to_mix = [str(request.seed), True, gr.skip(), gr.skip()]
+        seed_to_preview = [str(request.seed), True, gr.skip(), gr.skip(), gr.skip()]
         batch = [ONE, *(gr.skip() for _ in BATCH_FIELDS[1:])]
-        how = [*seed_to_mix, *shown_mode(request), *shown_pictures(values), *batch]
+        how = [*seed_to_preview, *shown_mode(request), *shown_pictures(values), *batch]
         return [values["prompt"], values["negative_prompt"], *settings, *how]
 
     def read(self, fields: Mapping[str, Any]) -> GenerationBatch:
@@ -365,6 +369,7 @@ class RequestForm:
             self.fields["width"] = gr.Number(label=general.WIDTH, precision=0, min_width=90)
             self.fields["height"] = gr.Number(label=general.HEIGHT, precision=0, min_width=90)
             self.fields["fps"] = gr.Number(label=general.FPS, min_width=90)
+        self.fields["preview"] = gr.Checkbox(True, label=general.PREVIEW, elem_id="preview")
         self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
         self.saved = SavedSettings("saved-settings", self.context)
 

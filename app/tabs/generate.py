@@ -72,7 +72,7 @@ class GenerateTab:
             bind(event, form.counted, form.inputs, form.count, trigger_mode="always_last")
 
     def _stage(self) -> None:
-        self.jobs = JobWatch("generate-jobs", KINDS)
+        self.jobs = JobWatch("generate-jobs", KINDS, player="generate")
         with gr.Column(visible=False, elem_classes="desk-panel") as self.keyframes_panel:
             self.keyframes = KeyframeEditor("generate-keyframes")
         self.welcome = EmptyState("generate-welcome")
@@ -118,11 +118,10 @@ class GenerateTab:
         bind(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
         bind(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
         bind(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
-        redraw = bind(self.keyframes.redraw, once(self.redraw), self.keyframes, self.jobs)
+        edited = [self.keyframes, form.fields["preview"]]
+        redraw = bind(self.keyframes.redraw, once(self.redraw), edited, self.jobs)
         replace = bind(self.keyframes.replace, once(self.replace), self.keyframes, self.keyframe_outputs)
-        complete = bind(
-            self.keyframes.complete, once(self.complete), self.keyframes, [self.jobs, *self.keyframe_outputs]
-        )
+        complete = bind(self.keyframes.complete, once(self.complete), edited, [self.jobs, *self.keyframe_outputs])
         for refused in (redraw.failure, replace.failure, complete.failure):
             bind(refused, keyframes.usable, self.keyframes, self.keyframes)
         bind(self.keyframes.discard, lambda: self._show_keyframes(None), None, self.keyframe_outputs)
@@ -141,8 +140,9 @@ class GenerateTab:
         bind(self.takes.open_clip, self.show_take, self.takes, self.outputs)
         bind(self.takes.compare, self.compare, self.takes, self.outputs)
         bind(self.facts.again, once(self.again), form.inputs, self.jobs)
-        bind(self.facts.new_seed, once(self.new_seed), form.fields["mix"], self.jobs)
-        bind(self.facts.compare_base, once(self.compare_base), form.fields["mix"], self.jobs)
+        how = [form.fields["mix"], form.fields["preview"]]
+        bind(self.facts.new_seed, once(self.new_seed), how, self.jobs)
+        bind(self.facts.compare_base, once(self.compare_base), how, self.jobs)
         bind(self.facts.use_settings, self.use_settings, None, self.filled)
         bind(self.facts.star_clip, once(self.star), self.takes, self.outputs)
         bind(self.takes.star_clip, once(self.star), self.takes, self.outputs)
@@ -200,20 +200,21 @@ class GenerateTab:
         self._file(self.form.read({**fields, "seed": str(seed), "takes": 1}))
         return watched_jobs(self.context, KINDS)
 
-    def new_seed(self, mix: str, event: gr.EventData) -> dict[str, Any]:
+    def new_seed(self, mix: str, preview: bool, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request with another seed."""
         request = request_of(self.context.store.clip(event.id))
-        self._file(GenerationBatch(requests=(request.with_seed(draw_seed()),), mix=mix or None))
+        self._file(GenerationBatch(requests=(request.with_seed(draw_seed()),), mix=mix or None, preview=preview))
         return watched_jobs(self.context, KINDS)
 
-    def compare_base(self, mix: str, event: gr.EventData) -> dict[str, Any]:
+    def compare_base(self, mix: str, preview: bool, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request without its adapters; both are compared when it is done."""
         request = request_of(self.context.store.clip(event.id))
-        self._file(GenerationBatch(requests=(request.without_adapters(), request), mix=mix or None))
+        requests = (request.without_adapters(), request)
+        self._file(GenerationBatch(requests=requests, mix=mix or None, preview=preview))
         return watched_jobs(self.context, KINDS)
 
     def _file(self, batch: GenerationBatch) -> None:
-        self.context.submit(JobSpec.generate(batch.requests, batch.mix, batch.axes))
+        self.context.submit(JobSpec.generate(batch.requests, batch.mix, batch.axes, preview=batch.preview))
         if batch.notes:
             show_warning(general.unread(batch.notes))
 
@@ -221,7 +222,7 @@ class GenerateTab:
     def draw_keyframes(self, *values: Any) -> dict[str, Any]:
         """Queue the keyframes of the form's request."""
         batch = self.form.read(named_values(values))
-        self.context.submit(JobSpec.keyframes(batch.requests[0], batch.mix))
+        self.context.submit(JobSpec.keyframes(batch.requests[0], batch.mix, preview=batch.preview))
         return watched_jobs(self.context, KINDS)
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
@@ -235,8 +236,8 @@ class GenerateTab:
         drew = any(self.context.queue.get(job_id).kind == KEYFRAMES for job_id in event.ids)
         return self._show_keyframes(keyframes.usable(shown) if drew else shown)
 
-    def redraw(self, shown: dict[str, Any], event: gr.EventData) -> dict[str, Any]:
-        self.context.submit(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed())))
+    def redraw(self, shown: dict[str, Any], preview: bool, event: gr.EventData) -> dict[str, Any]:
+        self.context.submit(JobSpec.keyframes(*keyframes.redrawn(shown, event.frame, draw_seed()), preview=preview))
         return watched_jobs(self.context, KINDS)
 
     def replace(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
@@ -245,10 +246,10 @@ class GenerateTab:
         name = import_picture(self.context.workspace, uploaded(event.path), request.width, request.height)
         return self._show_keyframes(keyframes.replaced(shown, event.frame, name))
 
-    def complete(self, shown: dict[str, Any]) -> list[Any]:
+    def complete(self, shown: dict[str, Any], preview: bool) -> list[Any]:
         """Queue the clip between the keyframes of the editor."""
         request, mix = keyframes.completed(shown)
-        self.context.submit(JobSpec.generate([request], mix))
+        self.context.submit(JobSpec.generate([request], mix, preview=preview))
         return [watched_jobs(self.context, KINDS), *self._show_keyframes(None)]
 
     def resume_keyframes(self) -> list[Any]:

@@ -49,6 +49,9 @@ LINE_WORDS = {
     "open": "Details",
     "dismiss": "Dismiss",
     "more": "+{count} more",
+    "preview": "Preview",
+    "preview_hint": "Shows the clips while they are denoised, or the player",
+    "preview_of": "Preview of {title}",
 }
 STATES = {
     "queued": "Queued",

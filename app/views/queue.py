@@ -69,7 +69,19 @@ def queue_row(context: AppContext, job: Job, hold: str = "") -> dict[str, Any]:
         "ended_s": job.ended_at.timestamp() if job.ended_at else None,
         "took": text.took(took) if took is not None else "",
         "has_log": any(path.is_file() for path in _logs(context, job)),
+        "preview": preview_url(context, job),
     }
+
+
+def preview_url(context: AppContext, job: Job) -> str:
+    """Return the address of a running job's newest preview; "" while there is none."""
+    if job.status != "running" or not job.config.get("preview"):
+        return ""
+    try:
+        written = context.workspace.job_preview(job.id).stat().st_mtime_ns
+    except FileNotFoundError:
+        return ""
+    return f"/media/jobs/{job.id}/preview?at={written}"
 
 
 def about(job: Job) -> str:

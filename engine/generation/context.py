@@ -8,7 +8,7 @@ from engine.errors import FamilyError
 from engine.families.prompt_cache import PromptCache
 from engine.model_spec import Conditioning, ModelFamily, Predictor
 from engine.request import GenerationRequest
-from engine.sampling.sampler import denoise
+from engine.sampling.sampler import DenoiseStep, denoise
 from rewards.clip import Clip
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 class Progress:
     """`step` of `of` denoising steps of all requests are done.
 
-    `phase`: "encode", "keyframes", "denoise", "decode".
+    `phase`: "encode", "keyframes", "denoise", "decode". `latest` is the step that was just done, if it was one.
     """
 
     phase: str
     step: int
     of: int
+    latest: DenoiseStep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ class ProgressCounter:
     def __init__(self, *, of: int) -> None:
         self.of, self.done = of, 0
 
-    def progress(self, phase: str) -> Progress:
-        return Progress(phase=phase, step=self.done, of=self.of)
+    def progress(self, phase: str, latest: DenoiseStep | None = None) -> Progress:
+        return Progress(phase=phase, step=self.done, of=self.of, latest=latest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ def denoise_to_end(
     for step in steps:
         latents = step.next_latents
         counter.done += 1
-        yield counter.progress(phase)
+        yield counter.progress(phase, step)
     if not latents.isfinite().all():
         raise FamilyError(
             "The network's output became NaN or infinite, so there is no clip: lower the guidance, or use a preset "

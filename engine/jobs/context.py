@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_preset
@@ -63,7 +64,8 @@ class JobContext:
     """The library, the model cache and the job's resources; a handler keeps no state between jobs.
 
     `visible` are environment variables that restrict processes to the job's devices. `handle` is the job's running
-    process when this worker adopts the job of a former one.
+    process when this worker adopts the job of a former one. `preview` is the file for previews of clips that are being
+    generated; None: there are none.
     """
 
     store: Library
@@ -71,3 +73,4 @@ class JobContext:
     resources: Resources = field(default_factory=Resources)
     visible: Mapping[str, str | None] = field(default_factory=dict)
     handle: Handle | None = None
+    preview: Path | None = None

@@ -43,13 +43,19 @@ class JobSpec(BaseModel):
 
     @classmethod
     def generate(
-        cls, requests: Sequence[GenerationRequest], mix: str | None = None, axes: Sequence[SweepAxis] = ()
+        cls,
+        requests: Sequence[GenerationRequest],
+        mix: str | None = None,
+        axes: Sequence[SweepAxis] = (),
+        *,
+        preview: bool = False,
     ) -> Self:
         """Return the spec to generate clips, and to score them by `mix` unless it is None.
 
-        `axes` are the settings that the requests differ in, for a sweep.
+        `axes` are the settings that the requests differ in, for a sweep. With `preview`, the page shows the clips while
+        they are denoised.
         """
-        config = GenerateConfig(requests=tuple(requests), mix=mix, axes=tuple(axes))
+        config = GenerateConfig(requests=tuple(requests), mix=mix, axes=tuple(axes), preview=preview)
         return cls(kind="generate", config=config.model_dump(mode="json"))
 
     @classmethod
@@ -70,9 +76,10 @@ class JobSpec(BaseModel):
         return cls(kind="score_folder", config=config.model_dump(mode="json"), resources=where or Resources())
 
     @classmethod
-    def keyframes(cls, request: GenerationRequest, mix: str | None = None) -> Self:
+    def keyframes(cls, request: GenerationRequest, mix: str | None = None, *, preview: bool = False) -> Self:
         """Return the spec to draw a clip's keyframes for review; `mix` scores the later clip."""
-        return cls(kind="keyframes", config=KeyframesConfig(request=request, mix=mix).model_dump(mode="json"))
+        config = KeyframesConfig(request=request, mix=mix, preview=preview)
+        return cls(kind="keyframes", config=config.model_dump(mode="json"))
 
     @classmethod
     def train(cls, run: str, where: Resources | None = None) -> Self:
@@ -99,7 +106,8 @@ class JobSpec(BaseModel):
 class GenerateConfig(BaseModel):
     """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score).
 
-    The requests of a sweep are listed row by row: `axes` are those of its columns and, with two, of its rows.
+    The requests of a sweep are listed row by row: `axes` are those of its columns and, with two, of its rows. With
+    `preview`, previews are written while the clips are denoised (`engine.generation.previews`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,6 +115,7 @@ class GenerateConfig(BaseModel):
     requests: tuple[GenerationRequest, ...] = Field(min_length=1, max_length=REQUEST_LIMIT)
     mix: str | None = None
     axes: tuple[SweepAxis, ...] = Field((), max_length=2)
+    preview: bool = False
 
     @model_validator(mode="after")
     def _fills_grid(self) -> Self:
@@ -119,13 +128,14 @@ class GenerateConfig(BaseModel):
 class KeyframesConfig(BaseModel):
     """A "keyframes" job: draw the keyframes of `request`, whose mode is "keyframes".
 
-    `mix` scores the later clip.
+    `mix` scores the later clip; `preview` is that of `GenerateConfig`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: GenerationRequest
     mix: str | None = None
+    preview: bool = False
 
     @model_validator(mode="after")
     def _has_keyframes(self) -> Self:

@@ -103,6 +103,8 @@ class Worker:
         self._queue.reconcile()
         if removed := remove_orphans(self._workspace):
             log.info("Removed %d half-written folders.", removed)
+        for preview in self._workspace.jobs.glob("*.jpg"):
+            preview.unlink(missing_ok=True)
         purge(self._queue.store)
         self._tidy()
         for job in self._queue.adopt(self._identity):
@@ -218,6 +220,7 @@ class Worker:
             resources=read_resources(job.resources),
             visible=visible_devices_env(self._devices, self._queue.devices_of(job.id)),
             handle=job.progress.handle if job.progress else None,
+            preview=self._workspace.job_preview(job.id),
         )
         with closing(kind_of(job.kind, self._queue.kinds).start(job.config, context)) as steps:
             while True:

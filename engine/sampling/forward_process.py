@@ -63,6 +63,19 @@ def predict_x0_and_noise(
             return signal * x - level * output, signal * output + level * x
 
 
+def implied_x0(
+    prediction_type: Prediction, latents: Latents, next_latents: Latents, sigma: float, sigma_next: float
+) -> Latents:
+    """Return the clean latents, float32, that a deterministic step from `sigma` to `sigma_next` implies.
+
+    Both ends of the step are a x0 + s eps with the same x0 and eps. After a step with fresh noise it is approximate.
+    """
+    signal, level = _signal_and_noise(prediction_type, sigma, latents)
+    next_signal, next_level = _signal_and_noise(prediction_type, sigma_next, latents)
+    both = next_level * latents.float() - level * next_latents.float()
+    return both / (next_level * signal - level * next_signal)
+
+
 def expected_std(prediction_type: Prediction, sigma: float) -> float:
     """Std of noisy latents at `sigma`, for clean latents of unit variance, as VAEs scale them."""
     return math.hypot(1 - sigma, sigma) if prediction_type == "flow" else 1.0

@@ -45,6 +45,7 @@ def typed(**changes: Any) -> dict[str, Any]:
         "keep_seed": False,
         "takes": 1,
         "mix": "mini",
+        "preview": True,
     }
     how = dict(zip(MODE_FIELDS, shown_mode(GenerationRequest(prompt="any")), strict=True))
     batch = {"batch": "one", "prompts": "", "columns": "guidance", "column_values": "", "rows": "", "row_values": ""}

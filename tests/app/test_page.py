@@ -173,7 +173,7 @@ def test_again_takes_the_seed_of_the_clip_and_the_rest_from_the_form(
 
 def test_new_seed_keeps_the_request(tabs: Any, context: AppContext, make_clip: MakeClip) -> None:
     record = make_clip(prompt="a green cross", num_frames=17, seed=4)
-    tabs[0].new_seed("", event(id=record.id))
+    tabs[0].new_seed("", True, event(id=record.id))
     job = context.queue.list()[0]
     (request,) = job.config["requests"]
     assert {**request, "seed": 4} == record.request and request["seed"] != 4
@@ -224,17 +224,17 @@ def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, context: App
     panel, shown = tabs[0].drawn(None, event(ids=[job.id]))
     assert panel["visible"] and [card["frame"] for card in shown["cards"]] == [0, 8, 16, 24, 32]
     assert tabs[0].resume_keyframes()[1] == shown  # after a reload
-    _, panel, left = tabs[0].complete(shown)
+    _, panel, left = tabs[0].complete(shown, True)
     (filed,) = context.queue.list("queued", "generate")
     (request,) = (GenerationRequest(**one) for one in filed.config["requests"])
-    assert left is None and not panel["visible"] and filed.config["mix"] == "mini"
+    assert left is None and not panel["visible"] and filed.config["mix"] == "mini" and filed.config["preview"]
     assert request.keyframes and request.keyframes.source == "given" and request.seed == 3
     assert [keyframe.picture for keyframe in request.keyframes.given] == [f"{f:064x}" for f in range(0, 33, 8)]
 
 
 def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, context: AppContext) -> None:
     _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(context).id]))
-    tabs[0].redraw(shown, event(frame=16))
+    tabs[0].redraw(shown, True, event(frame=16))
     (filed,) = context.queue.list("queued", "keyframes")
     request = GenerationRequest(**filed.config["request"])
     assert request.seed != 3 and request.keyframes

@@ -40,6 +40,7 @@ FOREIGN = {
 OURS = {
     ("GET", "/media/clips/clip_id/name"): False,
     ("GET", "/media/clips/clip_id/overlays/name"): False,
+    ("GET", "/media/jobs/job_id/preview"): False,
     ("GET", "/media/pictures/name.png"): False,
     ("GET", "/media/runs/run_id/name/sample"): False,
     ("GET", "/clip/clip_id"): False,

@@ -140,6 +140,67 @@ def test_a_running_job_is_cancelled_and_filed_again(page: Page, studio: Any) -> 
     expect(line).to_be_hidden()
 
 
+def test_a_preview_is_seen_before_the_clip_in_the_players_place(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a red circle moving left at night", takes=2)
+    set_steps(page, 8)
+    submit(page)
+    wait_for_takes(page, 2)
+    player = page.locator("#generate-player .player")
+    expect(player).to_be_visible()
+    page.locator("#steps input[type=number]").fill("100")
+    page.locator("#steps input[type=number]").blur()
+    page.locator("#prompt textarea").fill("a yellow square rising over a meadow")
+    submit(page)
+    sheet = page.locator(".preview .sheet")
+    expect(sheet).to_be_visible(timeout=180_000)
+    expect(player).to_be_hidden()
+    with studio.paused_worker():
+        assert len([*studio.workspace.jobs.glob("*.jpg")]) == 1
+        expect(sheet).to_have_attribute("aria-label", re.compile("a yellow square rising over a meadow"))
+        expect(sheet).to_have_css("background-image", re.compile(r"/media/jobs/[0-9a-f]{8}/preview\?at=\d+"))
+        expect(page.locator(".preview figcaption")).to_have_text(re.compile(r"Denoising, step \d+ of 100"))
+        box = sheet.bounding_box()
+        assert box is not None and box["width"] > 200 and abs(box["width"] / box["height"] - 2) < 0.1, "two clips"
+        toggle = page.locator("#generate-jobs").get_by_role("button", name=jobs.LINE_WORDS["preview"])
+        toggle.click()
+        expect(sheet).to_be_hidden()
+        expect(player).to_be_visible()
+        toggle.click()
+        expect(player).to_be_hidden()
+        page.locator("#generate-takes .card .thumb").first.click()
+        expect(player).to_be_visible()
+        toggle.click()
+        page.reload()  # the preview is found again
+        expect(sheet).to_be_visible()
+    page.locator("#generate-jobs").get_by_role("button", name=jobs.LINE_WORDS["cancel"]).click()
+    expect(player).to_be_visible()
+    expect(page.locator(UNFINISHED)).to_have_count(0)
+    assert not [*studio.workspace.jobs.glob("*.jpg")]
+
+
+def test_the_clip_takes_the_place_of_its_preview(page: Page, studio: Any) -> None:
+    prompt = "a pink circle falling at night"
+    open_form(page, studio, prompt=prompt)
+    set_steps(page, 60)
+    submit(page)
+    expect(page.locator(".preview .sheet")).to_be_visible(timeout=180_000)
+    expect(page.locator("#generate-facts .prompt")).to_have_text(prompt)
+    expect(page.locator("#generate-player .player")).to_be_visible()
+    expect(page.locator(".preview")).to_have_count(0)
+
+
+def test_no_preview_is_made_when_it_is_switched_off(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a white star falling at night")
+    set_steps(page, 60)
+    page.locator("#preview input").uncheck()
+    submit(page)
+    seen = set[str]()
+    while page.locator(UNFINISHED).count() or not page.locator("#generate-facts .prompt").count():
+        seen |= {path.name for path in studio.workspace.jobs.glob("*.jpg")}
+    expect(page.locator("#generate-facts .prompt")).to_have_text("a white star falling at night")
+    assert not seen
+
+
 def test_the_same_seed_gives_the_same_clip_and_a_new_one_another(page: Page, studio: Any) -> None:
     open_form(page, studio, prompt="a green cross moving up on a white background")
     submit(page)

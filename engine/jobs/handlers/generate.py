@@ -5,8 +5,10 @@ as it is made: an interrupted job that is submitted again makes only the rest.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.presets import load_model_preset
@@ -43,7 +45,7 @@ def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:
     for name in {name for request in missing for name in (request.image, request.last_image) if name}:
         load_picture(context.store.workspace, name)  # a missing picture fails the job before the model is loaded
     for _, requests in groupby(sorted(missing, key=_weights), key=_weights):
-        yield from _generate(list(requests), context)
+        yield from _generate(list(requests), context, context.preview if config.preview else None)
     clip_ids = [request.id for request in config.requests]
     unscored = (yield from score_each(list(requests_by_id), config.mix, context.store)) if config.mix else {}
     return {"clip_ids": clip_ids, "reused": reused, "unscored": unscored}
@@ -60,19 +62,24 @@ def reuse(store: Library, request: GenerationRequest) -> bool:
     return True
 
 
-def _generate(requests: Sequence[GenerationRequest], context: JobContext) -> Iterator[JobProgress]:
-    """Make clips with one model and the same adapters."""
+def _generate(
+    requests: Sequence[GenerationRequest], context: JobContext, preview: Path | None
+) -> Iterator[JobProgress]:
+    """Make clips with one model and the same adapters, with previews in the file `preview`."""
     from engine.generation.pipeline import ClipReady, generate
+    from engine.generation.previews import with_previews
 
     model = requests[0].model
     family = yield from opened(model, requests[0].scales, context)
     revisions = cached_revisions(load_model_preset(model))
-    for event in generate(family, requests, tools_of(context.store.workspace)):
-        if isinstance(event, ClipReady):
-            save_clip(context.store.workspace, event.request.id, event.clip, event.request, revisions)
-            context.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
-        else:
-            yield JobProgress(phase=event.phase, step=event.step, of=event.of)
+    made = generate(family, requests, tools_of(context.store.workspace))
+    with closing(with_previews(made, family, preview)) as events:
+        for event in events:
+            if isinstance(event, ClipReady):
+                save_clip(context.store.workspace, event.request.id, event.clip, event.request, revisions)
+                context.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
+            else:
+                yield JobProgress(phase=event.phase, step=event.step, of=event.of)
 
 
 def opened(

@@ -1,6 +1,9 @@
 """The "keyframes" job: the first stage of keyframe-then-inbetween alone, for review by the user."""
 
+from contextlib import closing
+
 from engine.generation.pipeline import KeyframesReady, Progress, generate
+from engine.generation.previews import with_previews
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.generate import opened, tools_of
 from engine.jobs.kinds import JobSteps
@@ -17,10 +20,12 @@ def draw_keyframes(config: KeyframesConfig, context: JobContext) -> JobSteps:
     family = yield from opened(request.model, request.scales, context)
 
     keyframes: list[dict[str, int | str]] = []
-    for event in generate(family, [request], tools_of(workspace, only_keyframes=True)):
-        if isinstance(event, KeyframesReady):
-            for frame, picture in zip(event.places, event.pictures, strict=True):
-                keyframes.append({"frame": frame, "picture": save_picture(workspace, picture)})
-        elif isinstance(event, Progress):
-            yield JobProgress(phase=event.phase, step=event.step, of=event.of)
+    drawn = generate(family, [request], tools_of(workspace, only_keyframes=True))
+    with closing(with_previews(drawn, family, context.preview if config.preview else None)) as events:
+        for event in events:
+            if isinstance(event, KeyframesReady):
+                for frame, picture in zip(event.places, event.pictures, strict=True):
+                    keyframes.append({"frame": frame, "picture": save_picture(workspace, picture)})
+            elif isinstance(event, Progress):
+                yield JobProgress(phase=event.phase, step=event.step, of=event.of)
     return {"keyframes": keyframes}

@@ -41,6 +41,16 @@ def test_a_kept_picture_is_served(client: TestClient, context: AppContext) -> No
     assert reply.content == (context.workspace.pictures / f"{name}.png").read_bytes()
 
 
+def test_the_preview_of_a_running_job_is_served_and_empty_once_it_is_gone(
+    client: TestClient, context: AppContext
+) -> None:
+    context.workspace.job_preview("0123abcd").write_bytes(b"a picture")
+    reply = client.get("/media/jobs/0123abcd/preview?at=1")
+    assert (reply.status_code, reply.headers["content-type"], reply.content) == (200, "image/jpeg", b"a picture")
+    context.workspace.job_preview("0123abcd").unlink()
+    assert (client.get("/media/jobs/0123abcd/preview?at=1")).status_code == 204, "an error would be in the console"
+
+
 def test_a_range_is_part_of_the_file(client: TestClient, make_clip: MakeClip) -> None:
     url = f"/media/clips/{make_clip(files=True).id}/clip.mp4"
     whole, part = client.get(url).content, client.get(url, headers={"Range": "bytes=10-19"})
@@ -69,6 +79,8 @@ def test_what_the_browser_has_is_not_sent_again(client: TestClient, make_clip: M
         "/media/clips/NOTANID/clip.mp4",
         "/media/clips/{id}/clip.mp4%00",
         "/media/pictures/..%2F..%2Fdailies.png",
+        "/media/jobs/..%2F..%2Fdailies/preview",
+        "/media/jobs/NOTANID/preview",
         f"/media/pictures/{'0' * 64}.png",
     ],
 )

@@ -16,6 +16,7 @@ from engine.errors import FamilyError
 from engine.families.lora import activate_adapter, load_adapter, save_adapter
 from engine.families.registry import FAMILIES, family_spec
 from engine.generation.given_pictures import picture_extras
+from engine.generation.previews import FRAMES, LONGEST_PX, fit_colours, picture
 from engine.model_spec import Conditioning
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction, take_step
 from engine.sampling.schedules import num_tokens, sigmas_for
@@ -226,6 +227,16 @@ def test_frames_become_latents_of_the_same_shape_and_space(tiny_open: SimpleName
     noise = tiny_open.family.init_latents(request, [generator_for(1), generator_for(2)])
     assert latents.shape == noise.shape and latents.dtype == torch.float32
     assert torch.allclose(latents[1:], tiny_open.family.encode_frames(frames[1:]), atol=1e-4)
+
+
+def test_a_step_has_a_preview_in_colours(tiny_open: SimpleNamespace) -> None:
+    step = walk(tiny_open.family, start(tiny_open.family, tiny_open.model))[0]
+    shown = picture(tiny_open.family, step, fit_colours(tiny_open.family))
+    height, width = shown.shape[0] // FRAMES, shown.shape[1] // len(SEEDS)
+    assert max(height, width) == LONGEST_PX and height / width == pytest.approx(
+        step.latents.shape[3] / step.latents.shape[4], abs=0.02
+    )
+    assert shown.std() > 1 and np.ptp(shown.astype(int), axis=2).max() > 1
 
 
 def test_a_clip_does_not_depend_on_its_batch(tiny_open: SimpleNamespace) -> None:

@@ -25,6 +25,7 @@ from engine.jobs.worker_control import (
     write_state,
 )
 from engine.process_identity import ProcessIdentity
+from engine.storage.library import Library
 from engine.storage.temp_folders import machine
 
 KINDS_PATH = "job_kinds:KINDS"
@@ -266,11 +267,17 @@ def test_a_result_that_cannot_be_stored_fails_its_job_only(queue):
     assert queue.get(last.id).status == "done", "the worker continues"
 
 
+def test_the_preview_of_a_job_whose_worker_was_killed_is_removed(workspace, kinds):
+    queue, left = JobQueue(Library(workspace), kinds), workspace.job_preview("0123abcd")
+    left.write_bytes(b"a picture")
+    Worker(queue, IdleTimeouts(exit_s=0)).run(try_lock(workspace.worker_lock))
+    assert not left.exists()
+    queue.store.close()
+
+
 def test_the_end_of_a_job_is_written_when_the_database_lets_it(workspace, kinds, until, caplog):
     """Another process holds the write lock while the job ends; the worker retries until it is free."""
     import sqlite3
-
-    from engine.storage.library import Library
 
     store = Library(workspace, busy_timeout_s=0.05)
     queue = JobQueue(store, kinds)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.model_spec import Conditioning, FamilySpec, Prediction
-from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
+from engine.sampling.forward_process import add_noise, implied_x0, predict_x0_and_noise, training_target
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import (
@@ -192,6 +192,19 @@ def test_ddim_without_eta_is_the_deterministic_step_bit_for_bit(of: Prediction) 
     silent = ddim_step(output, x, 0.8, 0.6, noise=torch.ones(2, 5), eta=0.0, prediction_type=of)
     assert torch.equal(silent.next_latents, ODE_STEPS[of](output, x, 0.8, 0.6).next_latents)
     assert silent.log_prob is None and silent.std == 0
+
+
+@pytest.mark.parametrize("of", ["flow", "epsilon", "v_prediction"])
+@pytest.mark.parametrize(("sigma", "sigma_next"), [(0.95, 0.9), (0.6, 0.2), (0.3, 0.0)])
+def test_a_step_implies_the_clean_latents_that_its_prediction_says(
+    of: Prediction, sigma: float, sigma_next: float
+) -> None:
+    latents, output = draw_latents(1, 2, 5), draw_latents(2, 2, 5)
+    step = ODE_STEPS[of](output, latents, sigma, sigma_next)
+    said, _ = predict_x0_and_noise(of, output, latents, sigma)
+    torch.testing.assert_close(
+        implied_x0(of, latents, step.next_latents, sigma, sigma_next), said, atol=2e-5, rtol=1e-4
+    )
 
 
 @given(

@@ -4,12 +4,14 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from engine.errors import ConfigError, MediaError, StoreError
 from engine.files.locks import try_lock
+from engine.generation import previews
 from engine.generation.validation import read_request
 from engine.jobs.context import JobContext, ModelCache
 from engine.jobs.handlers import score
@@ -102,6 +104,20 @@ def test_keyframes_are_kept_as_pictures_and_fill_the_clip(context, workspace, re
     filled = wanted.model_copy(update={"keyframes": KeyframePlan(source="given", given=tuple(kept))})
     drain(JobSpec.generate([filled]), context)
     assert np.array_equal(load_clip(workspace, filled.id).frames[[0, 8, 16]], pictures)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_previews_are_there_while_clips_and_keyframes_are_denoised(
+    context, workspace, request_, monkeypatch, tmp_path, asked
+):
+    monkeypatch.setattr(previews, "PERIOD_S", 0.0)
+    monkeypatch.setattr(previews, "SHARE", 1e9)
+    watched = replace(context, preview=tmp_path / "job.jpg")
+    keyframes = request_.model_copy(update={"mode": "keyframes", "keyframes": KeyframePlan(interval=8)})
+    for spec in (JobSpec.generate([request_], preview=asked), JobSpec.keyframes(keyframes, preview=asked)):
+        steps = kind_of(spec.kind, KINDS).start(spec.config, watched)
+        seen = {watched.preview.exists() for progress in steps if progress.phase in ("denoise", "keyframes")}
+        assert (True in seen) is asked and not watched.preview.exists()
 
 
 def test_a_clip_that_is_there_is_not_made_again(context, store, request_):
