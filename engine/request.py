@@ -39,12 +39,27 @@ class KeyframePlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    interval: int = Field(8, ge=2, description="frames from one keyframe to the next")
-    keyframe_guidance: float = Field(KEYFRAME_GUIDANCE, ge=0, le=30)
-    inbetween_guidance: float = Field(3.0, ge=0, le=30)
-    flow_guidance: float = Field(0.0, ge=0, le=1)
-    source: Literal["joint", "independent", "given"] = "joint"
-    drafts: int = Field(1, ge=1, le=16, description="joint drafts to choose from")
+    interval: int = Field(8, ge=2, description="Frames from one keyframe to the next.")
+    keyframe_guidance: float = Field(
+        KEYFRAME_GUIDANCE, ge=0, le=30, description="Guidance of the keyframes: higher shows the prompt more clearly."
+    )
+    inbetween_guidance: float = Field(
+        3.0, ge=0, le=30, description="Guidance of the frames between the keyframes, usually lower than theirs."
+    )
+    flow_guidance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How strongly the frames between follow the motion estimated from the keyframes; 0: not at all.",
+    )
+    source: Literal["joint", "independent", "given"] = Field(
+        "joint",
+        description="Joint: frames of one quick draft of the whole clip, which fit together. Independent: each "
+        "keyframe is generated on its own.",
+    )
+    drafts: int = Field(
+        1, ge=1, le=16, description="Number of joint drafts; the one with the highest score by the mix is used."
+    )
     choose_by: str | None = None
     given: tuple[GivenKeyframe, ...] = ()
 
@@ -54,8 +69,10 @@ class WindowPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    length: int = Field(64, ge=2)
-    overlap: int = Field(16, ge=1)
+    length: int = Field(64, ge=2, description="Frames that are generated at once, up to the model's longest clip.")
+    overlap: int = Field(
+        16, ge=1, description="Frames that a window shares with the one before it: more hide the transition better."
+    )
 
 
 class ScaledAdapter(BaseModel):
@@ -93,23 +110,41 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT)
-    negative_prompt: str = Field("", max_length=PROMPT_LIMIT)
-    model: str = "mini"
+    prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT, description="What the clip should show.")
+    negative_prompt: str = Field(
+        "", max_length=PROMPT_LIMIT, description="What the clip should not show; used at a guidance above 1."
+    )
+    model: str = Field("mini", description="The network that generates the clip, by its preset.")
     adapter: str | None = None
-    adapters: tuple[ScaledAdapter, ...] = ()
-    num_frames: int = Field(33, ge=1, le=10_000)
-    width: int = Field(64, ge=16, le=8192, description="px")
-    height: int = Field(64, ge=16, le=8192, description="px")
-    fps: float = Field(8.0, gt=0, le=240)
-    num_steps: int = Field(20, ge=1, le=1000)
-    guidance: float = Field(3.0, ge=0, le=30, description="classifier-free guidance; 1 switches it off")
-    mode: Literal["direct", "keyframes", "windows"] = "direct"
+    adapters: tuple[ScaledAdapter, ...] = Field(
+        (), description="Trained LoRA weights that are added to the model; the strength scales them."
+    )
+    num_frames: int = Field(33, ge=1, le=10_000, description="Length of the clip; frames divided by FPS are seconds.")
+    width: int = Field(64, ge=16, le=8192, description="Width in px; models are best near the size of their preset.")
+    height: int = Field(64, ge=16, le=8192, description="Height in px; models are best near the size of their preset.")
+    fps: float = Field(8.0, gt=0, le=240, description="Frames per second, which some models also take as an input.")
+    num_steps: int = Field(
+        20, ge=1, le=1000, description="Passes of the network from noise to a clip: more take longer, look better."
+    )
+    guidance: float = Field(
+        3.0,
+        ge=0,
+        le=30,
+        description="How strongly the prompt steers (classifier-free guidance): higher follows it more closely, too "
+        "high looks oversaturated, 1 switches it off.",
+    )
+    mode: Literal["direct", "keyframes", "windows"] = Field(
+        "direct",
+        description="Single pass: the whole clip at once. Keyframes: a few frames first, then those between. Sliding "
+        "window: clips longer than the model supports.",
+    )
     keyframes: KeyframePlan | None = None
     windows: WindowPlan | None = None
-    image: str | None = Field(None, pattern=PICTURE)
-    last_image: str | None = Field(None, pattern=PICTURE)
-    seed: int = Field(0, ge=0, lt=SEED_LIMIT)
+    image: str | None = Field(None, pattern=PICTURE, description="Picture that the clip begins with.")
+    last_image: str | None = Field(None, pattern=PICTURE, description="Picture that the clip ends with.")
+    seed: int = Field(
+        0, ge=0, lt=SEED_LIMIT, description="Number of the random noise: the same seed and settings make the same clip."
+    )
 
     @model_validator(mode="after")
     def _check_adapters(self) -> "GenerationRequest":

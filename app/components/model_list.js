@@ -89,7 +89,7 @@ export default function mount({ element, props, server, watch }) {
     return cell;
   }
 
-  function handsCell(row) {
+  function actionsCell(row) {
     const cell = make("td", { className: "actions" });
     if (row.active) cell.append(button(words.cancel, "cancel", row));
     if (row.get) cell.append(button(words[row.get], "ask_get", row));
@@ -105,7 +105,7 @@ export default function mount({ element, props, server, watch }) {
       stateCell(row),
       memoryCell(row),
       make("td", { className: "licence" }, row.licence),
-      handsCell(row),
+      actionsCell(row),
     );
     Object.assign(line.dataset, { key: row.key, state: row.status });
     if (row.failed) line.dataset.failed = "";

@@ -3,6 +3,7 @@
 // after each change. Event: run_filed {run}.
 import { copy } from "../scripts/clipboard.js";
 import { make } from "../scripts/dom.js";
+import { fieldIcons } from "../scripts/hints.js";
 import { readJson, storage } from "../scripts/storage.js";
 import {
   checkRows,
@@ -29,7 +30,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     pending = false; // how many forms were wanted so far, and whether the last one is on its way
   let ready = false; // whether what is shown can be queued
   const busy = new Set(); // the actions whose work is not done yet
-
+  fieldIcons(element, words);
   const named = (name) => $(`[name="${name}"]`);
   const say = (sentence, missing = "") => {
     $(".problem").hidden = !sentence;
@@ -40,11 +41,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     $(".note").hidden = !sentence;
     $(".note").textContent = sentence;
   };
-  const options = (name, list, value) => {
-    const known =
-      list.some(({ key }) => key === value) || value === "" ? list : [...list, { key: value, title: value }];
-    fillSelect(named(name), known, value);
-  };
+  const options = (name, list, value) => fillSelect(named(name), list, value);
 
   // Gradio may answer with nothing where the server did not.
   const reach = async (name, argument) =>

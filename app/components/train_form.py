@@ -8,6 +8,7 @@ from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import models, training
+from app.text.help import HELP_WORDS, TRAIN_FIELDS
 from app.views.training import curricula, train_form
 
 
@@ -49,7 +50,13 @@ class TrainForm(Component):
         super().__init__(
             "train_form",
             {},
-            words={**training.FORM_WORDS, "shares": training.SHARES, "manage_models": models.MANAGE},
+            words={
+                **training.FORM_WORDS,
+                "shares": training.SHARES,
+                "manage_models": models.MANAGE,
+                "fields": TRAIN_FIELDS,
+                "about": HELP_WORDS["about"],
+            },
             elem_id=name,
             server_functions=[with_problem(function) for function in functions],
             render=render,

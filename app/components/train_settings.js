@@ -1,5 +1,6 @@
 // The rows of a recipe's settings, and its lists.
 import { make, stamp } from "../scripts/dom.js";
+import { hintIcon } from "../scripts/hints.js";
 
 // The rows of preflight checks; `levels` are the words of their levels.
 export const checkRows = (checks, levels) =>
@@ -16,7 +17,8 @@ export function settingRow(template, setting, words) {
   const input = control(setting, words);
   row.dataset.name = setting.name;
   row.title = sourceOf(setting, words);
-  row.querySelector(".label").textContent = setting.label;
+  const label = row.querySelector(".label");
+  label.textContent = setting.label;
   row.querySelector(".name").append(...breakable(setting.name), ...unitOf(setting));
   const help = row.querySelector(".help"),
     mistake = row.querySelector(".mistake");
@@ -25,6 +27,8 @@ export function settingRow(template, setting, words) {
     .join(" ");
   help.id = `help-${setting.name}`;
   mistake.id = `mistake-${setting.name}`;
+  label.append(hintIcon(words.about.replace("{term}", setting.label), help.textContent));
+  input.ariaLabel = [setting.label, setting.name, setting.unit].filter(Boolean).join(" "); // without the icon's name
   input.setAttribute("aria-describedby", `${help.id} ${mistake.id}`);
   input.dataset.setting = setting.name;
   input.value = setting.value;
@@ -100,12 +104,13 @@ export function showFacts(element, facts) {
   }
 }
 
-// Fill a list with {key, title, group}; those of one group are under its title.
+// Fill a list with {key, title, group}; those of one group are under its title. An unknown value is listed too.
 export function fillSelect(select, choices, value) {
+  const isKnown = value === "" || choices.some(({ key }) => key === value);
   const entry = ({ key, title }) => make("option", { value: key, textContent: title });
-  const filled = [...Map.groupBy(choices, ({ group }) => group)].flatMap(([label, members]) =>
-    label ? [make("optgroup", { label }, ...members.map(entry))] : members.map(entry),
-  );
+  const filled = [
+    ...Map.groupBy(isKnown ? choices : [...choices, { key: value, title: value }], ({ group }) => group),
+  ].flatMap(([label, members]) => (label ? [make("optgroup", { label }, ...members.map(entry))] : members.map(entry)));
   select.replaceChildren(...filled);
   select.value = value;
 }

@@ -18,6 +18,7 @@ from app.forms import mode_fields
 from app.forms.adapter_fields import scales_in
 from app.forms.adapter_fields import shown as shown_adapters
 from app.forms.batch_fields import BATCH_FIELDS, ONE, SWEEP, BatchFields, read_batch
+from app.forms.field_help import FieldHelp
 from app.forms.kept_form import read_kept
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
@@ -228,6 +229,7 @@ class RequestForm:
                 general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
             )
             self.keyframes_first = gr.Button(modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
+        FieldHelp(self.fields)
         gr.HTML(f'<p class="hint">{general.NO_MODELS}</p>', visible=not models)
 
     @property
@@ -360,15 +362,15 @@ class RequestForm:
 
     def _how(self, mixes: Choices, model: str) -> None:
         self.fields["negative_prompt"] = gr.Textbox(
-            label=general.NEGATIVE_PROMPT, placeholder=general.NEGATIVE_HINT, lines=2
+            label=general.NEGATIVE_PROMPT, placeholder=general.NEGATIVE_HINT, lines=2, elem_id="negative-prompt"
         )
         self.fields["mix"] = gr.Dropdown(mixes, value=default_choice(mixes, model), label=general.MIX, elem_id="mix")
         self.fields["num_steps"] = gr.Slider(1, 100, step=1, buttons=[], label=general.STEPS, elem_id="steps")
         self.fields["guidance"] = gr.Slider(0, 15, step=0.1, buttons=[], label=general.GUIDANCE, elem_id="guidance")
         with gr.Row(elem_classes="tight"):
-            self.fields["width"] = gr.Number(label=general.WIDTH, precision=0, min_width=90)
-            self.fields["height"] = gr.Number(label=general.HEIGHT, precision=0, min_width=90)
-            self.fields["fps"] = gr.Number(label=general.FPS, min_width=90)
+            self.fields["width"] = gr.Number(label=general.WIDTH, precision=0, min_width=90, elem_id="width")
+            self.fields["height"] = gr.Number(label=general.HEIGHT, precision=0, min_width=90, elem_id="height")
+            self.fields["fps"] = gr.Number(label=general.FPS, min_width=90, elem_id="fps")
         self.fields["preview"] = gr.Checkbox(True, label=general.PREVIEW, elem_id="preview")
         self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
         self.saved = SavedSettings("saved-settings", self.context)

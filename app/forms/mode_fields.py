@@ -99,11 +99,15 @@ def _keyframe_fields() -> dict[str, Any]:
     with gr.Row(elem_classes="tight"):
         interval = gr.Number(plan.interval, precision=0, label=text.INTERVAL, min_width=90, elem_id="interval")
         source = gr.Dropdown(text.SOURCES, value=plan.source, label=text.SOURCE, min_width=120, elem_id="source")
-        drafts = gr.Number(plan.drafts, precision=0, label=text.DRAFTS, info=text.DRAFTS_INFO, min_width=90)
+        drafts = gr.Number(
+            plan.drafts, precision=0, label=text.DRAFTS, info=text.DRAFTS_INFO, min_width=90, elem_id="drafts"
+        )
     with gr.Row(elem_classes="tight"):
         first = _of_model(text.KEYFRAME_GUIDANCE, "keyframe-guidance")
         second = _of_model(text.INBETWEEN_GUIDANCE, "inbetween-guidance")
-    flow = gr.Slider(0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=text.FLOW_GUIDANCE)
+    flow = gr.Slider(
+        0, 1, value=plan.flow_guidance, step=0.05, buttons=[], label=text.FLOW_GUIDANCE, elem_id="flow-guidance"
+    )
     return dict(zip(PLANS[KEYFRAMES], (interval, source, drafts, first, second, flow), strict=True))
 
 

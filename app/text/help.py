@@ -42,6 +42,32 @@ STEPS = {
     "adapter": ("Use its checkpoint", "“Use this adapter” in Monitor, then Generate.", "generate"),
 }
 
+# What each field says of itself beyond the settings of a request, by the names of app/forms and of the Train form.
+GENERATE_FIELDS = {
+    "takes": "Number of clips of the prompt, with consecutive seeds.",
+    "mix": "The weighted rewards that score the clips; the best clip is shown first.",
+    "seed": "Number of the random noise: the same seed and settings make the same clip. Lock keeps it.",
+    "preview": "Shows rough pictures of the clips while they are denoised; they cost less than 2% of the time.",
+    "prompts": "A prompt in each line, or a JSON object with prompt and negative_prompt.",
+    "columns": "The setting that differs from column to column of the grid.",
+    "column_values": "Values separated by commas; prompts and checkpoints may be separated by |.",
+    "rows": "The setting that differs from row to row of the grid.",
+    "row_values": "Values separated by commas; prompts and checkpoints may be separated by |.",
+}
+TRAIN_FIELDS = {
+    "recipe": "A training preset: an algorithm with its model, data and settings. Every choice can be changed below.",
+    "model": "The model that is trained; its own weights stay, the run trains an adapter unless the preset says so.",
+    "adapter": "The adapter that the run starts from, instead of the base model.",
+    "prompts": "The prompts of the clips that the run generates and learns from.",
+    "mix": "The weighted rewards that the run learns from.",
+    "rewards": "Per reward: the advantages of each reward are added up. Weighted total: one number a clip, with gates.",
+    "campaign": "The pairs of preferred and rejected clips that the run learns from.",
+    "judge": "Its votes make the pairs that people have not compared.",
+    "judge_agreement": "Least share of its verdicts that equal those of people, 0 to 1, over 20 pairs or more; 0: any.",
+    "pairs": "A folder, or a .jsonl or .csv file, of preferred and rejected clips.",
+    "share": "Share of the device that the run reserves. Below 100%, other jobs can run at the same time.",
+}
+
 # The rewards explain themselves, see `app.views.first_steps`.
 GLOSSARY = {
     "Adapter (LoRA)": "Small trained weights that are added to a model; its strength scales them, 0 is the base model.",
