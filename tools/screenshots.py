@@ -67,7 +67,7 @@ def score(page: Page) -> None:
 
 def label(page: Page) -> None:
     """Show a pair of the campaign."""
-    page.locator('#label-campaigns [data-do="label"], #label-campaigns [data-do="open"]').first.click()
+    page.locator('#label-campaigns [data-do="label"]').first.click()
     name = page.locator("#label-desk .name")
     if name.is_visible():
         name.fill("anna")
@@ -80,7 +80,7 @@ def library(page: Page) -> None:
 
 
 def train(page: Page) -> None:
-    expect(page.locator("#train-form")).to_be_visible()
+    expect(page.locator("#train-form .memory span")).to_contain_text("fits")
 
 
 def monitor(page: Page) -> None:
