@@ -206,9 +206,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     )
     step_weight: Literal["none", "gradient"] = field(
         default="none",
-        metadata={
-            "help": "gradient: weight steps so that their gradients are equally large (Flash-GRPO, LongCat-Video)."
-        },
+        metadata={"help": "gradient: weight steps so that their gradients are equal (Flash-GRPO, LongCat-Video)."},
     )
     steps_per_replay: int = field(
         default=1,
@@ -226,10 +224,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     )
     one_step_off: bool | None = field(
         default=False,
-        metadata={
-            "help": "Let actors make the next clips by the present weights while the update runs; the ratio corrects "
-            "for it. None = where there are actors."
-        },
+        metadata={"help": "Let actors make the next clips during the update, whose ratio corrects for it."},
     )
     # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire. For
     # sde_form cps this is not the range of Flow-CPS' code, which leaves 1 / (2 std^2) out (engine.sampling.steps).
