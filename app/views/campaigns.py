@@ -143,7 +143,7 @@ MOST_KEPT = 16
 NOTHING = Results(sheet={"empty": text.NO_RESULTS}, ranking=None, wins=None, rewards=None)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _KeptResults:
     """The results last computed for a campaign, mix and axis; `took_s` and `at_s` by the monotonic clock."""
 

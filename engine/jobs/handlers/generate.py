@@ -66,16 +66,15 @@ def _generate(
     requests: Sequence[GenerationRequest], context: JobContext, preview: Path | None
 ) -> Iterator[JobProgress]:
     """Make clips with one model and the same adapters, with previews in the file `preview`."""
-    from engine.generation.pipeline import ClipReady, generate
-    from engine.generation.previews import with_previews
+    from engine.generation import pipeline, previews
 
     model = requests[0].model
     family = yield from opened(model, requests[0].scales, context)
     revisions = cached_revisions(load_model_preset(model))
-    made = generate(family, requests, tools_of(context.store.workspace))
-    with closing(with_previews(made, family, preview)) as events:
+    made = pipeline.generate(family, requests, tools_of(context.store.workspace))
+    with closing(previews.with_previews(made, family, preview)) as events:
         for event in events:
-            if isinstance(event, ClipReady):
+            if isinstance(event, pipeline.ClipReady):
                 save_clip(context.store.workspace, event.request.id, event.clip, event.request, revisions)
                 context.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
             else:

@@ -390,7 +390,9 @@ def test_queueing_files_a_job_and_starts_the_worker(tiny_model, square, queue, w
 def test_interrupting_is_exit_code_130_without_a_traceback(filed, workspace):
     workspace.job_log(filed.id).write_text("waiting\n")
     command = [sys.executable, "-m", "engine.cli", "jobs", "logs", "--follow", filed.id]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell's background jobs, and what they start, ignore the signal.
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes)
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=120)[1] == "dailies: interrupted; finished results are kept.\n"

@@ -71,7 +71,7 @@ def test_what_is_no_model_is_one_sentence_and_adds_nothing(add: Add, tiny_folder
     assert "(FluxPipeline) fits no family of Dailies: ltx" in add("x", "--folder", tmp_path / "torn", code=2)
     assert "The model 'Bad Key'" in add("Bad Key", "--folder", tiny_folder, "--like", "tiny", code=2)
     assert "--file needs --like" in add("x", "--file", tiny_folder / "transformer" / WEIGHTS, code=2)
-    assert "is no .safetensors file" in add("x", "--file", tiny_folder, "--like", "tiny", code=2)
+    assert "is no .safetensors or .gguf file" in add("x", "--file", tiny_folder, "--like", "tiny", code=2)
     assert not (Workspace.from_env().saved / "models").exists()
 
 

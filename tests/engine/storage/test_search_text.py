@@ -66,12 +66,17 @@ def test_rows_from_before_are_searched_too(store):
     add(store, 1, "Красный")
     with store.database.writing() as connection:
         connection.execute(text("UPDATE clips SET search = NULL, number = 0"))
-        connection.execute(text("DROP INDEX ix_clips_number"))
-        connection.execute(text("DROP INDEX ix_clips_deleted_at_number_id"))
-        later = "clips.search clips.number clips.file pairs.dropped_at jobs.heartbeat_s jobs.environment"
+        partial = "pairs_free pairs_gone pairs_dropped assignments_open assignments_repeats"
+        for (
+            index
+        ) in f"clips_number clips_deleted_at_number_id votes_campaign_id_labeller_current_number {partial}".split():
+            connection.execute(text(f"DROP INDEX ix_{index}"))
+        later = "clips.search clips.number clips.file pairs.free pairs.dropped_at votes.labeller"
+        later += " jobs.heartbeat_s jobs.environment"
         for table, column in (name.split(".") for name in later.split()):
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE judge_votes"))
+        connection.execute(text("DROP TABLE labellers"))
         connection.execute(text("UPDATE dailies_version SET version_num = '0004'"))
     again = Library(store.workspace)
     assert found(again, "красный") == [1]

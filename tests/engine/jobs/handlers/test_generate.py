@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -47,12 +46,6 @@ def warm():
 @pytest.fixture
 def context(store, warm):
     return JobContext(store=store, model=warm)
-
-
-@pytest.fixture
-def request_(tiny_model):
-    shape = {"num_frames": 17, "width": 64, "height": 64, "num_steps": 2, "guidance": 1.0}
-    return GenerationRequest(prompt="a red circle moving left", model=tiny_model, seed=5, **shape)
 
 
 @pytest.fixture
@@ -391,21 +384,3 @@ def test_the_worker_makes_the_same_clip_and_lets_go_when_asked(store, workspace,
     (workspace.clip_folder(request_.id) / "frames.mkv").unlink()
     drain(JobSpec.generate([request_]), context)
     assert np.array_equal(load_clip(workspace, request_.id).frames, frames), "here as there"
-
-
-def test_an_idle_worker_gives_the_model_back_and_goes_on_waiting(store, workspace, request_, until):
-    queue = JobQueue(store)
-    worker = Worker(queue, IdleTimeouts(idle_s=0, exit_s=600))
-    thread = threading.Thread(target=worker.run, args=(try_lock(workspace.worker_lock),))
-    thread.start()
-    try:
-        for request in request_.with_seeds(2):
-            job = queue.submit(JobSpec.generate([request]))
-            until(lambda job=job: queue.get(job.id).status == "done", "the clip")
-            until(
-                lambda: (s := worker_state(workspace)) and (s.state, s.model) == ("idle", None), "the model's release"
-            )
-    finally:
-        worker.end()
-        thread.join(60)
-    assert worker_state(workspace) is None
