@@ -69,7 +69,7 @@ def is_reward(key: str) -> bool:
 
 
 def load_reward(key: str) -> Any:
-    """Return a reward: a module of `rewards.metrics` or an external one; `rewards.suite` describes its functions.
+    """Return a reward: a module of `rewards.metrics` or an external one (see `rewards.suite`).
 
     Raises RewardError for an unknown key or a wrong declaration.
     """

@@ -90,7 +90,7 @@ class _SharedScores:
         return self._reports
 
     def why_missing(self, name: str) -> tuple[str, str] | None:
-        """Return a reward whose network is not on this machine, by the last batch, and the reason; None without one.
+        """Return a reward of the last batch whose network is missing, and the reason; None without one.
 
         `name` is the reward, or the mix, of which it is the first such one that has a weight.
         """

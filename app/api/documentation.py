@@ -53,7 +53,7 @@ def documentation_routes(dependencies: Sequence[Any] = ()) -> APIRouter:
 
 
 def contents() -> tuple[tuple[str, str], ...]:
-    """Return the pages in the order of the site, each its name and title; a part without a page has the name ""."""
+    """Return names and titles of the pages in the site's order; a part without a page has the name ""."""
     listed = CONTENTS.read_text(encoding="utf-8").partition("\nnav:\n")[2] if CONTENTS.is_file() else "index.md"
     entries = [line.strip().removeprefix("- ") for line in listed.splitlines() if line.strip()]
     return tuple(
@@ -70,7 +70,7 @@ def title_of(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def page_of(name: str, text: str, pages: tuple[tuple[str, str], ...]) -> str:
-    """Return the page of a Markdown `text` as HTML, beside the list of all pages."""
+    """Return the page of a Markdown `text` as HTML, with the list of all pages."""
     tokens = MARKDOWN.parse(COMMENT.sub("", text))
     sections = list(_with_ids(tokens))
     for token in _links(tokens):

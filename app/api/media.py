@@ -94,7 +94,7 @@ def overlay_file(context: AppContext, clip_id: str, name: str) -> Path:
 
 
 def job_preview(context: AppContext, job_id: str) -> Response:
-    """Return the preview of a running job, or 204 if it has none: it may have ended since the browser looked."""
+    """Return the preview of a running job, or 204 if it has none, such as after its end."""
     try:
         return Response(context.workspace.job_preview(job_id).read_bytes(), media_type=TYPES[POSTER], headers=CACHED)
     except StoreError as error:

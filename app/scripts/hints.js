@@ -1,4 +1,4 @@
-// A sentence of help behind an icon: it is shown beside the icon when that is pressed, and it is the icon's tooltip.
+// A sentence of help behind an icon: it is shown next to the icon when that is pressed, and it is the icon's tooltip.
 import { make } from "./dom.js";
 
 const GAP = 6; // px

@@ -143,7 +143,7 @@ class LabelTab:
         selection = [self.campaign, self.results_mix, self.axis]
         chosen = (self.campaign.input, self.results_mix.input, self.axis.input)
         for event in (self.results_tab.select, *chosen, self.sheet.outdated):
-            prepared = bind(event, self.prepare, selection, None)  # beside the line: others need not wait for it
+            prepared = bind(event, self.prepare, selection, None)  # not in the shared line: others need not wait for it
             bind(prepared.success, self.show, selection, self.shown, line=RESULTS)
         bind(
             self.close.click,

@@ -42,7 +42,7 @@ STEPS = {
     "adapter": ("Use its checkpoint", "“Use this adapter” in Monitor, then Generate.", "generate"),
 }
 
-# What each field says of itself beyond the settings of a request, by the names of app/forms and of the Train form.
+# Help of each field beyond the settings of a request, by the names of app/forms and of the Train form.
 GENERATE_FIELDS = {
     "takes": "Number of clips of the prompt, with consecutive seeds.",
     "mix": "The weighted rewards that score the clips; the best clip is shown first.",
@@ -56,7 +56,7 @@ GENERATE_FIELDS = {
 }
 TRAIN_FIELDS = {
     "recipe": "A training preset: an algorithm with its model, data and settings. Every choice can be changed below.",
-    "model": "The model that is trained; its own weights stay, the run trains an adapter unless the preset says so.",
+    "model": "The model that is trained; its own weights stay, and an adapter is trained unless lora_rank is 0.",
     "adapter": "The adapter that the run starts from, instead of the base model.",
     "prompts": "The prompts of the clips that the run generates and learns from.",
     "mix": "The weighted rewards that the run learns from.",

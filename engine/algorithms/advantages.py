@@ -88,7 +88,7 @@ def advantages(
 
 
 def _filled(rewards: Float[Tensor, "N R"], group_size: int) -> Float[Tensor, "N R"]:
-    """Put the group's mean in the place of a missing reward, so that it moves its clip neither up nor down.
+    """Replace a missing reward by its group's mean, which moves the clip neither up nor down.
 
     A reward that is missing in the whole group stays NaN.
     """

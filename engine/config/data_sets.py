@@ -6,12 +6,11 @@
 
 import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from engine.workspace import Workspace
 
 DataKind = Literal["pairs", "captions", "ratings", "prompts"]
-KINDS: tuple[DataKind, ...] = get_args(DataKind)
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -29,7 +28,7 @@ def find_data_set(name: str, kinds: tuple[DataKind, ...]) -> Path | None:
 
 
 def find_clips(name: str) -> Path:
-    """Return what a preset's `pairs` name: an existing path, else a data set, else the path that does not exist."""
+    """Return the path that `pairs` name: an existing one, a data set's, or one that does not exist."""
     if Path(name).exists():
         return Path(name)
     return find_data_set(name, ("pairs", "captions", "ratings")) or Path(name)

@@ -104,7 +104,7 @@ def prompt_sets() -> list[str]:
 
 
 def find_prompts(name: str) -> Path:
-    """Return the file in `presets/prompts`, the one at the path `name`, or the table of a data set of the workspace.
+    """Return the file in `presets/prompts`, at the path `name`, or of a data set of the workspace.
 
     Raises ConfigError when there is none.
     """

@@ -80,7 +80,7 @@ def load_adapter(network: Any, name: str, folder: Path) -> None:
 
 @contextmanager
 def several_adapters() -> Iterator[None]:
-    """Add a further adapter inside the block, without peft's warnings that there are several, or over int8."""
+    """Add a further adapter in the block, without peft's warnings of several ones or of int8."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         warnings.filterwarnings("ignore", message="TorchaoLoraLinear was instantiated")  # we merge in files only

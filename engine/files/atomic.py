@@ -45,7 +45,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def write_text_atomic(path: Path, text: str, *, new: bool = False, private: bool = False) -> None:
-    """Write a UTF-8 file as `write_bytes_atomic` does. Raises UnicodeEncodeError for half of a surrogate pair."""
+    """Write a UTF-8 file as `write_bytes_atomic` does. Raises UnicodeEncodeError."""
     write_bytes_atomic(path, text.encode(), new=new, private=private)
 
 

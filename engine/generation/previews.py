@@ -1,8 +1,8 @@
-"""Previews of unfinished clips: pictures of the clean latents that a step implies, without the VAE's decoder.
+"""Previews of unfinished clips, from the clean latents that a step implies, without the decoder.
 
 A linear map turns the channels of a latent into the colours of the pixels of a preview, one for each 8 px of a clip. It
 is fitted once per loaded model, by least squares over pictures that the model's own VAE encodes. Where the VAE cannot,
-the preview is grey: the mean over the channels, which shows shapes only, and the log says so.
+the preview is grey: the mean over the channels, which shows shapes only, and the log has a warning.
 """
 
 import io
@@ -40,10 +40,10 @@ _FITTED: "WeakKeyDictionary[ModelFamily, Tensor | None]" = WeakKeyDictionary()
 def with_previews(
     events: Events, family: ModelFamily, path: Path | None
 ) -> Generator[Progress | ClipReady, None, None]:
-    """Yield `events`, and keep a preview of the unfinished clips in the file `path` meanwhile; None: no previews.
+    """Yield `events` and keep a preview of the unfinished clips in the file `path`; None: no previews.
 
     The file is a JPEG of at most `LIMIT_BYTES`: `FRAMES` frames below each other, each with up to `MAX_CLIPS` clips of
-    the batch side by side. It is removed when a clip is finished and at the end, whatever the end is. A preview that
+    the batch side by side. It is removed when a clip is finished and at the end, also after an error. A preview that
     cannot be written is left out.
     """
     if path is None:
@@ -67,7 +67,7 @@ def with_previews(
 
 
 def fitted_colours(family: ModelFamily) -> Tensor | None:
-    """Return the map `float32[C+1,3*p*p]` from a latent's channels and 1 to the RGB of its p x p pixels, 0..1.
+    """Return the map `float32[C+1,3*p*p]` from latent channels and 1 to RGB of p x p pixels, 0..1.
 
     None when the VAE cannot encode the pictures that the map is fitted to.
     """
@@ -82,7 +82,7 @@ def fitted_colours(family: ModelFamily) -> Tensor | None:
 
 @torch.no_grad()
 def fit_colours(family: ModelFamily) -> Tensor:
-    """Fit the map of `fitted_colours`: ridge regression of the pixels of random coloured grids on their latents."""
+    """Fit the map of `fitted_colours` by ridge regression of coloured grids on their latents."""
     generator = torch.Generator().manual_seed(0)
     grids = [torch.rand((PROBES, 3, cells, cells), generator=generator) for cells in PROBE_GRIDS]
     pixels = torch.cat([interpolate(grid, (PROBE_PX, PROBE_PX), mode="bilinear") for grid in grids])

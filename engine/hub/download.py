@@ -213,7 +213,7 @@ def _receive(
 
 
 def fetch_head(listing: HubListing, file: HubFile, size_b: int, token: str | None = None) -> bytes:
-    """Return the first bytes of a file, at least `size_b` of a longer one, without the others. Raises HubError."""
+    """Return the first bytes of a file, at least `size_b` of a longer one. Raises HubError."""
     seen = 0
 
     def stop_after(done: int, total: int) -> None:  # called before a chunk is written

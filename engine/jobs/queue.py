@@ -290,7 +290,7 @@ class JobQueue:
             return events.entries(connection, job_id=job_id)
 
     def ended_since(self, number: int | None, limit: int = 100) -> tuple[Jobs, int]:
-        """Return the jobs that ended after a journal entry (None: no jobs), and the number of the last entry read."""
+        """Return the jobs that ended after a journal entry (None: none) and the last entry's number."""
         with self._database.reading() as connection:
             events.settle(connection)
             last = events.newest(connection)

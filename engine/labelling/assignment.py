@@ -140,7 +140,7 @@ def free_slot(connection: Connection, pair_id: str, spec: CampaignSpec) -> int |
 
 
 def slot_for(connection: Connection, assignment: Row[Any], spec: CampaignSpec) -> int | None:
-    """Return the slot of an assignment whose vote changes: its own, or a free one after a skip; None for a repeat."""
+    """Return the slot for a changed vote: its own, or a free one after a skip; None for a repeat."""
     if assignment.slot is not None or assignment.is_repeat:
         return assignment.slot
     return free_slot(connection, assignment.pair_id, spec)

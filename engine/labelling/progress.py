@@ -163,7 +163,7 @@ def count_votes(store: Library) -> int:
 def votes_by_pair(
     store: Library, campaign_id: str, pair_ids: Collection[str] | None = None
 ) -> defaultdict[str, Counter[str]]:
-    """Count the current votes by pair (None: of all pairs), those on dropped pairs too, without skips and repeats.
+    """Count the current votes by pair (None: all pairs), also dropped ones, without skips and repeats.
 
     The counts are by "a" and "b", the preferred clip, "tie" and "both_bad".
     """

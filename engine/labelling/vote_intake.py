@@ -205,7 +205,7 @@ def _vote_row(campaign_id: str, showing: _Showing, row: IncomingVote) -> dict[st
 
 
 def _count(connection: Connection, state: _State) -> None:
-    """Count the votes of all labellers and the free slots of all pairs again: any of them may have changed."""
+    """Count the votes of all labellers and the free slots of all pairs again."""
     taken = select(func.count()).where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.slot.is_not(None))
     of_pairs = update(PAIRS).where(PAIRS.c.campaign_id == state.campaign_id)
     free = state.spec.labellers_per_pair - taken.correlate(PAIRS).scalar_subquery()

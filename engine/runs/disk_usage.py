@@ -56,7 +56,7 @@ class DiskUse:
 def disk_use(store: Library) -> DiskUse:
     """Measure the whole workspace; takes about a second for 100,000 files on a local disk.
 
-    The files that SQLite keeps beside the database are a part of it.
+    The files that SQLite keeps next to the database are a part of it.
     """
     root, database = store.workspace.root, store.workspace.database.name
     entries: dict[str, list[Path]] = {}

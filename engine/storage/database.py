@@ -234,6 +234,6 @@ def upsert(connection: Connection, table: Table, values: Mapping[str, Any], *, k
 
 
 def insert_new(connection: Connection, table: Table, values: Mapping[str, Any], *, unique: str) -> bool:
-    """Insert a row; return False when a row has the same value of the column `unique`, also a concurrent insert."""
+    """Insert a row; return False if another, also a concurrent one, has its value of `unique`."""
     insert = INSERTS[connection.dialect.name](table).values(**values).on_conflict_do_nothing(index_elements=[unique])
     return connection.scalar(insert.returning(table.c[unique])) is not None

@@ -53,7 +53,7 @@ def _is_writer_alive(folder: Path) -> bool:
 
 
 def _modified_s(folder: Path) -> float:
-    """Return the last change of a folder and its files in seconds since the epoch; now, when a file of it vanishes."""
+    """Return the last change of a folder and its files (epoch seconds); now, if a file vanishes."""
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     except OSError:

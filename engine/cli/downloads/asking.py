@@ -1,4 +1,4 @@
-"""What downloads ask a person at the terminal: to accept size and licence, for an access token, before a deletion."""
+"""Questions at the terminal: size and licence, access token, deletion."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Networks in GGUF files, decoded to full precision, by the library gguf, which is an optional dependency.
+"""Networks in GGUF files, decoded to full precision by the optional library gguf.
 
 Decoded weights are those of any other model: adapters are trained on them, and `weights` of a preset stores them in 8
 bits again. A file saves disk and download, not memory.

@@ -89,7 +89,7 @@ def submit_run(queue: JobQueue, run: Run, where: Resources | None = None, key: s
 
 
 def _filing(queue: JobQueue, *run_ids: str) -> AbstractContextManager[None]:
-    """Lock the runs from the check of a state to what depends on it; two windows may act on one run at once.
+    """Lock the runs from the check of a state to the action; two windows may act on one run.
 
     Raises ConfigError for an unknown run.
     """

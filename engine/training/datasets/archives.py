@@ -1,4 +1,4 @@
-"""Archives of clips: .zip, .tar and compressed .tar files, unpacked as an untrusted source. Imports no torch."""
+"""Archives of clips (.zip, .tar, compressed .tar), unpacked as untrusted. Imports no torch."""
 
 import shutil
 import tarfile

@@ -13,7 +13,7 @@ HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownDataSet:
-    """A data set by its key: `repository` of the hub, `files` (patterns), and the preset that trains on it."""
+    """Data set by its key: `repository`, patterns of `files`, and the preset that trains on it."""
 
     key: str
     title: str
@@ -35,7 +35,7 @@ KNOWN = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedDataSet:
-    """What is asked for: a repository, the name in the workspace, patterns of files, and the split."""
+    """Request for a data set: repository, name in the workspace, patterns of files, and split."""
 
     source: HubSource
     name: str

@@ -1,4 +1,4 @@
-"""What a data set contains, by the columns of its tables. Imports no torch.
+"""Content of a data set, by the columns of its tables. Imports no torch.
 
 pairs      a prompt and two videos: chosen and rejected, or two neutral ones with a verdict
 ratings    a prompt, a video and a label
@@ -89,7 +89,7 @@ def unknown_layout(name: str, tables: Mapping[str, Collection[str]], files: Coll
 
 
 def one_kind(name: str, tables: Mapping[str, Collection[str]]) -> DataKind | None:
-    """Return the kind of a data set's tables; None without a known one. Lists of prompts give way to clips.
+    """Return the kind of a data set's tables, None if unknown; clips come before lists of prompts.
 
     Raises ConfigError for tables of several kinds of clips.
     """

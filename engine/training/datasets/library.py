@@ -44,7 +44,7 @@ END_B = 2**20  # of the end of a Parquet file, or the head of another table, for
 
 
 class DataSetCard(BaseModel):
-    """What a data set of the workspace is and where it comes from; `left_out` counts rows by the reason."""
+    """Content and origin of a data set of the workspace; `left_out` counts rows by the reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +68,7 @@ class DataSetCard(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSetPlan:
-    """Effect of a download. Sizes in bytes; `unpacked_b` is an estimate of what archives need in the workspace."""
+    """Effect of a download, in bytes; `unpacked_b` estimates the size of the unpacked archives."""
 
     wanted: WantedDataSet
     download: DownloadPlan
@@ -114,7 +114,7 @@ def _kind_before(
 
 
 def _columns(listing: HubListing, file: HubFile, token: str | None) -> list[str]:
-    """Return the columns of a table that is not downloaded yet; [] where its head or end does not tell them."""
+    """Return the columns of a table that is not downloaded yet; [] where they are unknown."""
     if file.path.endswith(PARQUET):
         return footer_columns(io.BytesIO(fetch_tail(listing, file, END_B, token)))
     head = fetch_head(listing, file, END_B, token)

@@ -1,4 +1,4 @@
-"""Which files of a repository a data set needs. Imports no torch and uses no network."""
+"""Selection of the files of a repository that a data set needs. Imports no torch and uses no network."""
 
 import re
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ def is_useful(path: str) -> bool:
 
 
 def splits_in(path: str) -> set[str]:
-    """Return the splits whose words the path has; the names of videos and pictures say nothing about splits."""
+    """Return the splits whose words the path has; names of videos and pictures do not count."""
     is_clip = path.lower().endswith((*VIDEO_SUFFIXES, *IMAGE_KINDS))
     words = {word.lower() for word in WORD.findall(str(PurePosixPath(path).parent) if is_clip else path)}
     return {split for split, names in SPLITS.items() if words & set(names)}

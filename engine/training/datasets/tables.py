@@ -169,7 +169,7 @@ def _prompts(texts: list[Path]) -> Iterator[Placed]:
 
 
 def _line(row: TableRow, kind: DataKind, folder: Path, files: _Files) -> Row:
-    """Return a row of the data set's table. Raises ConfigError with a clause that begins with "it", and Tie."""
+    """Return a row of the table. Raises Tie, and ConfigError with a clause that begins with "it"."""
     if row.problem:
         raise ConfigError(row.problem)
     if kind == "prompts":

@@ -18,7 +18,7 @@ STILL_LIMIT = 0.3
 
 
 def reward_checks(trainer: OnlineTrainer, batch: RolloutBatch) -> list[PreflightCheck]:
-    """Check that every reward is there, that clips earn something, and that what they earn can be learned from."""
+    """Check that every reward is available, and that what clips earn can be learned from."""
     verdicts = [*_missing(trainer), _scored(batch)]
     if all(verdict.level != "stop" for verdict in verdicts):
         verdicts += [_dead_groups(float(batch.found.dead.float().mean())), _stillness(trainer, batch)]
@@ -26,7 +26,7 @@ def reward_checks(trainer: OnlineTrainer, batch: RolloutBatch) -> list[Preflight
 
 
 def _missing(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
-    """Check each reward that applied to no clip: one whose network is not installed would never be learned from."""
+    """Check each reward that applied to no clip, such as one whose network is not installed."""
     for function in trainer.reward_funcs:
         name = name_of(function)
         why = getattr(function, "why_missing", lambda: None)()

@@ -83,7 +83,7 @@ def check_whole_groups(functions: Sequence[RewardFunc], share: int, group: int) 
 
 
 def check_batch(rows: Sequence[Mapping[str, Any]], functions: Sequence[RewardFunc], args: Any) -> None:
-    """Raise ConfigError unless there are prompts for a generation batch, and rewards that fit their weights."""
+    """Raise ConfigError for too few prompts, or for rewards that do not fit their weights."""
     if not rows:
         raise ConfigError("There are no prompts to train on: give at least one.")
     if not functions:

@@ -130,7 +130,7 @@ def open_rollout_worker(config: Mapping[str, Any]) -> Callable[[RolloutShard], R
 
 
 def use_actors(trainer: Any, run: Run, executor: Executor, count: int) -> None:
-    """Let `count` actors make the trainer's rollouts, one step off where its setting says so.
+    """Let `count` actors make the trainer's rollouts, one step off where it is set.
 
     Raises ConfigError for a trainer without rollouts.
     """

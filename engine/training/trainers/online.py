@@ -246,7 +246,7 @@ class OnlineTrainer(GenerationBatches):
             self.blend_copies(ahead or old)
 
     def blend_copies(self, maker: WeightCopy | None) -> None:
-        """Move the copies towards the current weights, at most once an update; `maker` makes the next rollouts."""
+        """Move the copies towards the current weights; `maker` makes the next rollouts."""
         if maker is not None:
             maker.blend(0.0)
 

@@ -1,4 +1,4 @@
-"""Counts of votes by labeller and of free vote slots by pair, and indexes for campaigns of a million votes."""
+"""Counts of votes by labeller and of free slots by pair, and indexes for large campaigns."""
 
 import json
 
