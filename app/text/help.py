@@ -63,7 +63,7 @@ TRAIN_FIELDS = {
     "rewards": "Per reward: the advantages of each reward are added up. Weighted total: one number a clip, with gates.",
     "campaign": "The pairs of preferred and rejected clips that the run learns from.",
     "judge": "Its votes make the pairs that people have not compared.",
-    "judge_agreement": "Least share of its verdicts that equal those of people, 0 to 1, over 20 pairs or more; 0: any.",
+    "judge_agreement": "Least share of its preferences that people share, 0 to 1, over 20 or more pairs; 0: any.",
     "pairs": "A folder, or a .jsonl or .csv file, of preferred and rejected clips.",
     "share": "Share of the device that the run reserves. Below 100%, other jobs can run at the same time.",
 }

@@ -106,7 +106,7 @@ def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
         type=float,
         default=TrainPreset.model_fields["judge_agreement"].default,
         metavar="S",
-        help="least share of equal verdicts of the judge and people (default: 0.7; 0: not checked)",
+        help="least share of equal preferences of the judge and people (default: 0.7; 0: not checked)",
     )
     out.set_defaults(run=export)
     into = verbs.add_parser(

@@ -202,7 +202,7 @@ class TrainPreset(BaseModel):
     judge: str | None = None
     """AI labeller of the campaign, a pairwise judge: its votes make the pairs that people have not compared."""
     judge_agreement: float = Field(0.7, ge=0, le=1)
-    """Least share of equal verdicts of the judge and people, over 20 common pairs or more; 0: not checked."""
+    """Least share of the judge's preferences that people share, over 20 pairs or more; 0: not checked."""
     test_prompts: str | None = None
     """Held-out prompts for evaluations and alarms; None: `prompts`."""
     watch: str | None = None
