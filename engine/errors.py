@@ -41,7 +41,11 @@ __all__ = [
 
 
 class ConfigError(DailiesError):
-    """A preset, a request or a setting is invalid."""
+    """A preset, a request or a setting is invalid; `field` names the invalid field of a form, "" for none."""
+
+    def __init__(self, sentence: str, *, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
 
 
 class SettingsError(ConfigError):

@@ -9,7 +9,7 @@ from app.components.action_table import ActionTable
 from app.components.job_queue import JobWatch
 from app.context import AppContext
 from app.events import bind
-from app.forms.generation_form import default_choice
+from app.forms.preset_choices import default_choice
 from app.middleware.idempotency import once
 from app.text import labelling as text
 from app.text.help import icon

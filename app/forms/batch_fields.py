@@ -16,6 +16,7 @@ from engine.jobs.spec import REQUEST_LIMIT
 from engine.request import GenerationRequest, SweepAxis
 
 ONE, LIST, SWEEP = "one", "list", "sweep"
+PROMPTS = "prompts"  # the field of a list
 BATCH_FIELDS = ("batch", "prompts", "columns", "column_values", "rows", "row_values")
 FILES = [".txt", ".csv", ".jsonl", ".json"]
 Batch = tuple[list[GenerationRequest], tuple[SweepAxis, ...]]
@@ -26,7 +27,7 @@ def read_batch(fields: Mapping[str, Any], request_fields: Mapping[str, Any], tak
     if fields["batch"] == LIST:
         return _of_prompts(fields["prompts"] or "", request_fields, takes)
     if fields["batch"] == SWEEP:
-        axes = [read_axis(name, fields[values] or "") for name, values in _axes(fields)]
+        axes = [_read_axis(name, fields[values] or "", values) for name, values in _axes(fields)]
         return sweep_requests(request_fields, axes), tuple(axes)
     return read_request(request_fields).with_seeds(takes), ()
 
@@ -41,12 +42,19 @@ def _axes(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, values) for name, values in pairs if name]
 
 
+def _read_axis(name: str, typed: str, field: str) -> SweepAxis:
+    try:
+        return read_axis(name, typed)
+    except ConfigError as error:
+        raise ConfigError(str(error), field=field) from error
+
+
 def _of_prompts(lines: str, fields: Mapping[str, Any], takes: int) -> Batch:
     rows = {json.dumps(row): row for row in prompt_rows(lines)}
     if not rows:
-        raise ConfigError(text.NO_PROMPTS)
+        raise ConfigError(text.NO_PROMPTS, field=PROMPTS)
     if len(rows) * takes > REQUEST_LIMIT:
-        raise ConfigError(text.too_many(len(rows) * takes, REQUEST_LIMIT))
+        raise ConfigError(text.too_many(len(rows) * takes, REQUEST_LIMIT), field=PROMPTS)
     requests = [read_request({**fields, **row}).with_seeds(takes) for row in rows.values()]
     prompts = SweepAxis(name=PROMPT, values=tuple(row["prompt"] for row in rows.values()))
     seeds = SweepAxis(name=SEED, values=tuple(str(request.seed) for request in requests[0]))
@@ -68,7 +76,7 @@ def _line_row(line: str, place: str) -> SourceRow:
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(text.no_json(place)) from error
+            raise ConfigError(text.no_json(place), field=PROMPTS) from error
     return source_row(fields, place, None)
 
 

@@ -6,7 +6,7 @@ Ranges and defaults come from the model's preset and its family's spec.
 import html
 import json
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,18 @@ from app.context import AppContext
 from app.forms import mode_fields
 from app.forms.adapter_fields import scales_in
 from app.forms.adapter_fields import shown as shown_adapters
-from app.forms.batch_fields import BATCH_FIELDS, ONE, SWEEP, BatchFields, read_batch
+from app.forms.batch_fields import BATCH_FIELDS, LIST, ONE, PROMPTS, SWEEP, BatchFields, read_batch
 from app.forms.field_help import FieldHelp
+from app.forms.field_problem import FieldProblem
 from app.forms.kept_form import read_kept
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
+from app.forms.preset_choices import default_choice, mix_choices, model_choices
 from app.text import batches, general, modes
 from app.text import models as text_models
 from app.views.sweeps import forecast
-from engine.config.model_availability import model_state, why_unavailable
-from engine.config.presets import load_preset, preset_keys
+from engine.config.model_availability import why_unavailable
+from engine.config.presets import load_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
 from engine.families.registry import family_spec
@@ -45,8 +47,6 @@ SETTINGS = ("model", "adapters", "num_frames", "num_steps", "guidance", "width",
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
 SAVED = ("negative_prompt", *SETTINGS, "takes", "mix", "preview", *MODE_FIELDS)  # fields of saved settings
 FIELDS = (*ASKED, "seed", "keep_seed", "takes", "mix", "preview", *MODE_FIELDS, *PICTURES, *BATCH_FIELDS)
-
-Choices = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,8 @@ def read_seed(typed: str) -> int:
     if not (cleaned.isascii() and cleaned.isdigit() and int(cleaned[:20]) < SEED_LIMIT):
         raise ConfigError(
             f"The seed must be a whole number from 0 to {SEED_LIMIT - 1}, but got '{cleaned[:40]}': draw one, or leave "
-            "the field empty."
+            "the field empty.",
+            field="seed",
         )
     return int(cleaned)
 
@@ -93,7 +94,9 @@ def read_generation(fields: Mapping[str, Any], adapters: Collection[str] = ()) -
     """
     takes = fields["takes"]
     if takes is None or not 1 <= takes <= MAX_VARIATIONS:
-        raise ConfigError(f"The number of variations must be from 1 to {MAX_VARIATIONS}, but got {takes}.")
+        raise ConfigError(
+            f"The number of variations must be from 1 to {MAX_VARIATIONS}, but got {takes}.", field="takes"
+        )
     request_fields = {name: fields[name] for name in ASKED if fields[name] is not None}
     request_fields |= adapter_fields(scales_in(fields["adapters"]))
     given = {**read_mode(fields), **read_pictures(fields)}
@@ -102,57 +105,6 @@ def read_generation(fields: Mapping[str, Any], adapters: Collection[str] = ()) -
     for request in {request.with_seed(0): request for request in requests}.values():
         check_request(request, adapters)
     return GenerationBatch(requests=tuple(requests), mix=fields["mix"], axes=axes, preview=bool(fields["preview"]))
-
-
-def preset_choices(kind: str) -> Choices:
-    """Return the presets of a kind by title, without unreadable ones (see `dailies presets show`)."""
-    choices: Choices = []
-    for key in preset_keys(kind):
-        try:
-            choices.append((load_preset(kind, key).title, key))
-        except DailiesError:
-            continue
-    return choices
-
-
-def model_groups() -> dict[str, Choices]:
-    """Return the models by title, in the groups of `general.MODEL_GROUPS`.
-
-    The first group has those that can be used.
-
-    The titles of the others say why they cannot be used yet.
-    """
-    usable, others = (group for group in general.MODEL_GROUPS)
-    groups: dict[str, Choices] = {usable: [], others: []}
-    for title, key in preset_choices("models"):
-        preset = load_preset("models", key)
-        if not why_unavailable(preset):
-            groups[usable].append((title, key))
-        else:
-            is_incompatible = model_state(preset).status == "incompatible"
-            groups[others].append((general.unusable(title) if is_incompatible else general.not_installed(title), key))
-    return groups
-
-
-def model_choices() -> Choices:
-    """Return the models by title: those that can be used first."""
-    return [choice for group in model_groups().values() for choice in group]
-
-
-def default_choice(choices: Choices, key: str) -> str | None:
-    """Return `key` if it is one of the choices, else the first choice."""
-    keys = [choice for _, choice in choices]
-    return key if key in keys else keys[0] if keys else None
-
-
-def mix_choices() -> Choices:
-    """Return the reward mixes, and "" for no scoring."""
-    return [*preset_choices("rewards"), (general.NO_MIX, "")]
-
-
-def default_mix(mixes: Choices) -> str | None:
-    """Return the default mix for imported clips: that of the default model."""
-    return default_choice(mixes, GenerationRequest.model_fields["model"].default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +176,7 @@ class RequestForm:
             self._how(mix_choices(), model or "")
         self.fields |= self.batch.fields
         with gr.Column(elem_classes="form-foot"):
+            self.problem = FieldProblem("generate-problem", self.fields)
             self.count = gr.HTML("", visible=False, elem_id="batch-count", padding=False)
             self.submit = gr.Button(
                 general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
@@ -319,6 +272,18 @@ class RequestForm:
             return batch
         return read_generation(fields, adapter_triggers(self.workspace, model))
 
+    def file(
+        self, fields: Mapping[str, Any], file: Callable[[GenerationBatch], None]
+    ) -> tuple[GenerationBatch | None, dict[str, Any] | None]:
+        """Read the filled form and `file` its batch; return the batch, or None and the value of `problem`."""
+        try:
+            file(batch := self.read(fields))
+        except ConfigError as error:
+            if fields["batch"] == LIST and error.field == "prompt":
+                error.field = PROMPTS
+            return None, self.problem.of(error)
+        return batch, None
+
     def counted(self, *values: Any) -> dict[str, Any]:
         """Return an update for `count`: the clips of a list or a sweep and their time, or a mistake.
 
@@ -336,7 +301,7 @@ class RequestForm:
             return _line(str(error), " is-problem")
         return _line(line)
 
-    def _what(self, models: Choices, model: str | None) -> None:
+    def _what(self, models: list[tuple[str, str]], model: str | None) -> None:
         with gr.Column(elem_classes="mode-settings") as self.prompt_group:
             self.fields["prompt"] = gr.Textbox(
                 label=general.PROMPT, placeholder=general.PROMPT_HINT, lines=3, max_lines=8, elem_id="prompt"
@@ -360,7 +325,7 @@ class RequestForm:
             self.dice = gr.Button(general.DICE, size="md", elem_id="dice", scale=0, min_width=72)
             self.fields["keep_seed"] = gr.Checkbox(label=general.KEEP_SEED, elem_id="keep-seed", min_width=60, scale=0)
 
-    def _how(self, mixes: Choices, model: str) -> None:
+    def _how(self, mixes: list[tuple[str, str]], model: str) -> None:
         self.fields["negative_prompt"] = gr.Textbox(
             label=general.NEGATIVE_PROMPT, placeholder=general.NEGATIVE_HINT, lines=2, elem_id="negative-prompt"
         )

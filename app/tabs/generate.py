@@ -107,7 +107,7 @@ class GenerateTab:
             [form.fields["model"], form.fields["adapters"]],
             [form.fields["model"], form.fields["adapters"], self.jobs],
         )
-        bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"]])
+        bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"], form.problem])
         bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
         model, mode = form.fields["model"], form.fields["mode"]
         bind(model.input, form.defaults, [model, mode], form.settings)
@@ -115,7 +115,7 @@ class GenerateTab:
         bind(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
         self._wire_pictures(model)
         self._wire_batch()
-        bind(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, self.jobs)
+        bind(form.keyframes_first.click, once(self.draw_keyframes), form.inputs, [self.jobs, form.problem])
         bind(self.jobs.job_ended, self.drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
         bind(self.jobs.job_failed, self.not_drawn, self.keyframes, self.keyframe_outputs, line=KEYFRAMES)
         edited = [self.keyframes, form.fields["preview"]]
@@ -129,7 +129,7 @@ class GenerateTab:
             self.welcome.first_clip,
             once(self.first_clip),
             form.inputs,
-            [form.fields["prompt"], self.jobs, form.fields["seed"]],
+            [form.fields["prompt"], self.jobs, form.fields["seed"], form.problem],
         )
         bind(form.saved.save_settings, once(self.save_settings), form.inputs, form.saved)
         bind(form.saved.apply_settings, self.apply_settings, None, form.inputs)
@@ -139,7 +139,7 @@ class GenerateTab:
             bind(ended, self.show_job, self.takes, self.outputs, line=STAGE)
         bind(self.takes.open_clip, self.show_take, self.takes, self.outputs)
         bind(self.takes.compare, self.compare, self.takes, self.outputs)
-        bind(self.facts.again, once(self.again), form.inputs, self.jobs)
+        bind(self.facts.again, once(self.again), form.inputs, [self.jobs, form.problem])
         how = [form.fields["mix"], form.fields["preview"]]
         bind(self.facts.new_seed, once(self.new_seed), how, self.jobs)
         bind(self.facts.compare_base, once(self.compare_base), how, self.jobs)
@@ -162,13 +162,13 @@ class GenerateTab:
         return [*self.form.offer(model, adapters), watched_jobs(self.context, KINDS)]
 
     # ---- Queueing jobs
-    def submit(self, *values: Any) -> tuple[dict[str, Any], Any]:
-        """Queue the form's requests; draw a new seed unless it is locked."""
+    def submit(self, *values: Any) -> list[Any]:
+        """Queue the form's requests; draw a new seed unless it is locked. Or show the mistake in the form."""
         fields = named_values(values)
-        batch = self.form.read(fields)
-        self._file(batch)
-        seed = batch.requests[0].seed if fields["keep_seed"] else draw_seed()
-        return watched_jobs(self.context, KINDS), str(seed)
+        batch, problem = self.form.file(fields, self._file)
+        kept = batch.requests[0].seed if batch else fields["seed"]
+        seed = kept if fields["keep_seed"] or not batch else draw_seed()
+        return [watched_jobs(self.context, KINDS), str(seed), problem]
 
     def first_clip(self, *values: Any) -> list[Any]:
         """Queue the first example prompt with the form's settings."""
@@ -193,12 +193,11 @@ class GenerateTab:
         known = adapter_triggers(self.context.workspace, model)
         return settings_of(model, known, {"adapters": [(newest.name, 1)], **newest.card.recommended})
 
-    def again(self, event: gr.EventData, *values: Any) -> dict[str, Any]:
+    def again(self, event: gr.EventData, *values: Any) -> list[Any]:
         """Queue the form's current request with the seed of the shown clip."""
-        fields = named_values(values)
         seed = self.context.store.clip(event.id).seed
-        self._file(self.form.read({**fields, "seed": str(seed), "takes": 1}))
-        return watched_jobs(self.context, KINDS)
+        _, problem = self.form.file({**named_values(values), "seed": str(seed), "takes": 1}, self._file)
+        return [watched_jobs(self.context, KINDS), problem]
 
     def new_seed(self, mix: str, preview: bool, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request with another seed."""
@@ -219,11 +218,14 @@ class GenerateTab:
             show_warning(general.unread(batch.notes))
 
     # ---- Keyframes
-    def draw_keyframes(self, *values: Any) -> dict[str, Any]:
+    def draw_keyframes(self, *values: Any) -> list[Any]:
         """Queue the keyframes of the form's request."""
-        batch = self.form.read(named_values(values))
-        self.context.submit(JobSpec.keyframes(batch.requests[0], batch.mix, preview=batch.preview))
-        return watched_jobs(self.context, KINDS)
+
+        def draw(batch: GenerationBatch) -> None:
+            self.context.submit(JobSpec.keyframes(batch.requests[0], batch.mix, preview=batch.preview))
+
+        _, problem = self.form.file(named_values(values), draw)
+        return [watched_jobs(self.context, KINDS), problem]
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
         """Show the keyframes of the last ended job, or keep the shown ones if no job generated any."""

@@ -13,7 +13,9 @@ from app.components.clips import VotingPanel
 from app.components.job_queue import JobWatch
 from app.context import AppContext
 from app.events import bind, show_info, show_warning
-from app.forms.generation_form import MAX_VARIATIONS, default_choice, default_mix, mix_choices, model_choices
+from app.forms.field_problem import FieldProblem
+from app.forms.generation_form import MAX_VARIATIONS
+from app.forms.preset_choices import default_choice, default_mix, mix_choices, model_choices
 from app.middleware.idempotency import once, request_key
 from app.text import labelling as text
 from app.text import models as text_models
@@ -122,14 +124,15 @@ class LabelTab:
             )
         with gr.Row(elem_classes="tight"):
             per_pair = gr.Number(1, minimum=1, maximum=100, precision=0, label=text.PER_PAIR, elem_id="campaign-people")
-            target = gr.Number(0, minimum=0, precision=0, label=text.TARGET)
+            target = gr.Number(0, minimum=0, precision=0, label=text.TARGET, elem_id="campaign-target")
             ways = [(label, key) for key, label in text.STRATEGY_LABELS.items()]
             strategy = gr.Dropdown(ways, value="random", label=text.STRATEGY, elem_id="campaign-strategy")
         gr.HTML(f'<p class="hint-left">{text.STRATEGY_HINT}</p>')
         axes = gr.CheckboxGroup([(text.AXES[axis], axis) for axis in AXES], label=text.RUBRIC, elem_id="campaign-axes")
-        with gr.Column(elem_classes="form-foot"):
-            self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
         self.form = [title, what, prompts, entrants, takes, frames, which, per_pair, target, strategy, axes]
+        with gr.Column(elem_classes="form-foot"):
+            self.problem = FieldProblem("campaign-problem", dict(zip(view.FIELDS, self.form, strict=True)))
+            self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
 
     @property
     def shown(self) -> list[Any]:
@@ -161,7 +164,7 @@ class LabelTab:
         bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
         bind(self.new_tab.select, self.offer, which, [entrants, which])
         bind(what.input, self.show_what, what, [self.of_models, self.of_clips])
-        created = [self.views, self.campaign, self.voting, self.jobs]
+        created = [self.views, self.campaign, self.voting, self.jobs, self.problem]
         bind(self.create_button.click, once(self.create), [*self.form, self.mix], created)
         bind(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
 
@@ -188,10 +191,15 @@ class LabelTab:
         return [gr.update(visible=what == view.MADE), gr.update(visible=what == view.CLIPS)]
 
     def create(self, *values: Any) -> list[Any]:
-        """Create the campaign, and queue its missing clips."""
+        """Create the campaign, and queue its missing clips. Or show the mistake in the form."""
         *form, mix = values
-        spec, key = view.read_spec(self.context, form), request_key()
-        campaign, jobs = create_campaign(self.context.queue, self.campaigns, spec, mix or None, key)
+        key = request_key()
+        try:
+            spec = view.read_spec(self.context, form)
+            campaign, jobs = create_campaign(self.context.queue, self.campaigns, spec, mix or None, key)
+        except ConfigError as error:
+            same = {"campaign": None, "at": f"{time.time_ns()}"}
+            return [gr.skip(), gr.skip(), same, watched_jobs(self.context, KIND), self.problem.of(error)]
         missing = len(self.campaigns.missing_requests(campaign.id))
         if jobs:
             ensure_worker(self.context.workspace)
@@ -202,6 +210,7 @@ class LabelTab:
             chosen,
             {"campaign": campaign.id, "at": campaign.id},
             watched_jobs(self.context, KIND),
+            None,
         ]
 
     def make_missing(self, campaign_id: str | None, mix: str | None) -> dict[str, Any]:

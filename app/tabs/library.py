@@ -10,7 +10,7 @@ from app.components.clips import ClipDetails, ClipGrid, ClipPlayer
 from app.components.job_queue import JobWatch
 from app.context import AppContext
 from app.events import bind
-from app.forms.generation_form import default_choice, mix_choices
+from app.forms.preset_choices import default_choice, mix_choices
 from app.middleware.idempotency import once
 from app.text import general
 from app.views import clip_panel, clip_sets, library

@@ -13,7 +13,7 @@ from app.components.job_queue import JobWatch
 from app.components.scores import RewardDisagreement, ScoreTable, WeightSliders
 from app.context import AppContext
 from app.events import bind, show_info, show_warning
-from app.forms.generation_form import default_choice, mix_choices
+from app.forms.preset_choices import default_choice, mix_choices
 from app.middleware.idempotency import once
 from app.plots.scores import matrix
 from app.text import general, score

@@ -168,7 +168,12 @@ STRATEGY_HINT = (
 RUBRIC = "Additional criteria"
 MIX = "Reward mix"
 CREATE = "Create campaign"
-NO_SOURCE = "Choose two models or adapters and enter at least one prompt, or choose clips from the Library."
+NO_TITLE = "Enter a title."
+NO_PROMPTS = "Enter a prompt, or several, one per line."
+NO_ENTRANTS = "Choose a model, or several models, adapters or checkpoints."
+NOTHING_TO_COMPARE = "A single model is compared with itself: set Clips per prompt to 2 or more."
+NO_CLIPS = "This set has no clips: choose another one."
+THE_CAMPAIGN = "The campaign"
 
 
 def of_chosen(count: int) -> str:

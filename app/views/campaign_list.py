@@ -6,7 +6,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from app.context import AppContext
-from app.forms.generation_form import mix_choices
+from app.forms.preset_choices import mix_choices
 from app.text import labelling as text
 from engine.labelling.campaign_spec import Campaign, Pair
 from engine.labelling.campaigns import Campaigns

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from pydantic import ValidationError
 
 from app.context import AppContext
-from app.forms.generation_form import adapter_triggers, preset_choices
+from app.forms.generation_form import adapter_triggers
+from app.forms.preset_choices import preset_choices
 from app.plots.labelling import reward_bars, strengths, win_matrix
 from app.text import labelling as text
 from app.views import clip_sets
@@ -44,6 +45,7 @@ FIELDS = (
     "strategy",
     "axes",
 )
+FIELD_OF = {"labellers_per_pair": "per_pair", "target_votes": "target", "clip_ids": "which", "settings": "num_frames"}
 MADE, CLIPS = "made", "clips"
 OVERALL = ""  # stands for no axis of the rubric
 SEPARATOR = "\t"  # no model's key and no adapter's name has one
@@ -65,8 +67,11 @@ def entrant_choices(context: AppContext, models: Sequence[tuple[str, str]]) -> l
 def read_spec(context: AppContext, values: Sequence[Any]) -> CampaignSpec:
     """Read the filled form. Raises ConfigError in one sentence."""
     form = dict(zip(FIELDS, values, strict=True))
+    title = (form["title"] or "").strip()
+    if not title:
+        raise ConfigError(text.NO_TITLE, field="title")
     rules = {
-        "title": (form["title"] or "").strip(),
+        "title": title,
         "labellers_per_pair": form["per_pair"],
         "target_votes": int(form["target"] or 0) or None,
         "strategy": form["strategy"],
@@ -76,17 +81,26 @@ def read_spec(context: AppContext, values: Sequence[Any]) -> CampaignSpec:
     try:
         return CampaignSpec(**rules, **compared)
     except ValidationError as error:
-        raise ConfigError(validation_message(error, "The campaign", CampaignSpec.model_fields)) from error
+        field = str(next(iter(error.errors()[0]["loc"]), ""))
+        sentence = validation_message(error, text.THE_CAMPAIGN, CampaignSpec.model_fields)
+        raise ConfigError(sentence, field=FIELD_OF.get(field, field)) from error
 
 
 def _of_clips(context: AppContext, form: Mapping[str, Any]) -> dict[str, Any]:
-    return {"clip_ids": [record.id for record in clip_sets.records(context, form["which"])]}
+    clip_ids = [record.id for record in clip_sets.records(context, form["which"])]
+    if not clip_ids:
+        raise ConfigError(text.NO_CLIPS, field="which")
+    return {"clip_ids": clip_ids}
 
 
 def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
     prompts = [line.strip() for line in (form["prompts"] or "").splitlines() if line.strip()]
-    if not prompts or not form["entrants"]:
-        raise ConfigError(text.NO_SOURCE)
+    if not prompts:
+        raise ConfigError(text.NO_PROMPTS, field="prompts")
+    if not form["entrants"]:
+        raise ConfigError(text.NO_ENTRANTS, field="entrants")
+    if len(form["entrants"]) == 1 and form["takes"] < 2:
+        raise ConfigError(text.NOTHING_TO_COMPARE, field="takes")
     named = [choice.partition(SEPARATOR) for choice in form["entrants"]]
     frames = int(form["num_frames"] or 0)
     return {

@@ -110,7 +110,7 @@ def why_unavailable(preset: ModelPreset) -> str:
 def check_available(preset: ModelPreset) -> None:
     """Raise ConfigError with the sentence of `why_unavailable` if the model cannot be loaded."""
     if reason := why_unavailable(preset):
-        raise ConfigError(reason)
+        raise ConfigError(reason, field="model")
 
 
 def _how_to_get(preset: ModelPreset, missing: list[NeededSource]) -> str:

@@ -48,7 +48,7 @@ def _number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
-def _of_request(name: str) -> Range:
+def range_of_request(name: str) -> Range:
     """Return the limits of a request's field."""
     limits: dict[str, float | bool] = {}
     for limit in GenerationRequest.model_fields[name].metadata:
@@ -67,10 +67,10 @@ def _above(least: float, most: float | None = None) -> Range:
 
 
 _COUNT, _SHARE_BELOW = _from(1, 65_536), Range(least=0, most=1, most_out=True)
-_STEPS = _of_request("num_steps")
+_STEPS = range_of_request("num_steps")
 
 RANGES: Mapping[str, Range] = {
-    **{name: _of_request(name) for name in ("num_frames", "width", "height", "fps", "num_steps", "guidance")},
+    **{name: range_of_request(name) for name in ("num_frames", "width", "height", "fps", "num_steps", "guidance")},
     "sample_steps": _STEPS,
     "student_steps": _STEPS,
     "window": _STEPS,

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from engine.config.presets import load_model_preset
 from engine.config.prompts import read_rows
 from engine.config.schema import ModelPreset, TrainPreset
+from engine.config.setting_ranges import range_of_request
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
 from engine.generation.clip_plan import (
@@ -20,8 +21,11 @@ from engine.generation.clip_plan import (
     window_plan,
 )
 from engine.model_spec import FamilyOptions, FamilySpec
-from engine.request import GenerationRequest, WindowPlan
+from engine.request import PROMPT_LIMIT, GenerationRequest, WindowPlan
 from engine.suggestions import did_you_mean, validation_message
+
+NO_PROMPT = "Enter a prompt."
+OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
 
 
 def why_untrainable(preset: ModelPreset) -> str | None:
@@ -95,7 +99,23 @@ def read_request(fields: Mapping[str, Any]) -> GenerationRequest:
     try:
         return GenerationRequest(**{**preset.defaults(), **fields, **_plan_of(preset, fields)})
     except ValidationError as error:
-        raise ConfigError(validation_message(error, "The request", GenerationRequest.model_fields)) from error
+        raise _mistake(error) from error
+
+
+def _mistake(error: ValidationError) -> ConfigError:
+    """Return the first mistake in a request as one sentence, with the field."""
+    first = error.errors(include_url=False)[0]
+    field, kind, got = str(next(iter(first["loc"]), "")), first["type"], first["input"]
+    if field == "prompt" and kind == "string_too_short":
+        return ConfigError(NO_PROMPT, field=field)
+    if kind == "string_too_long":
+        name = field.replace("_", " ")
+        return ConfigError(
+            f"The {name} has {len(got):,} characters: shorten it to {PROMPT_LIMIT:,} or fewer.", field=field
+        )
+    if len(first["loc"]) == 1 and kind in OUT_OF_RANGE:
+        return ConfigError(f"{field} = {got} is invalid: it must be {range_of_request(field).words}.", field=field)
+    return ConfigError(validation_message(error, "The request", GenerationRequest.model_fields), field=field)
 
 
 def _plan_of(preset: ModelPreset, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,13 +145,13 @@ def check_request(request: GenerationRequest, adapters: Collection[str] = ()) ->
     """
     preset = load_model_preset(request.model)
     if not request.prompt.strip():
-        raise ConfigError("The prompt is empty: describe what the clip should show.")
+        raise ConfigError(NO_PROMPT, field="prompt")
     _check_frames(request, preset)
     _check_size(request, preset)
     for name in request.scales:
         if name not in adapters:
             hint = did_you_mean(name, adapters) or "None has been trained yet: leave the adapter empty."
-            raise ConfigError(f"Unknown adapter '{name}' for model '{request.model}'. {hint}")
+            raise ConfigError(f"Unknown adapter '{name}' for model '{request.model}'. {hint}", field="adapters")
 
 
 def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
@@ -140,13 +160,14 @@ def _check_frames(request: GenerationRequest, preset: ModelPreset) -> None:
     if request.mode in ANY_LENGTH:
         return _check_window(request, preset)
     if problem := shape_problems(preset, {"num_frames": request.num_frames}):
-        raise ConfigError(problem["num_frames"])
+        raise ConfigError(problem["num_frames"], field="num_frames")
     longest = longest_piece(request, spec)
     if longest > preset.max_frames:
         remedy = "add a keyframe in between" if requires_end_frames(spec) else "use mode 'windows'"
         raise ConfigError(
             f"{preset.title} generates at most {preset.max_frames} frames at once, but got num_frames = {longest}: "
-            f"use {preset.max_frames} or fewer, or {remedy}."
+            f"use {preset.max_frames} or fewer, or {remedy}.",
+            field="num_frames",
         )
 
 
@@ -162,8 +183,8 @@ def _check_window(request: GenerationRequest, preset: ModelPreset) -> None:
 
 
 def _check_size(request: GenerationRequest, preset: ModelPreset) -> None:
-    for problem in shape_problems(preset, {"width": request.width, "height": request.height}).values():
-        raise ConfigError(problem)
+    for side, problem in shape_problems(preset, {"width": request.width, "height": request.height}).items():
+        raise ConfigError(problem, field=side)
 
 
 def shape_problems(preset: ModelPreset, shape: Mapping[str, int]) -> dict[str, str]:

@@ -12,17 +12,14 @@ from app.forms.generation_form import (
     MAX_VARIATIONS,
     Ranges,
     draw_seed,
-    mix_choices,
-    model_choices,
-    model_groups,
     named_values,
-    preset_choices,
     read_generation,
     read_seed,
     settings_of,
 )
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.forms.picture_fields import offered, preview, shown_pictures
+from app.forms.preset_choices import mix_choices, model_choices, model_groups, preset_choices
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.package_data import PRESETS
@@ -123,9 +120,11 @@ def test_the_fields_of_the_form_are_the_components_in_order() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"prompt": "   "}, "The prompt is empty"),
-        ({"prompt": ""}, "prompt = '' is invalid"),
-        ({"prompt": "x" * 10_000}, r"prompt = .*\(10002 characters\)"),
+        ({"prompt": "   "}, r"^Enter a prompt\.$"),
+        ({"prompt": ""}, r"^Enter a prompt\.$"),
+        ({"prompt": "x" * 10_000}, "^The prompt has 10,000 characters: shorten it to 2,000 or fewer"),
+        ({"width": -5}, "^width = -5 is invalid: it must be 16 to 8,192"),
+        ({"fps": 0}, "^fps = 0 is invalid: it must be above 0 and at most 240"),
         ({"num_frames": 34}, "num_frames = 34: the nearest is 33"),
         ({"num_frames": 1000}, "num_frames = 1000: the nearest is 129"),
         ({"width": 70}, "width that is a multiple of 16 px, but got 70: try 64"),
@@ -158,6 +157,31 @@ def test_what_will_not_do_is_one_sentence(changes: dict[str, Any], sentence: str
     with pytest.raises(ConfigError, match=sentence) as error:
         read_generation(typed(**changes), adapters=["run-2"])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": " "}, "prompt"),
+        ({"width": -5}, "width"),
+        ({"height": 70}, "height"),
+        ({"fps": 0}, "fps"),
+        ({"num_frames": 34}, "num_frames"),
+        ({"num_frames": 1000}, "num_frames"),
+        ({"seed": "x"}, "seed"),
+        ({"takes": 99}, "takes"),
+        ({"adapters": rows(("run-1", 1))}, "adapters"),
+        ({"batch": "list"}, "prompts"),
+        ({"batch": "list", "prompts": "{"}, "prompts"),
+        ({"batch": "sweep", "column_values": "x"}, "column_values"),
+        ({"batch": "sweep", "column_values": "1", "rows": "seed", "row_values": ""}, "row_values"),
+    ],
+)
+def test_a_mistake_names_its_field(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_generation(typed(**changes))
+    assert error.value.field == field
 
 
 @pytest.mark.parametrize("words", ["1.5", "abc", "١٢", "1e3", "9" * 5000, str(SEED_LIMIT), "--", "0x1"])

@@ -15,8 +15,9 @@ from PIL import Image
 
 from app.context import AppContext
 from app.forms.adapter_fields import shown
-from app.forms.generation_form import FIELDS, draw_seed, model_choices
+from app.forms.generation_form import FIELDS, draw_seed
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
+from app.forms.preset_choices import model_choices
 from app.page import HERE, build_page, build_server
 from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
@@ -104,11 +105,11 @@ def test_templates_hold_no_place_for_what_a_person_typed() -> None:
 
 # ---- Generate
 def test_submitting_files_a_job_and_moves_the_seed_on(tabs: Any, context: AppContext) -> None:
-    strip, seed = tabs[0].submit(*typed())
+    strip, seed, problem = tabs[0].submit(*typed())
     (job,) = context.queue.list()
     assert [request["seed"] for request in job.config["requests"]] == [5, 6] and job.config["mix"] == "mini"
     assert strip["active"] == [job.id]
-    assert seed != "5"
+    assert seed != "5" and problem is None
 
 
 def test_a_kept_seed_stays(tabs: Any) -> None:
@@ -116,9 +117,10 @@ def test_a_kept_seed_stays(tabs: Any) -> None:
 
 
 def test_what_will_not_do_files_nothing(tabs: Any, context: AppContext) -> None:
-    with pytest.raises(ConfigError, match="The prompt is empty"):
-        tabs[0].submit(*typed(prompt=" "))
-    assert context.queue.list() == []
+    strip, seed, problem = tabs[0].submit(*typed(prompt=" "))
+    assert (problem["field"], problem["sentence"], seed) == ("prompt", "Enter a prompt.", "5")
+    assert tabs[0].draw_keyframes(*typed(width=70))[1]["field"] == "width"
+    assert context.queue.list() == [] and strip["active"] == []
 
 
 def test_a_prompt_that_is_not_read_to_its_end_is_filed_with_a_warning(tabs: Any, context: AppContext) -> None:
@@ -136,8 +138,8 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
     assert offered["names"] == ["run-2"]
     tabs[0].submit(*typed(adapters=shown({"run-2": ""}, [("run-2", 1)])))
     assert context.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
-    with pytest.raises(ConfigError, match="Unknown adapter 'run-3'"):
-        tabs[0].submit(*typed(adapters=shown({}, [("run-3", 1)])))
+    problem = tabs[0].submit(*typed(adapters=shown({}, [("run-3", 1)])))[-1]
+    assert "Unknown adapter 'run-3'" in problem["sentence"] and problem["field"] == "adapters"
 
 
 def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:

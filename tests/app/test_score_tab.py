@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.context import AppContext
-from app.forms.generation_form import mix_choices
+from app.forms.preset_choices import mix_choices
 from app.tabs.score import ScoreTab
 from app.text import general, score
 from app.views import clip_sets

@@ -257,17 +257,39 @@ def test_a_clip_is_shown_in_the_library(page: Page, studio: Any) -> None:
 @pytest.mark.parametrize(
     ("prompt", "settings", "sentence"),
     [
-        ("", {}, "The prompt is empty|prompt = ''"),
-        ("x" * 10_000, {}, "10002 characters"),
+        ("", {}, "Enter a prompt."),
+        ("x" * 10_000, {}, "The prompt has 10,000 characters: shorten it to 2,000 or fewer."),
         ("a star", {"frames": 34}, "the nearest is 33"),
     ],
 )
-def test_what_will_not_do_is_one_sentence(page: Page, studio: Any, prompt: str, settings: Any, sentence: str) -> None:
+def test_a_mistake_is_said_at_its_field(page: Page, studio: Any, prompt: str, settings: Any, sentence: str) -> None:
     open_form(page, studio, prompt=prompt, **settings)
     submit(page)
-    toast = page.locator(".toast-body")
-    expect(toast).to_contain_text(re.compile(sentence))
+    line = page.locator("#generate-problem [role=alert]")
+    expect(line).to_contain_text(sentence)
+    field = page.locator("#frames input[type=number]" if settings else "#prompt textarea")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_be_focused()
+    expect(page.locator(".toast-body")).to_have_count(0)
     expect(page.locator(UNFINISHED)).to_have_count(0)
+    field.fill("33" if settings else "a star")
+    expect(line).to_be_hidden()
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_a_mistake_in_a_closed_section_opens_it(page: Page, studio: Any) -> None:
+    open_form(page, studio, prompt="a star")
+    page.get_by_text(general.MORE).click()
+    width = page.locator("#width input")
+    width.fill("-5")
+    page.get_by_text(general.MORE).click()
+    expect(width).to_be_hidden()
+    submit(page)
+    expect(page.locator("#generate-problem [role=alert]")).to_have_text(
+        "width = -5 is invalid: it must be 16 to 8,192."
+    )
+    expect(width).to_be_focused()
+    expect(width).to_have_attribute("aria-invalid", "true")
 
 
 def test_an_empty_workspace_says_what_to_do(page: Page, new_workbench: Any) -> None:

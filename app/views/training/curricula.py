@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.context import AppContext
-from app.forms.generation_form import preset_choices
+from app.forms.preset_choices import preset_choices
 from app.middleware.idempotency import request_key
 from app.text import training
 from app.views.training import recipe_facts

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from app.api.server_folders import opened_path
 from app.context import AppContext
-from app.forms.generation_form import model_groups, preset_choices
+from app.forms.preset_choices import model_groups, preset_choices
 from app.middleware.idempotency import request_key
 from app.text import jobs, training
 from app.views.jobs import line

@@ -175,18 +175,19 @@ def test_a_form_is_read(context: AppContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "field", "sentence"),
     [
-        ({"title": " "}, "title"),
-        ({"prompts": " \n"}, "at least one prompt"),
-        ({"entrants": []}, "Choose two models"),
-        ({"takes": 1}, "single entrant"),
-        ({"what": view.CLIPS}, "clip"),
+        ({"title": " "}, "title", "Enter a title"),
+        ({"prompts": " \n"}, "prompts", "Enter a prompt"),
+        ({"entrants": []}, "entrants", "Choose a model"),
+        ({"takes": 1}, "takes", "Clips per prompt to 2"),
+        ({"what": view.CLIPS}, "which", "has no clips"),
     ],
 )
-def test_a_form_that_will_not_do_is_one_sentence(context: AppContext, changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ConfigError, match=sentence):
+def test_a_mistake_names_its_field(context: AppContext, changes: dict[str, Any], field: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as error:
         view.read_spec(context, form(**changes))
+    assert error.value.field == field
 
 
 def test_an_empty_campaign_says_so(tab: LabelTab) -> None:

@@ -314,6 +314,23 @@ def test_fingers_vote_too(browser: Browser, watched: Any, desk: Any) -> None:
         assert (vote.vote.choice, vote.vote.labeller) == ("right", "tom")
 
 
+def test_what_a_new_campaign_lacks_is_said_at_its_field(desk: Any, page: Page, campaigns: Campaigns) -> None:
+    before = len(campaigns.list())
+    page.goto(f"{desk.bench.address}?tab=label")
+    page.get_by_role("tab", name=text.NEW, exact=True).click()
+    create, line = page.locator("#create-campaign"), page.locator("#campaign-problem [role=alert]")
+    title = page.locator("#campaign-title :is(input, textarea)")
+    prompts = page.locator("#campaign-prompts textarea")
+    for field, sentence, typed in ((title, text.NO_TITLE, "A title"), (prompts, text.NO_PROMPTS, "a red ball")):
+        create.click()
+        expect(line).to_have_text(sentence)
+        expect(field).to_be_focused()
+        expect(field).to_have_attribute("aria-invalid", "true")
+        field.fill(typed)
+        expect(line).to_be_hidden()
+    assert len(campaigns.list()) == before
+
+
 def test_a_new_campaign_is_made_of_the_library_and_its_results_come_by_themselves(
     desk: Any, page: Page, campaigns: Campaigns
 ) -> None:
