@@ -1,7 +1,8 @@
 // A grid of clips. `props.value` = {cards: [{id, name, prompt, poster, video, link, score, tag, detail, starred}],
 // current: id, page, pages, first, last, total, undo: {ids, sentence} | null, empty: {title, hint} | null}.
 // `props.mode` is "library" or "takes". With `axes` [{title, values}], of columns and rows, takes are a table by them, in
-// which a clip that does not exist is null; `job` is its address. Events: see `tell` below; each carries what it is about.
+// which a clip that does not exist is null; `job` is its address. `ready` {ids, sentence} are jobs whose clips wait to be
+// shown. Events: see `tell` below; each carries what it is about.
 import { setAddress } from "../scripts/address.js";
 import { fill, make, stamp } from "../scripts/dom.js";
 import { composes, pressed } from "../scripts/keyboard.js";
@@ -40,6 +41,7 @@ export default function mount({ element, trigger, props, watch }) {
       refocus = thumbOf(props.value.undo.ids[0]);
       trigger("undo_removal", { ids: props.value.undo.ids });
     },
+    ready: () => trigger("show_ready", { ids: props.value.ready.ids }),
     previous: () => trigger("turn_page", { page: props.value.page - 1 }),
     next: () => trigger("turn_page", { page: props.value.page + 1 }),
     clear: () => {
@@ -122,6 +124,8 @@ export default function mount({ element, trigger, props, watch }) {
     fill($(".empty"), value?.empty ?? {});
     $(".undo-bar").hidden = !value?.undo;
     fill($(".undo-bar"), { undo: value?.undo?.sentence });
+    $(".ready-bar").hidden = !value?.ready;
+    $(".ready-bar span").textContent = value?.ready?.sentence ?? "";
     showPager(value ?? {});
     paint();
     if (next) $(next)?.focus({ preventScroll: true });

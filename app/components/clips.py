@@ -81,10 +81,13 @@ class ClipGrid(Component):
     In the mode "library" it has paging and deletion; "takes" is a strip under a player.
 
     Events: open_clip {id}, star_clip {ids, starred}, compare {ids}, label_these {ids}, remove_clips {ids},
-    undo_removal {ids}, turn_page {page}.
+    undo_removal {ids}, turn_page {page}, show_ready {ids} (of jobs).
     """
 
-    custom_events = ("open_clip", "star_clip", "compare", "label_these", "remove_clips", "undo_removal", "turn_page")
+    custom_events = (
+        *("open_clip", "star_clip", "compare", "label_these", "remove_clips", "undo_removal", "turn_page"),
+        "show_ready",
+    )
 
     def __init__(
         self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True

@@ -41,16 +41,24 @@ class JobWatch(Component):
 
     `value` comes from `app.views.jobs.watched_jobs`. It follows what the header's queue reads. Events: job_ended {ids},
     for finished jobs, and job_failed {ids}, for jobs that failed, were cancelled or lost. Without `line` it only has
-    the events. The preview of the running job takes the place of the `ClipPlayer` of this name while it is shown.
+    the events. The preview of the running job takes the place of the `ClipPlayer` of this name while it is shown. With
+    `campaigns`, it follows the jobs that make clips of campaigns, else the others.
     """
 
     custom_events = ("job_ended", "job_failed")
 
     def __init__(
-        self, name: str, kind: str | Collection[str], *, line: bool = True, player: str = "", render: bool = True
+        self,
+        name: str,
+        kind: str | Collection[str],
+        *,
+        line: bool = True,
+        player: str = "",
+        campaigns: bool = False,
+        render: bool = True,
     ) -> None:
         kinds = [kind] if isinstance(kind, str) else list(kind)
-        more: dict[str, Any] = {"kinds": kinds, "line": line, "player": player}
+        more: dict[str, Any] = {"kinds": kinds, "line": line, "player": player, "campaigns": campaigns}
         super().__init__(
             "job_watch", {"active": [], "at": 0}, words=jobs.LINE_WORDS, elem_id=name, render=render, **more
         )

@@ -15,7 +15,7 @@ export default function mount({ element, trigger, props, watch }) {
     shown = null, // the job of the line
     failed = null; // the last one that came to a bad end here
 
-  const mine = (job) => props.kinds.includes(job.kind_key);
+  const mine = (job) => props.kinds.includes(job.kind_key) && job.of_campaign === props.campaigns;
 
   function begin({ active: ids = [], at = 0 } = {}) {
     ids.forEach((id) => active.add(id));

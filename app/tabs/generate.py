@@ -3,6 +3,7 @@
 The shown clips are those of the newest finished job in the database, so they survive a reload.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -29,8 +30,9 @@ from app.forms.generation_form import (
 from app.forms.kept_form import keep_js
 from app.middleware.idempotency import once
 from app.text import general
+from app.text.jobs import ready
 from app.views import clip_panel, keyframes, sweeps
-from app.views.jobs import LOOKED_AT, clip_ids, of_one_prompt, watched_jobs
+from app.views.jobs import LOOKED_AT, clip_ids, is_for_generate, title, watched_jobs
 from engine.errors import StoreError
 from engine.jobs.spec import Job, JobSpec
 from engine.request import GenerationRequest
@@ -139,6 +141,7 @@ class GenerateTab:
             bind(ended, self.show_job, self.takes, self.outputs, line=STAGE)
         bind(self.takes.open_clip, self.show_take, self.takes, self.outputs)
         bind(self.takes.compare, self.compare, self.takes, self.outputs)
+        bind(self.takes.show_ready, self.show_ready, None, self.outputs, line=STAGE)
         bind(self.facts.again, once(self.again), form.inputs, [self.jobs, form.problem])
         how = [form.fields["mix"], form.fields["preview"]]
         bind(self.facts.new_seed, once(self.new_seed), how, self.jobs)
@@ -266,7 +269,7 @@ class GenerateTab:
     def resume(self) -> list[Any]:
         """Return the initial state: active jobs, and the clips of the last finished job."""
         ended = self.context.queue.list("done", KIND, limit=LOOKED_AT)
-        done = next((job for job in ended if job.config.get("axes") or of_one_prompt(job)), None)
+        done = next((job for job in ended if is_for_generate(job)), None)
         return [watched_jobs(self.context, KINDS), *(self._of_job(done) if done else self._show({}, []))]
 
     def open_sweep(self, event: gr.EventData) -> list[Any]:
@@ -274,14 +277,36 @@ class GenerateTab:
         return self._of_job(self.context.queue.get(event.id))
 
     def show_job(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """Show the clips of the jobs that just ended; those of an unfinished sweep too."""
-        ended = [self.context.queue.get(job_id) for job_id in event.ids]
-        ended = [job for job in ended if job.kind == KIND and (clip_ids(job) or job.config.get("axes"))]
+        """Show the clips of the jobs that just ended; those of an unfinished sweep too.
+
+        Clips that were opened by hand since such a job was queued stay; a button under them shows the new ones.
+        """
+        ended = self._ended(event.ids)
         if not ended:
-            return self._show(shown, ids_of(shown), shown["current"]) if shown["cards"] else self.resume()[1:]
-        if len(ended) == 1:
-            return self._of_job(ended[0])
-        return self._show({}, [clip_id for job in ended for clip_id in clip_ids(job)])
+            return self._same(shown) if shown["cards"] else self.resume()[1:]
+        opened_at = shown.get("opened_at", 0)
+        if any(opened_at > job.created_at.timestamp() for job in ended):
+            waiting = [*shown["ready"]["ids"], *event.ids] if shown.get("ready") else event.ids
+            sentence = ready([title(job) for job in self._ended(waiting)])
+            return self._same({**shown, "ready": {"ids": waiting, "sentence": sentence}})
+        return self._of_jobs(ended)
+
+    def show_ready(self, event: gr.EventData) -> list[Any]:
+        """Show the clips of jobs that ended while another clip was looked at."""
+        return self._of_jobs(self._ended(event.ids))
+
+    def _ended(self, ids: Sequence[str]) -> list[Job]:
+        jobs = [self.context.queue.get(job_id) for job_id in ids]
+        return [job for job in jobs if is_for_generate(job) and (clip_ids(job) or job.config.get("axes"))]
+
+    def _of_jobs(self, jobs: Sequence[Job]) -> list[Any]:
+        if len(jobs) == 1:
+            return self._of_job(jobs[0])
+        return self._show({}, [clip_id for job in jobs for clip_id in clip_ids(job)])
+
+    def _same(self, shown: dict[str, Any]) -> list[Any]:
+        """Show the same clips again."""
+        return self._show(shown, ids_of(shown), shown["current"], shown.get("compared", ()))
 
     def _of_job(self, job: Job) -> list[Any]:
         if axes := job.config.get("axes"):
@@ -290,11 +315,11 @@ class GenerateTab:
         return self._show({}, clip_ids(job), compared=compared)
 
     def show_take(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        return self._show(shown, ids_of(shown), event.id)
+        return self._show({**shown, "opened_at": time.time()}, ids_of(shown), event.id)
 
     def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Show a few clips synchronised."""
-        return self._show(shown, ids_of(shown), compared=event.ids)
+        return self._show({**shown, "opened_at": time.time()}, ids_of(shown), compared=event.ids)
 
     def use_settings(self, event: gr.EventData) -> list[Any]:
         return self.fill(self.context.store.clip(event.id))
@@ -314,7 +339,7 @@ class GenerateTab:
     ) -> list[Any]:
         """Show the clip `current`, or the best one, or those `compared` in their order, above all of `ids`.
 
-        A `batch` with "axes" and "job" shows all as the grid of a list or a sweep.
+        A `batch` with "axes" and "job" shows all as the grid of a list or a sweep. Its "opened_at" and "ready" stay.
         """
         found = clip_panel.in_order(self.context.store, ids)
         records = clip_panel.best_first(found)
@@ -323,6 +348,8 @@ class GenerateTab:
         chosen = clip_panel.in_order(self.context.store, compared)
         shown = next((record for record in records if record.id == current), records[0])
         takes = clip_panel.takes(records, None if chosen else shown.id)
+        takes |= {name: batch[name] for name in ("opened_at", "ready") if name in batch}
+        takes |= {"compared": [*compared]} if chosen else {}
         if axes := batch.get("axes"):
             takes |= {"axes": axes, "job": batch["job"], "ids": [*ids], "cards": sweeps.cards(axes, ids, found)}
         if chosen:

@@ -42,7 +42,7 @@ class LabelTab:
     def __init__(self, context: AppContext, tab: gr.Tab) -> None:
         self.context, self.campaigns = context, Campaigns(context.store)
         self.results = view.ResultsKeeper(context)
-        self.jobs = JobWatch("label-jobs", KIND, line=False)
+        self.jobs = JobWatch("label-jobs", KIND, line=False, campaigns=True)
         with gr.Tabs(elem_id="label-views") as self.views:
             with gr.Tab(text.VOTE, id="vote"):
                 self.voting = VotingPanel("label-desk")
@@ -142,7 +142,7 @@ class LabelTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         _, what, _, entrants, _, _, which, *_ = self.form
-        bind(tab.select, lambda: watched_jobs(self.context, KIND), None, self.jobs)
+        bind(tab.select, lambda: watched_jobs(self.context, KIND, campaigns=True), None, self.jobs)
         selection = [self.campaign, self.results_mix, self.axis]
         chosen = (self.campaign.input, self.results_mix.input, self.axis.input)
         for event in (self.results_tab.select, *chosen, self.sheet.outdated):
@@ -199,7 +199,13 @@ class LabelTab:
             campaign, jobs = create_campaign(self.context.queue, self.campaigns, spec, mix or None, key)
         except ConfigError as error:
             same = {"campaign": None, "at": f"{time.time_ns()}"}
-            return [gr.skip(), gr.skip(), same, watched_jobs(self.context, KIND), self.problem.of(error)]
+            return [
+                gr.skip(),
+                gr.skip(),
+                same,
+                watched_jobs(self.context, KIND, campaigns=True),
+                self.problem.of(error),
+            ]
         missing = len(self.campaigns.missing_requests(campaign.id))
         if jobs:
             ensure_worker(self.context.workspace)
@@ -209,14 +215,14 @@ class LabelTab:
             gr.update(selected="vote"),
             chosen,
             {"campaign": campaign.id, "at": campaign.id},
-            watched_jobs(self.context, KIND),
+            watched_jobs(self.context, KIND, campaigns=True),
             None,
         ]
 
     def make_missing(self, campaign_id: str | None, mix: str | None) -> dict[str, Any]:
         if campaign_id and not self._file_missing(campaign_id, mix):
             show_info(text.NOTHING_MISSING)
-        return watched_jobs(self.context, KIND)
+        return watched_jobs(self.context, KIND, campaigns=True)
 
     def _file_missing(self, campaign_id: str, mix: str | None) -> bool:
         jobs = file_missing(self.context.queue, self.campaigns, campaign_id, mix or None)

@@ -264,6 +264,7 @@ GRID_WORDS = {
     "unstar": "Remove star",
     "clear": "Clear",
     "undo": "Undo",
+    "ready": "Show",
     "previous": "Previous",
     "next": "Next",
     "range": "{first} to {last} of {total}",

@@ -1,6 +1,8 @@
 """Texts of the queue in the header, and of the line of a tab that shows its job."""
 
-from app.text.general import duration
+from collections.abc import Sequence
+
+from app.text.general import count, duration
 from app.text.system import TABLE_WORDS
 
 QUEUE_WORDS = {
@@ -92,6 +94,15 @@ def phase(key: str, step: int, of: int) -> str:
     if key == DOWNLOAD:
         return f"{title}, {step / 1000:.1f} of {of / 1000:.1f} GB" if of else title
     return f"{title}, step {step} of {of}" if of > 1 else title
+
+
+def clips_of_campaign(title: str, clips: int) -> str:
+    return f"Campaign {title}: {count(clips, 'clip')}"
+
+
+def ready(titles: Sequence[str]) -> str:
+    """Line about jobs that ended while another clip was looked at."""
+    return f"Ready: {'; '.join(titles)}"
 
 
 def silent(moment: str) -> str:

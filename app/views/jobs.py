@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.context import AppContext
-from app.text import batches, general, score, training
+from app.text import batches, general, score, system, training
 from app.text import jobs as text_jobs
 from app.text.modes import keyframes_of
 from app.views.clips import moment
@@ -18,19 +18,21 @@ from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
 from engine.storage.uploads import is_kept
 
 NAMING = ("run", "curriculum", "key", "judge")  # keys of a config whose value is the title of the job
-OVERLAYS = "overlays"
+GENERATE = "generate"
+TITLES = {"overlays": general.OVERLAYS_JOB, "inspect": system.FINDINGS}  # of kinds whose jobs differ in nothing
 LOOKED_AT, PROMPTS_SHOWN = 200, 30
 BAD_ENDS = ("failed", "cancelled", "lost")
 
 
-def watched_jobs(context: AppContext, kind: str | Collection[str]) -> dict[str, Any]:
-    """Return the value of a `JobWatch`: the ids of the active jobs of its kinds.
+def watched_jobs(context: AppContext, kind: str | Collection[str], *, campaigns: bool = False) -> dict[str, Any]:
+    """Return the value of a `JobWatch`: the ids of the active jobs of its kinds, of campaigns only or of none.
 
     `at` (seconds of a monotonic clock) orders it among the answers of the queue.
     """
     at = time.monotonic()
     reconcile_and_ensure_worker(context.queue)
-    return {"active": [job.id for job in context.queue.list(("queued", *ACTIVE), kind)], "at": at}
+    jobs = context.queue.list(("queued", *ACTIVE), kind)
+    return {"active": [job.id for job in jobs if is_of_campaign(job) == campaigns], "at": at}
 
 
 class Reasons:
@@ -78,18 +80,25 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
         "line": text_jobs.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
         "eta": general.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
         "fraction": fraction(job),
+        "of_campaign": is_of_campaign(job),
         "can_cancel": job.status in ("queued", "running") and not silent,
         "can_kill": silent,
         "can_retry": job.status in BAD_ENDS,
     }
 
 
-def of_one_prompt(job: Job) -> bool:
-    """Return True for a "generate" job of one prompt, as Generate submits them.
+def is_of_campaign(job: Job) -> bool:
+    """Return True for a "generate" job that makes the clips of a campaign."""
+    return job.kind == GENERATE and bool(job.config.get("campaign"))
 
-    Those of campaigns have several.
-    """
+
+def _of_one_prompt(job: Job) -> bool:
     return len({request["prompt"] for request in job.config["requests"]}) == 1
+
+
+def is_for_generate(job: Job) -> bool:
+    """Return True for a "generate" job whose clips Generate shows: of one prompt, a list or a sweep."""
+    return job.kind == GENERATE and not is_of_campaign(job) and bool(job.config.get("axes") or _of_one_prompt(job))
 
 
 def used_prompts(context: AppContext) -> list[str]:
@@ -98,7 +107,7 @@ def used_prompts(context: AppContext) -> list[str]:
     prompts = [
         job.config["request"]["prompt"] if "request" in job.config else job.config["requests"][0]["prompt"]
         for job in jobs
-        if "request" in job.config or of_one_prompt(job)
+        if "request" in job.config or (_of_one_prompt(job) and not is_of_campaign(job))
     ]
     return list(dict.fromkeys(prompts))[:PROMPTS_SHOWN]
 
@@ -108,6 +117,8 @@ def title(job: Job) -> str:
     if requests:
         axes = [(axis["name"], len(axis["values"])) for axis in job.config.get("axes", ())]
         shape = f" ({batches.shape(axes)})" if axes else ""
+        if is_of_campaign(job):
+            return text_jobs.clips_of_campaign(job.config["campaign"], len(requests))
         return f"{general.count(len(requests), 'clip')}{shape}: {requests[0]['prompt']}"
     if "request" in job.config:
         return keyframes_of(job.config["request"]["prompt"])
@@ -117,8 +128,8 @@ def title(job: Job) -> str:
         return str(job.config["preset"]["title"])
     if "folder" in job.config:
         return folder_title(job)
-    if job.kind == OVERLAYS:
-        return general.OVERLAYS_JOB
+    if job.kind in TITLES:
+        return TITLES[job.kind]
     if job.config.get("path"):
         return Path(job.config["path"]).name
     return job.config.get("prompt") or general.count(len(job.config.get("clip_ids", ())) or 1, "clip")

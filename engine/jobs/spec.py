@@ -49,13 +49,14 @@ class JobSpec(BaseModel):
         axes: Sequence[SweepAxis] = (),
         *,
         preview: bool = False,
+        campaign: str = "",
     ) -> Self:
         """Return the spec to generate clips, and to score them by `mix` unless it is None.
 
         `axes` are the settings that the requests differ in, for a sweep. With `preview`, the page shows the clips while
-        they are denoised.
+        they are denoised. `campaign` is the title of the campaign that the clips are for.
         """
-        config = GenerateConfig(requests=tuple(requests), mix=mix, axes=tuple(axes), preview=preview)
+        config = GenerateConfig(requests=tuple(requests), mix=mix, axes=tuple(axes), preview=preview, campaign=campaign)
         return cls(kind="generate", config=config.model_dump(mode="json"))
 
     @classmethod
@@ -107,7 +108,8 @@ class GenerateConfig(BaseModel):
     """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score).
 
     The requests of a sweep are listed row by row: `axes` are those of its columns and, with two, of its rows. With
-    `preview`, previews are written while the clips are denoised (`engine.generation.previews`).
+    `preview`, previews are written while the clips are denoised (`engine.generation.previews`). `campaign` is the title
+    of the labelling campaign that the clips are for, "" for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,6 +118,7 @@ class GenerateConfig(BaseModel):
     mix: str | None = None
     axes: tuple[SweepAxis, ...] = Field((), max_length=2)
     preview: bool = False
+    campaign: str = ""
 
     @model_validator(mode="after")
     def _fills_grid(self) -> Self:

@@ -233,6 +233,13 @@ def test_what_a_job_says(changes: dict[str, Any], line: str, fraction: float | N
     assert card["title"] == "2 clips: a star"
 
 
+def test_jobs_are_titled_by_what_they_are_for() -> None:
+    requests = [GenerationRequest(prompt=prompt) for prompt in ("a star", "a ball")]
+    made = job(config=JobSpec.generate(requests, campaign="Run 12 against the base").config)
+    assert jobs.title(made) == "Campaign Run 12 against the base: 2 clips"
+    assert jobs.title(job(kind="inspect", config={})) == "PyTorch diagnostics"
+
+
 def test_time_left_is_said_while_running() -> None:
     progress = JobProgress(phase="denoise", step=5, of=20, eta_s=3.4)
     assert jobs.job_card(job(status="running", progress=progress))["eta"] == "about 3 s left"

@@ -8,6 +8,11 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.text import general, jobs
 from engine.config.presets import load_preset
+from engine.jobs.handlers.campaign_clips import create_campaign
+from engine.jobs.queue import JobQueue
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
+from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -239,6 +244,48 @@ def test_takes_are_chosen_and_compared(page: Page, studio: Any) -> None:
         cards.nth(index).locator("input").check(force=True)
     page.locator("#generate-takes [data-do=compare]").click()
     expect(page.locator("#generate-player video")).to_have_count(2)
+
+
+def test_an_opened_clip_stays_when_a_job_ends(page: Page, studio: Any) -> None:
+    first, second = "a yellow cross growing in the desert", "a yellow heart growing in the desert"
+    open_form(page, studio, prompt=first, takes=2)
+    submit(page)
+    wait_for_takes(page, 2)
+    prompt = page.locator("#generate-facts .prompt")
+    expect(prompt).to_have_text(first)
+    card = page.locator("#generate-takes .card").nth(1)
+    with studio.paused_worker():
+        page.locator("#prompt textarea").fill(second)
+        submit(page)
+        expect(job_of(page, second)).to_have_count(1)
+        card.locator(".thumb").click()
+        expect(card).to_have_class(re.compile("is-current"))
+    ready = page.locator("#generate-takes .ready-bar")
+    expect(ready).to_contain_text(f"Ready: 2 clips: {second}")
+    expect(card).to_have_class(re.compile("is-current"))
+    expect(prompt).to_have_text(first)
+    ready.get_by_role("button", name=general.GRID_WORDS["ready"]).click()
+    expect(prompt).to_have_text(second)
+    expect(ready).to_be_hidden()
+
+
+def test_the_clips_of_a_campaign_are_not_shown_in_generate(page: Page, studio: Any) -> None:
+    prompt = "a cyan heart growing in the desert"
+    open_form(page, studio, prompt=prompt)
+    submit(page)
+    shown = page.locator("#generate-facts .prompt")
+    expect(shown).to_have_text(prompt)
+    spec = {"title": "Two stars", "prompts": ("a cyan star at night",), "entrants": ({"model": "mini"},), "takes": 2}
+    store = Library(studio.workspace)
+    create_campaign(JobQueue(store), Campaigns(store), CampaignSpec.model_validate(spec))
+    store.close()
+    page.locator("#queue .badge").click()
+    ended = page.locator("#queue .ended .job").filter(has_text="Campaign Two stars: 2 clips")
+    expect(ended).to_have_attribute("data-status", "done", timeout=180_000)
+    page.keyboard.press("Escape")
+    expect(shown).to_have_text(prompt)
+    page.reload()
+    expect(shown).to_have_text(prompt)
 
 
 def test_a_clip_is_shown_in_the_library(page: Page, studio: Any) -> None:

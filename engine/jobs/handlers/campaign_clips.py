@@ -42,9 +42,11 @@ def file_missing(queue: JobQueue, campaigns: Campaigns, campaign_id: str, mix: s
         waiting = queue.list(UNFINISHED, kind="generate", limit=None)
         queued_ids = {GenerationRequest(**request).id for job in waiting for request in job.config["requests"]}
         missing = [request for request in campaigns.missing_requests(campaign_id) if request.id not in queued_ids]
+        title = campaigns.get(campaign_id).title
         try:
             for start in range(0, len(missing), PER_JOB):
-                jobs.append(queue.submit(JobSpec.generate(missing[start : start + PER_JOB], mix)))
+                spec = JobSpec.generate(missing[start : start + PER_JOB], mix, campaign=title)
+                jobs.append(queue.submit(spec))
         except DailiesError:
             withdraw(queue, *(job.id for job in jobs))
             raise

@@ -57,7 +57,7 @@ ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again
 TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh
 _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at
 _connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train
-_connect_training.train_on_votes usable Header.read_states LabelTab.prepare
+_connect_training.train_on_votes usable Header.read_states LabelTab.prepare GenerateTab.show_ready
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {
