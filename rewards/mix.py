@@ -4,7 +4,8 @@
 
 over the rewards i that apply to the clip. A reward without a value (not applicable, weights missing) is left out and
 the others share its weight; a note gives the reason. The gates g (motion, liveness, sharpness, cut, loop) multiply the
-sum, so that no reward can compensate for a closed gate.
+sum, so that no reward can compensate for a closed gate. A clip on which an external reward failed has no total: the
+mean of the others would not compare with the totals of clips on which it answered.
 """
 
 import difflib
@@ -19,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rewards.errors import RewardError
-from rewards.registry import PIECES, known_backends, known_rewards, reward_problems
+from rewards.registry import PIECES, REWARDS, known_backends, known_rewards, reward_problems
 from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
 
@@ -75,7 +76,7 @@ class Mix(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """`value` 0..1, None when no reward applies; `weights` are the shares that were used, summing to 1."""
+    """`value` 0..1, None when no reward applies or one failed; `weights` are the shares used, summing to 1."""
 
     value: float | None
     weights: dict[str, float]
@@ -203,10 +204,21 @@ def combine(
     shares = {key: weight / whole for key, weight in applicable.items()}
     mean = math.fsum(share * (values[key] or 0.0) for key, share in shares.items())
     passed = math.prod(1 - getattr(strengths, gate) * (1 - level) for gate, level in gates.items())
-    return Total(value=min(1.0, mean * passed), weights=shares, notes=notes)
+    value = None if failed_rewards(weights, missing or {}) else min(1.0, mean * passed)
+    return Total(value=value, weights=shares, notes=notes)
+
+
+def failed_rewards(weights: Mapping[str, float], missing: Collection[str]) -> list[str]:
+    """Return the external rewards among the `missing` ones that have a weight.
+
+    Their calls may fail on one clip and pass on another. Built-in rewards without their network miss on all clips.
+    """
+    return [key for key in missing if key not in REWARDS and weights.get(key, 0) > 0]
 
 
 def _note(key: str, missing: str | None) -> str:
+    if missing is not None and key not in REWARDS:
+        return f"{key} failed, so the clip has no total. {missing}"
     if missing is not None:
         return f"{key} could not be computed; the other rewards share its weight. {missing}"
     return f"{key} {NOT_APPLICABLE}"

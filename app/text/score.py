@@ -16,6 +16,10 @@ def unjudged(titles: Sequence[str]) -> str:
     return f"{' and '.join(titles)} cannot judge this prompt, so the total is not ranked with those of other prompts."
 
 
+def failed(titles: Sequence[str]) -> str:
+    return f"{' and '.join(titles)} failed, so the clip is not ranked. Score it again."
+
+
 def too_short(least_frames: int) -> str:
     return f"Fewer than {least_frames} frames: not ranked with longer clips."
 

@@ -13,7 +13,7 @@ from app.text import general, score
 from app.views import clips
 from app.views.scores import spec_of
 from engine.storage.library import ClipRecord
-from rewards.mix import GateStrengths, Mix, combine
+from rewards.mix import GateStrengths, Mix, combine, failed_rewards
 
 MIN_SHARED = 4  # clips that both rewards must have scored for a correlation
 
@@ -49,6 +49,7 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
         "values": {key: result["value"] for key, result in results.items()},
         "gates": dict(report["gates"]) if report else {},
         "unjudged": list(report.get("unjudged", ())) if report else [],
+        "missing": list(report.get("missing", ())) if report else [],
         "old": report is not None and report.get("calibration") != calibration,
         "short": record.num_frames < MIN_FRAMES,
     }
@@ -57,8 +58,8 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
 def ranked(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], strengths: GateStrengths) -> Rows:
     """Return the rows with their totals under these weights, best first; rows without a total come last.
 
-    A total that is not comparable (another calibration, a prompt that a weighted reward cannot judge, or a clip of few
-    frames) is given as `apart`, with the reason, and `total` is None.
+    A total that is not comparable (another calibration, an external reward that failed, a prompt that a weighted reward
+    cannot judge, or a clip of few frames) is given as `apart`, with the reason, and `total` is None.
     """
     scored = [
         _totalled(clip, combine(clip["values"], weights, clip["gates"], strengths).value, weights) for clip in rows
@@ -68,8 +69,10 @@ def ranked(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], stre
 
 def _totalled(clip: Mapping[str, Any], total: float | None, weights: Mapping[str, float]) -> dict[str, Any]:
     unjudged = [key for key in clip.get("unjudged", ()) if weights.get(key, 0) > 0]
+    failed = failed_rewards(weights, clip.get("missing", ()))
     reasons = [
         score.OLD_REPORT if clip.get("old") else "",
+        score.failed([spec_of(key).title for key in failed]) if failed else "",
         score.too_short(MIN_FRAMES) if clip.get("short") else "",
         score.unjudged([spec_of(key).title for key in unjudged]) if unjudged else "",
     ]

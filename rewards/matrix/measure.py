@@ -213,7 +213,8 @@ class _Side:
 
     def keep(self, name: str, report: RewardReport, damage: str | None) -> None:
         """Store the scores of a clip, which is the original one without `damage`."""
-        totals = {f"{TOTAL}{m.key}": combine(report.parts, m.weights, report.gates, m.gates).value for m in self._mixes}
+        found = {m.key: combine(report.parts, m.weights, report.gates, m.gates, report.missing) for m in self._mixes}
+        totals = {f"{TOTAL}{key}": total.value for key, total in found.items()}
         gates = {f"gate.{gate}": level for gate, level in report.gates.items()}
         scores = {**report.parts, **gates, **totals}
         self._calibration = report.calibration

@@ -21,11 +21,11 @@ TOTAL = "total"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedScores:
-    """The values in 0..1 of one clip by name, None with the reason; `error`: the clip could not be scored."""
+    """The values in 0..1 of one clip by name, None with the reason; `errors` by name instead of a value."""
 
     values: Mapping[str, float | None] = field(default_factory=dict)
     reason: str = ""
-    error: str = ""
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 class ServedRewards:
@@ -69,7 +69,7 @@ class ServedRewards:
             return self._score(clips)
         except RewardError as error:
             if len(clips) == 1:
-                return [ServedScores(error=str(error))]
+                return [ServedScores(errors=dict.fromkeys(self.names, str(error)))]
             return [scored for clip in clips for scored in self.score([clip])]
 
     def _score(self, clips: Sequence[Clip]) -> list[ServedScores]:
@@ -87,11 +87,13 @@ class ServedRewards:
         total: Mapping[str, float | None] | None = None,
         notes: Sequence[str] = (),
     ) -> ServedScores:
-        if missing and total is None:
-            return ServedScores(error=" ".join(missing.values()))
+        """Return the scores of a clip. A missing reward is the error of its name, and of the total."""
         values = {**(total or {}), **{name: results[key].value for name, key in self.keys.items()}}
         reasons = [result.reason for result in results.values() if result.value is None] if total is None else notes
-        return ServedScores(values=values, reason=" ".join(dict.fromkeys(reasons)))
+        errors = {name: missing[key] for name, key in self.keys.items() if key in missing}
+        if missing and total is not None:
+            errors[TOTAL] = " ".join(missing.values())
+        return ServedScores(values=values, reason=" ".join(dict.fromkeys(reasons)), errors=errors)
 
 
 def _served_names(keys: Sequence[str], total: bool) -> dict[str, str]:
@@ -131,8 +133,9 @@ class BatchScorer:
         job = _ScoreCall(clips=clips)
         with self._lock:
             self._waiting.append(job)
-        # Batches run in the order of requests: when this one has run, it or an earlier one contained the job.
-        self._thread.submit(self._score_batch).result()
+            # Batches run in the order of requests: when this one has run, it or an earlier one contained the job.
+            batch = self._thread.submit(self._score_batch)
+        batch.result()
         if len(job.results) != len(clips):
             raise RuntimeError("the batch that contained these clips failed")
         return job.results
@@ -160,8 +163,8 @@ class BatchScorer:
 
 def answer_of(scored: ServedScores, names: Sequence[str], single: bool) -> dict[str, Any]:
     """Return a result of the protocol: `score` for a request without names, else `scores`."""
-    if scored.error:
-        return {"error": scored.error}
+    if errors := [scored.errors[name] for name in names if name in scored.errors]:
+        return {"error": " ".join(dict.fromkeys(errors))}
     if single:
         return {"score": scored.values[names[0]], "reason": scored.reason}
     return {"scores": {name: scored.values[name] for name in names}, "reason": scored.reason}

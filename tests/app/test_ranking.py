@@ -54,6 +54,9 @@ def test_totals_that_do_not_compare_are_told_apart() -> None:
     assert [one["apart"] and one["apart"]["total"] for one in found] == [None, "(0.90)", "(0.80)"]
     assert "cannot judge this prompt" in found[1]["apart"]["why"] and found[2]["apart"]["why"] == score.OLD_REPORT
     assert ranks({"flow_smoothness": 1.0, "loop_break": 0.0}, unknown, row("c", 0.4, 0.4))[0] == ("a", 0.9)
+    failed = {**row("a", 0.9, 0.9), "missing": ["judge"]}
+    (found,) = campaign_ranking.ranked([failed], {**weights, "judge": 1.0}, GateStrengths())
+    assert found["total"] is None and found["apart"] == {"total": "(0.90)", "why": score.failed(["judge"])}
 
 
 def test_a_clip_of_two_frames_is_not_ranked_beside_whole_ones() -> None:

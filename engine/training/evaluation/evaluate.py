@@ -315,7 +315,7 @@ def columns_of(plan: EvaluationPlan, reports: Sequence[RewardReport]) -> Generat
     """Yield the total of the trained mix (or of the scored one), every reward, and the monitoring metrics."""
     trained: Mapping[str, float] = plan.trained.weights if plan.trained else {}
     mix = plan.trained or plan.scored
-    totals = [combine(report.parts, mix.weights, report.gates, mix.gates).value for report in reports]
+    totals = [combine(report.parts, mix.weights, report.gates, mix.gates, report.missing).value for report in reports]
     yield EvaluationColumn(name=TOTAL, role="trained" if plan.trained else "held_out", values=totals)
     for key in (key for key, weight in plan.scored.weights.items() if weight > 0):
         role: Role = "trained" if trained.get(key) else "held_out"

@@ -109,6 +109,8 @@ def test_a_failure_is_a_missing_reward_with_its_reason_and_never_zero(declaratio
         with caplog.at_level(logging.WARNING):
             report = suite(judge=1.0, framing=1.0).score(clips(1)[0])
     assert report.parts["judge"] is None and report.weights == {"framing": 1.0}
+    assert report.total is None, "the mean of the others compares with no other total"
+    assert any(note.startswith("judge failed, so the clip has no total. ") for note in report.notes)
     assert message in report.missing["judge"] and "judge" in report.missing["judge"]
     assert len(server.requests) == calls
 
@@ -191,6 +193,21 @@ def test_trl_functions_share_the_call(declarations):
         assert parts["judge"] == pytest.approx([share_of_red(clip) for clip in group])
         assert len(server.requests) == 2
         assert all(0 <= total <= 1 for total in mix_reward_func(mix)(prompts, group))
+
+
+def test_a_clip_whose_call_failed_moves_neither_up_nor_down(declarations):
+    """The total of the others would be higher than those of the group: the policy would learn to make calls fail."""
+    group = clips(4)
+
+    def fails_on_one(body):
+        is_bad = [clip["prompt"] == "prompt 2" for clip in body["clips"]]
+        return 200, {"results": [{"error": "out of memory"} if bad else {"score": 0.1} for bad in is_bad]}
+
+    with reward_server(fails_on_one) as server:
+        declarations("judge", declared(server.url))
+        mix = Mix(key="mine", title="Mine", weights={"judge": 1.0, "framing": 1.0}, calibration="mini")
+        totals = mix_reward_func(mix)([clip.prompt for clip in group], group)
+    assert [total is None for total in totals] == [False, False, True, False]
 
 
 def test_probe_tells_model_latency_and_a_changed_answer(declarations):

@@ -10,6 +10,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from rewards.external.clip_json import decode_frames, encode_clip
 from rewards.external.probe import probe_clip
 from rewards.server.api import build_api
 from rewards.server.run import mix_of, token_from
-from rewards.server.scoring import BatchScorer, ServedRewards, ServedScores
+from rewards.server.scoring import BatchScorer, ServedRewards, ServedScores, answer_of
 from rewards.suite import RewardSuite
 
 FUNCTION = """
@@ -291,7 +292,37 @@ def test_one_bad_clip_does_not_stop_a_batch():
     served_rewards = ServedRewards(mix_of(["framing"]), total=False)
     thin = Clip(frames=np.zeros((4, 8, 128, 3), np.uint8), fps=8)
     good, bad = served_rewards.score([moving(0), thin])
-    assert not good.error and "too elongated" in bad.error
+    assert not good.errors and "too elongated" in bad.errors["framing"]
+
+
+def test_a_failed_reward_is_an_error_of_its_own_name_and_of_the_total(folder, declarations):
+    for key in ("red", "broken"):
+        declarations(key, (folder / f"{key}.toml").read_text().replace("own.py", str(folder / "own.py")))
+    mix = Mix(key="both", title="Both", weights={"red": 1.0, "broken": 1.0}, calibration="mini")
+    for total in (True, False):
+        (scored,) = ServedRewards(mix, total=total).score([moving(0)])
+        assert answer_of(scored, ("red",), single=False)["scores"]["red"] > 0
+        for name in ("broken", *(["total"] if total else [])):
+            assert "raised ValueError: no model" in answer_of(scored, (name,), single=True)["error"]
+
+
+def test_no_request_is_left_without_scores_when_many_arrive():
+    """The batch of a request runs after that request was queued, whoever else arrives between."""
+
+    class Fast(ServedRewards):
+        def score(self, clips):
+            return [ServedScores(values={"framing": 1.0}) for _ in clips]
+
+    scorer = BatchScorer(Fast(mix_of(["framing"]), total=False), batch=8)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as threads:
+            counts = list(threads.map(lambda _: len(scorer.score([moving(0)] * 3)), range(600)))
+    finally:
+        sys.setswitchinterval(interval)
+        scorer.close()
+    assert set(counts) == {3}
 
 
 def test_what_cannot_be_served_is_refused_before_the_start(declarations, monkeypatch):
