@@ -2,12 +2,12 @@
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
 from engine.cli.commands import CliCommand
 from engine.cli.main import main as run_command
+from engine.package_data import IMPORT_ROOT
 from rewards.import_object import import_object
 
 SERVE = "app.__main__:main"  # a string, because that module imports the page's modules
@@ -39,9 +39,10 @@ def take_all_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_tour(words: Sequence[str]) -> int:
-    if importlib.util.find_spec("examples") is None or importlib.util.find_spec("examples.tour") is None:
+    if not (IMPORT_ROOT / "examples" / "tour").is_dir():
         print(NO_TOUR, file=sys.stderr)
         return 2
+    sys.path.insert(0, str(IMPORT_ROOT))  # an editable install finds the packages of the wheel only
     tour = importlib.import_module("examples.tour.__main__")
     return int(tour.main(words) or 0)
 
