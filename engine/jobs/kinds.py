@@ -55,8 +55,8 @@ class JobKind:
     """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler`.
 
     `handler` is "module:function". `supports_cluster`: the handler can run its work on a cluster, by its context's
-    resources. `monitored`: a separate process does the work, and the worker only monitors it. `share` is the default
-    share of a device (0: none), see engine.jobs.device_leases. `quick` returns True for a config whose job is
+    resources. `monitored`: another process or a server does the work, and the handler, in a thread of its own, waits for
+    it. `share` is the default share of a device (0: none), see engine.jobs.device_leases. `quick` returns True for a config whose job is
     interactive: it gets a high priority.
     """
 
@@ -230,7 +230,11 @@ KINDS: Kinds = {
             quick=always,
         ),
         JobKind(
-            key="judge", config=JudgeConfig, handler="engine.jobs.handlers.judge:judge_campaign", check=check_judge
+            key="judge",
+            config=JudgeConfig,
+            handler="engine.jobs.handlers.judge:judge_campaign",
+            check=check_judge,
+            monitored=True,
         ),
         JobKind(
             key="samples",

@@ -4,6 +4,7 @@ Votes are stored batch by batch. A job that was stopped or killed is submitted a
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 
 from engine.errors import ConfigError, DailiesError, RewardError
@@ -17,8 +18,7 @@ from engine.labelling.stats.judge_agreement import campaign_judges
 from engine.storage.clip_files import load_clip
 from engine.storage.library import Library
 from rewards.clip import Clip
-from rewards.external.clients import CallFailed
-from rewards.external.registry import open_external
+from rewards.external.clients import ONLY, CallFailed
 from rewards.external.vlm.client import VlmClient
 
 FAILURES_IN_A_ROW = 8
@@ -37,22 +37,22 @@ def judge_campaign(config: JudgeConfig, context: JobContext) -> JobSteps:
     campaign = campaigns.get(config.campaign)
     if config.replace_before is None:
         _check_question(judge_votes(store, campaign.id, config.judge), table.asked)
-    client = open_external(config.judge).source.client
-    assert isinstance(client, VlmClient), "a pairwise judge has this client"
     pairs, in_a_row = unjudged_pairs(store, campaign.id, config.judge, config.replace_before), 0
     failed: dict[str, str] = {}
-    for start in range(0, len(pairs), table.concurrency):
-        yield JobProgress(phase="judge", step=start, of=len(pairs))
-        batch = pairs[start : start + table.concurrency]
-        votes, problems = _judge(store, client, batch, {"judge": config.judge, "asked": table.asked})
-        store_judge_votes(store, votes, config.replace_before)
-        failed |= problems
-        in_a_row = in_a_row + len(batch) if len(problems) == len(batch) else 0
-        if in_a_row >= FAILURES_IN_A_ROW or len(failed) == len(pairs):
-            raise RewardError(
-                f"{problems[batch[-1].id]} The judge has voted on {start + len(batch) - len(failed)} of {len(pairs)} "
-                "pairs: start the job again for the others."
-            )
+    # A client of our own: the one that scoring shares is closed when the reward's declaration changes.
+    with closing(VlmClient(config.judge, table, (ONLY,))) as client:
+        for start in range(0, len(pairs), table.concurrency):
+            yield JobProgress(phase="judge", step=start, of=len(pairs))
+            batch = pairs[start : start + table.concurrency]
+            votes, problems = _judge(store, client, batch, {"judge": config.judge, "asked": table.asked})
+            store_judge_votes(store, votes, config.replace_before)
+            failed |= problems
+            in_a_row = in_a_row + len(batch) if len(problems) == len(batch) else 0
+            if in_a_row >= FAILURES_IN_A_ROW or len(failed) == len(pairs):
+                raise RewardError(
+                    f"{problems[batch[-1].id]} The judge has voted on {start + len(batch) - len(failed)} of "
+                    f"{len(pairs)} pairs: start the job again for the others."
+                )
     result = {"campaign": campaign.id, "judge": config.judge, "pairs": len(pairs) - len(failed), "unjudged": failed}
     return {**result, "agreement": [asdict(found) for found in campaign_judges(campaigns, campaign.id, config.judge)]}
 

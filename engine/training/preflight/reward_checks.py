@@ -35,7 +35,7 @@ def _missing(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
                 "Without it the run would learn from the other rewards alone: get it, or train on a mix without it."
             )
             sentence = f"The reward '{why[0]}' is missing. {why[1]} {advice}"
-            yield PreflightCheck(name="rewards", level="stop", sentence=sentence)
+            yield PreflightCheck(name="rewards", level="stop", sentence=sentence, outside=True)
         elif f"rewards/{name}/mean" not in trainer.sums:
             sentence = (
                 f"The reward '{name}' applies to no clip of the first batch, so nothing is learned from it there."

@@ -14,7 +14,8 @@ from engine.execution.resources import Resources
 from engine.hardware.device_visibility import visible_devices_env, visible_names
 from engine.hardware.rocm import TorchBuild
 from engine.jobs import device_leases
-from engine.jobs.device_leases import SLICES_PER_DEVICE, Capacity, Demand
+from engine.jobs.device_leases import SLICES_PER_DEVICE, Capacity, Demand, need_of
+from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.process_identity import ProcessIdentity
@@ -43,6 +44,11 @@ def test_a_big_job_has_the_device_alone(queue):
     queue.finish(big.id, "done")
     assert held(queue) == {} and queue.holder(queue.need_of(small.kind, small.resources)) is None
     assert queue.claim(ME).id == small.id
+
+
+def test_no_job_without_a_device_takes_the_one_place_in_the_worker():
+    """Else a campaign that a server judges for hours stops each job that makes or scores clips."""
+    assert [key for key, kind in KINDS.items() if kind.share == 0 and need_of(kind, Resources()).in_process] == []
 
 
 def test_several_small_jobs_share_it(queue):

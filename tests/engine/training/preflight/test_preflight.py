@@ -88,6 +88,7 @@ def test_a_reward_whose_network_is_not_installed_stops_the_run(
     found = preflight(online(open_tiny(), tmp_path, rewards))
     (stop,) = (one for one in found if one.level == "stop")
     assert stop.sentence.startswith("The reward 'clip_vid' is missing. ") and "`dailies weights get" in stop.sentence
+    assert stop.outside, "the run can be resumed once the network is there"
 
 
 def test_a_reward_that_applies_to_no_clip_is_told_of(open_tiny: Open, tmp_path: Path) -> None:
