@@ -5,13 +5,12 @@ once the file has many lines, because they become valid again if the clock is se
 file.
 """
 
-import os
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.files.atomic import write_text_atomic
 from engine.files.locks import locked
 
 KEPT = 10_000  # sessions
@@ -57,9 +56,5 @@ class Revoked:
         return self._ids
 
     def _write(self, ids: dict[str, int]) -> None:
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.writelines(f"{until} {session}\n" for session, until in ids.items())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, self.path)
+        lines = "".join(f"{until} {session}\n" for session, until in ids.items())
+        write_text_atomic(self.path, lines, private=True)

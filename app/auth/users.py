@@ -8,9 +8,7 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.auth.revoked_sessions import Revoked
 from engine.errors import ConfigError, StoreError
+from engine.files.atomic import write_text_atomic
 from engine.files.locks import locked
 from engine.labelling.votes import NAME_LIMIT
 from rewards.text_files import EncodingError, read_text
@@ -211,15 +210,9 @@ def _decode(text: str) -> bytes:
 
 def _write(path: Path, users: UserList) -> None:
     """Write the file atomically, readable by its owner only from the first byte."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(users.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
+        write_text_atomic(path, users.model_dump_json(indent=2) + "\n", private=True)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
         raise ConfigError(
             f"The users file {path} cannot be written ({error.strerror or error}): it is as before."
         ) from error

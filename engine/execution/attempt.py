@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from engine.files.atomic import partial_file
+
 LOG_CHUNK_BYTES = 2**20
 LAST_BYTES = 2**16
 TELLS = "--tells"  # asks the supervisor to save its own handle
@@ -130,12 +132,8 @@ def kept_process(folder: Path) -> dict[str, Any] | None:
 
 def _write(path: Path, facts: Mapping[str, Any]) -> None:
     """Write the file atomically, also against a power failure."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(facts, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with partial_file(path, durable=True) as partial:
+        partial.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -7,14 +7,14 @@ torn or damaged file counts as missing. Files are written under a temporary name
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.files.atomic import partial_file
 from engine.model_spec import Conditioning, ModelFamily
 
 if TYPE_CHECKING:
@@ -65,15 +65,12 @@ class PromptCache:
 
         tensors = {name: tensor.cpu().contiguous() for name, tensor in _to_tensors(row).items()}
         path = self.path(family, prompt)
-        partial = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata={"checksum": _checksum(tensors)})
-            os.replace(partial, path)
+            with partial_file(path) as partial:
+                save_file(tensors, partial, metadata={"checksum": _checksum(tensors)})
         except (OSError, SafetensorError) as error:
             log.warning("An encoded prompt cannot be cached in '%s': %s", self.folder, error)
-            with suppress(OSError):
-                partial.unlink()
 
     def path(self, family: ModelFamily, prompt: str) -> Path:
         """Return the path of a prompt's file, which need not exist."""

@@ -9,15 +9,17 @@ from pathlib import Path
 
 
 def replace_folder(partial: Path, target: Path) -> None:
-    """Rename a finished folder to `target` atomically and durably, replacing a folder of that name.
+    """Rename a finished folder to `target` durably, replacing a folder of that name.
 
-    `partial` and `target` are on one file system. The files are on the disk before the rename.
+    `partial` and `target` are on one file system. The files are on the disk before the rename. A process that dies
+    while it replaces a folder can leave no `target`, and the old folder under another name.
     """
     for path in sorted(partial.rglob("*")):
         fsync_path(path)
     fsync_path(partial)
     if target.exists():
         replaced = partial.with_name(f"{partial.name}-replaced")
+        shutil.rmtree(replaced, ignore_errors=True)  # of a process that died
         os.replace(target, replaced)
         os.replace(partial, target)
         shutil.rmtree(replaced)
@@ -54,17 +56,30 @@ def write_bytes_atomic(path: Path, content: bytes, *, new: bool = False, private
 
     With `new`, an existing file raises FileExistsError. A `private` file is readable by its owner only. Raises OSError.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial_file(path, durable=True, new=new) as partial:
         partial.touch(0o600 if private else 0o666)
         partial.write_bytes(content)
-        fsync_path(partial)
+
+
+@contextmanager
+def partial_file(path: Path, *, durable: bool = False, new: bool = False) -> Iterator[Path]:
+    """Yield the path of a file to write, in the folder of `path`, which is renamed to `path` when the block ends.
+
+    It is removed when the block fails. `durable`: the content is on the disk before the file has its name. With `new`,
+    an existing file raises FileExistsError. Raises OSError.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield partial
+        if durable:
+            fsync_path(partial)
         if new:
             os.link(partial, path)  # unlike a rename, it fails when the name exists
         else:
             os.replace(partial, path)
-        fsync_path(path.parent)
+        if durable:
+            fsync_path(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 

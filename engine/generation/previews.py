@@ -8,7 +8,6 @@ the preview is grey: the mean over the channels, which shows shapes only, and th
 import io
 import logging
 import math
-import os
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pixel_shuffle, pixel_unshuffle
 
 from engine.errors import FamilyError
+from engine.files.atomic import partial_file
 from engine.generation.context import ClipReady, Events, Progress
 from engine.model_spec import ModelFamily
 from engine.sampling.forward_process import implied_x0
@@ -127,13 +127,11 @@ def write_preview(path: Path, pixels: np.ndarray) -> None:
             break
     else:
         return
-    partial = path.with_suffix(".part")
     try:
-        partial.write_bytes(content.getvalue())
-        os.replace(partial, path)
+        with partial_file(path) as partial:
+            partial.write_bytes(content.getvalue())
     except OSError as error:
         log.warning("The preview cannot be written: %s", error)
-        _remove(partial)
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,5 @@
 """The state that a worker publishes in its workspace: its job, its model, its database."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import JobError
+from engine.files.atomic import partial_file
 from engine.process_identity import ProcessIdentity
 from engine.workspace import Workspace
 
@@ -44,9 +44,8 @@ def worker_state(workspace: Workspace) -> WorkerState | None:
 
 
 def write_state(workspace: Workspace, state: WorkerState) -> None:
-    partial = workspace.worker_state.with_suffix(".partial")
-    partial.write_bytes(STATE.dump_json(state))
-    os.replace(partial, workspace.worker_state)
+    with partial_file(workspace.worker_state) as partial:
+        partial.write_bytes(STATE.dump_json(state))
 
 
 def check_served(workspace: Workspace, database: str) -> None:

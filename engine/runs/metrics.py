@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.files.atomic import partial_file
 from engine.files.json_lines import metric_row
 from engine.runs.run import Run
 
@@ -181,13 +182,10 @@ class MetricStore:
         try:
             self._kept.folder.mkdir(parents=True, exist_ok=True)
             for path, part in ((self._kept.steps, 0), (self._kept.values, 1)):
-                partial = path.with_suffix(f".{os.getpid()}.part")
-                with partial.open("wb") as file:
+                with partial_file(path) as partial, partial.open("wb") as file:
                     np.save(file, np.concatenate([pair[part] for pair in points]))
-                os.replace(partial, path)
-            partial = self._kept.head.with_suffix(f".{os.getpid()}.part")
-            partial.write_text(json.dumps(head), encoding="utf-8")
-            os.replace(partial, self._kept.head)
+            with partial_file(self._kept.head) as partial:
+                partial.write_text(json.dumps(head), encoding="utf-8")
         except OSError:
             return
         self._saved = self._offset

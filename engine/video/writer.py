@@ -4,7 +4,6 @@ Clips are stored losslessly as FFV1 in Matroska, and as H.264 for browsers. A fi
 renamed. `engine.video.reader` reads the files.
 """
 
-import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import StoreError
+from engine.files.atomic import partial_file
 from engine.video.reader import CHECKSUM_TAG, FPS_TAG, checksum
 
 MIN_SHOWN_PX = 256  # the short side of what a browser is given
@@ -45,14 +45,11 @@ def write_poster(path: Path, frames: np.ndarray) -> None:
 
     factor = enlargement(*frames.shape[1:3])
     picture = np.ascontiguousarray(frames[len(frames) // 2]).repeat(factor, axis=0).repeat(factor, axis=1)
-    partial = _partial_path(path)
     try:
-        Image.fromarray(picture).save(partial, format="JPEG", quality=90)
-        os.replace(partial, path)
+        with partial_file(path) as partial:
+            Image.fromarray(picture).save(partial, format="JPEG", quality=90)
     except OSError as error:
         raise _unwritable(path, str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def enlargement(height: int, width: int) -> int:
@@ -64,21 +61,16 @@ def _encode(path: Path, frames: np.ndarray, fps: float, options: list[str]) -> N
     assert frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3, f"{frames.dtype}{frames.shape}"
     height, width = frames.shape[1:3]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", repr(float(fps))]
-    partial = _partial_path(path)
+    command = [_ffmpeg(), "-v", "error", "-nostdin", "-y", *source, "-i", "pipe:0", "-an", *options]
     try:
-        done = subprocess.run(
-            [_ffmpeg(), "-v", "error", "-nostdin", "-y", *source, "-i", "pipe:0", "-an", *options, f"file:{partial}"],
-            input=np.ascontiguousarray(frames).data,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise _unwritable(path, done.stderr.decode(errors="replace"))
-        os.replace(partial, path)
+        with partial_file(path) as partial:
+            done = subprocess.run(
+                [*command, f"file:{partial}"], input=np.ascontiguousarray(frames).data, capture_output=True, check=False
+            )
+            if done.returncode != 0:
+                raise _unwritable(path, done.stderr.decode(errors="replace"))
     except OSError as error:
         raise _unwritable(path, str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, output: str) -> StoreError:
@@ -87,11 +79,6 @@ def _unwritable(path: Path, output: str) -> StoreError:
     why = "the disk is full" if full else (lines[-1].strip() if lines else "ffmpeg gave no reason")
 
     return StoreError(f"'{path}' cannot be written: {why}. Free some space or choose another workspace.")
-
-
-def _partial_path(path: Path) -> Path:
-    """Return the temporary path of a file, in the same folder, so that renaming it is atomic."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
 @cache

@@ -259,11 +259,12 @@ def test_a_folder_that_is_not_there(tmp_path: Path, write: object) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "frames.mkv"
     write_lossless(path, noise(), 8.0)
     before = path.read_bytes()
-    (tmp_path / f".frames.{os.getpid()}.part.mkv").symlink_to("/dev/full")
+    monkeypatch.setattr("engine.files.atomic.secrets.token_hex", lambda _: "half")
+    (tmp_path / ".frames.mkv.half.part").symlink_to("/dev/full")
     with pytest.raises(StoreError, match=r"cannot be written: the disk is full\. Free some space"):
         write_lossless(path, noise(40, 64, 64), 8.0)
     assert path.read_bytes() == before
