@@ -1,5 +1,6 @@
 """`AppContext`, shared by all tabs. The page is stateless: it reads the library and queues jobs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -7,7 +8,7 @@ from typing import Self
 from app.middleware.idempotency import request_key
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
-from engine.jobs.submission import file_alone, file_job, same_as
+from engine.jobs.submission import file_alone, file_job, file_shared
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
@@ -34,17 +35,18 @@ class AppContext:
     def workspace(self) -> Workspace:
         return self.store.workspace
 
-    def submit(self, spec: JobSpec, *, alone: str = "") -> Job:
+    def submit(self, spec: JobSpec, *, alone: str = "", discard: Callable[[], None] = lambda: None) -> Job:
         """Queue a job and ensure that a worker runs. A repeated request queues no second job.
 
-        `alone` names a resource that may have only one such job. Raises DailiesError if the job cannot be queued.
+        `alone` names a resource that may have only one such job. Raises DailiesError if the job cannot be queued, after
+        `discard`, see `file_job`.
         """
         key = request_key("job")
-        return file_alone(self.queue, spec, alone, key) if alone else file_job(self.queue, spec, key)
+        return file_alone(self.queue, spec, alone, key) if alone else file_job(self.queue, spec, key, discard)
 
     def submit_shared(self, spec: JobSpec) -> Job:
         """Queue a job unless an identical one is queued or running; return that one if so."""
-        return same_as(self.queue, spec) or self.submit(spec)
+        return file_shared(self.queue, spec, request_key("job"))
 
     def submit_again(self, job_id: str) -> Job:
         """Queue a job again unless an identical one is queued or running; return that one if so."""

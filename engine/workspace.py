@@ -131,6 +131,11 @@ class Workspace:
         return self.root / "clips.lock"
 
     @property
+    def filing_lock(self) -> Path:
+        """Held from the check of a run or the queue to the submission of a job that the check allows."""
+        return self.root / "filing.lock"
+
+    @property
     def page_lock(self) -> Path:
         """Held by the first page that serves this workspace."""
         return self.root / "page.lock"

@@ -55,8 +55,8 @@ class JobKind:
     """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler`.
 
     `handler` is "module:function". `supports_cluster`: the handler can run its work on a cluster, by its context's
-    resources. `monitored`: another process or a server does the work, and the handler, in a thread of its own, waits for
-    it. `share` is the default share of a device (0: none), see engine.jobs.device_leases. `quick` returns True for a config whose job is
+    resources. `monitored`: the handler waits in a thread of its own for another process or a server. `share` is the
+    default share of a device (0: none), see engine.jobs.device_leases. `quick` returns True for a config whose job is
     interactive: it gets a high priority.
     """
 

@@ -1,8 +1,12 @@
 """Submission of jobs: once each, and only when a worker can be started."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from sqlalchemy import delete
 
 from engine.errors import DailiesError, JobError
+from engine.files.locks import locked
 from engine.jobs.job_rows import jobs_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import UNFINISHED, Job, JobSpec
@@ -10,20 +14,23 @@ from engine.jobs.worker_control import ensure_worker
 from engine.storage.schema import JOBS
 
 
-def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
+def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None, discard: Callable[[], None] = lambda: None) -> Job:
     """Queue a job and ensure that a worker runs. `key` identifies the request, see `JobQueue.submit`.
 
-    Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued, unless an earlier
-    request with the key has queued it.
+    Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued and `discard`
+    removes what was created for it, unless an earlier request with the key has queued it.
     """
     own_id = JobQueue.id_of(key)
     is_repeat = own_id is not None and bool(jobs_of(queue.store.database, [own_id]))
-    job = queue.submit(spec, key)
+    job = None
     try:
+        job = queue.submit(spec, key)
         ensure_worker(queue.store.workspace)
     except DailiesError:
         if not is_repeat:
-            withdraw(queue, job.id)
+            if job is not None:
+                withdraw(queue, job.id)
+            discard()
         raise
     return job
 
@@ -33,10 +40,22 @@ def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None
 
     Raises JobError when another one is, else as `file_job` does.
     """
-    job = same_as(queue, spec)
-    if job is not None and job.id != JobQueue.id_of(key):
-        raise JobError(f"{what} is {job.status} already, as job {job.id}: cancel that first.")
-    return file_job(queue, spec, key)
+    with filing(queue):
+        job = same_as(queue, spec)
+        if job is not None and job.id != JobQueue.id_of(key):
+            raise JobError(f"{what} is {job.status} already, as job {job.id}: cancel that first.")
+        return file_job(queue, spec, key)
+
+
+def file_shared(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
+    """Queue a job unless an identical one is queued or running; return that one if so. Raises as `file_job` does."""
+    with filing(queue):
+        return same_as(queue, spec) or file_job(queue, spec, key)
+
+
+def filing(queue: JobQueue) -> AbstractContextManager[None]:
+    """Lock the workspace's jobs and runs from the check of a state to the submission, against other windows."""
+    return locked(queue.store.workspace.filing_lock)
 
 
 def same_as(queue: JobQueue, spec: JobSpec) -> Job | None:

@@ -16,7 +16,7 @@ from engine.config.curriculum_preset import CurriculumPreset, Stage
 from engine.config.data_sets import find_clips
 from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_curriculum, load_preset
-from engine.errors import ConfigError, DailiesError
+from engine.errors import ConfigError
 from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.jobs.handlers.curriculum import stage_preset
 from engine.jobs.spec import CurriculumConfig, JobSpec
@@ -96,11 +96,6 @@ def queue(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
     if blocked := _blocked(preset)[1]:
         raise ConfigError(blocked)
     curriculum = Curriculum.create(context.workspace, preset, request_key("curriculum"))
-    try:
-        job = context.submit(
-            JobSpec(kind=NAME, config=CurriculumConfig(curriculum=curriculum.id).model_dump(mode="json"))
-        )
-    except DailiesError:
-        curriculum.discard()
-        raise
+    config = CurriculumConfig(curriculum=curriculum.id).model_dump(mode="json")
+    job = context.submit(JobSpec(kind=NAME, config=config), discard=curriculum.discard)
     return {"run": curriculum.id, "note": training.filed_curriculum(curriculum.id, job.position)}

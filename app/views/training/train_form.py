@@ -25,7 +25,7 @@ from engine.config.model_availability import check_available, why_unavailable
 from engine.config.presets import change_preset, load_preset, save_train_preset
 from engine.config.prompts import prompt_sets
 from engine.config.schema import TrainPreset
-from engine.errors import ConfigError, DailiesError
+from engine.errors import ConfigError
 from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.execution.resources import Resources, read_resources
 from engine.generation.validation import why_untrainable
@@ -325,11 +325,7 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     start = find_adapter(context.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
     resources = resources_of(choices)
     run = create_run(context.store, preset, start, request_key("run"))
-    try:
-        job = context.submit(JobSpec.train(run.id, resources))
-    except DailiesError:
-        run.discard()
-        raise
+    job = context.submit(JobSpec.train(run.id, resources), discard=run.discard)
     return {"run": run.id, "note": training.filed(run.id, job.position)}
 
 

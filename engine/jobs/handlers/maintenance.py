@@ -1,16 +1,17 @@
 """Maintenance jobs: later samples of a run, downloads of weights, and an inspection of the machine."""
 
 import json
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Generic, TypeVar
+from tempfile import TemporaryFile
+from typing import BinaryIO, Generic, TypeVar
 
 from engine.config import model_downloads as downloads
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError, DailiesError, JobError
+from engine.execution.child import run_child
 from engine.families.lora import activate_adapter
 from engine.hardware.environment import process_environment
 from engine.hub.download import Progress
@@ -130,27 +131,28 @@ def inspect(config: InspectConfig, context: JobContext) -> JobSteps:
     context.model.release()
     answers = {}
     for position, question in enumerate(config.questions):
-        yield JobProgress(phase="inspect", step=position, of=len(config.questions))
-        answers[question] = ask(question, context.store.workspace)
+        progress = JobProgress(phase="inspect", step=position, of=len(config.questions))
+        answers[question] = yield from ask(question, context.store.workspace, progress)
     return {"found": answers}
 
 
-def ask(question: str, workspace: Workspace) -> dict[str, object]:
-    """Return the answer of `python -m engine.hardware.probe QUESTION`."""
+def ask(question: str, workspace: Workspace, progress: JobProgress) -> JobSteps:
+    """Return the answer of `python -m engine.hardware.probe QUESTION`; yield `progress` while it runs."""
     command = [sys.executable, "-m", "engine.hardware.probe", question]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROBE_S, env=process_environment(workspace)
-        )
-    except subprocess.TimeoutExpired:
+    environment = process_environment(workspace)
+    with TemporaryFile() as stdout, TemporaryFile() as stderr:
+        code = yield from run_child(command, progress, env=environment, stdout=stdout, stderr=stderr, limit_s=PROBE_S)
+        answer, errors = _lines(stdout), _lines(stderr)
+    if code is None:
         return {"problem": f"The process did not finish within {PROBE_S:.0f} s."}
-    lines = done.stdout.strip().splitlines()
     try:
-        return dict(json.loads(lines[-1])) if done.returncode == 0 and lines else {"problem": _last(done.stderr, done)}
+        if code == 0 and answer:
+            return dict(json.loads(answer[-1]))
     except ValueError:
-        return {"problem": _last(done.stdout, done)}
+        errors = answer
+    return {"problem": f"The process ended with code {code}: {errors[-1][:200] if errors else 'no output'}"}
 
 
-def _last(output: str, done: "subprocess.CompletedProcess[str]") -> str:
-    lines = output.strip().splitlines()
-    return f"The process ended with code {done.returncode}: {lines[-1][:200] if lines else 'no output'}"
+def _lines(file: BinaryIO) -> list[str]:
+    file.seek(0)
+    return file.read().decode(errors="replace").strip().splitlines()

@@ -1,14 +1,13 @@
 """The "preflight" job: all checks before a run may start, in a separate process."""
 
 import shutil
-import subprocess
 import sys
-import time
 from dataclasses import asdict
 
 from pydantic import TypeAdapter
 
 from engine.errors import JobError
+from engine.execution.child import run_child
 from engine.hardware.environment import process_environment
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobSteps
@@ -20,9 +19,6 @@ from engine.runs.run_inputs import set_adapters
 from engine.storage.temp_folders import temp_path
 from engine.training.preflight.preflight_check import PreflightCheck
 from engine.workspace import Workspace
-
-POLL_S = 0.2
-
 
 CHECKS = TypeAdapter(list[PreflightCheck])
 
@@ -41,7 +37,6 @@ def run_preflight(config: PreflightConfig, context: JobContext) -> JobSteps:
         start = find_adapter(workspace, config.adapter, config.preset.model).folder if config.adapter else None
         run.replace_preset(set_adapters(run, config.preset, start))
         write_frozen_pairs(context.store, run, frozen)
-        yield JobProgress(phase="preflight")
         yield from _wait(run, workspace)
         return {"verdicts": [asdict(check) for check in read_verdicts(run)]}
     finally:
@@ -62,17 +57,11 @@ def read_verdicts(run: Run) -> list[PreflightCheck]:
 
 
 def _wait(run: Run, workspace: Workspace) -> JobSteps:
-    with run.log.open("ab") as output:
-        command = [sys.executable, "-m", "engine.training.preflight", str(run.folder)]
-        environment = process_environment(workspace)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
-    try:
-        while process.poll() is None:
-            time.sleep(POLL_S)
-            yield JobProgress(phase="preflight")
-    finally:
-        process.kill()
-        process.wait()
-    if process.returncode != 0:
+    command = [sys.executable, "-m", "engine.training.preflight", str(run.folder)]
+    with run.log.open("ab") as log:
+        code = yield from run_child(
+            command, JobProgress(phase="preflight"), env=process_environment(workspace), stdout=log, stderr=log
+        )
+    if code != 0:
         raise JobError(f"The preset was not checked: {run.last_line()}")
     return {}

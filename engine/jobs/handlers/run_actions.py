@@ -14,11 +14,11 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.execution.attempt import last_exit_code
 from engine.execution.resources import Resources, read_resources
-from engine.files.locks import locked
 from engine.jobs.handlers.train import REFUSED, is_published
 from engine.jobs.job_rows import newest_by
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ENDED, TRAIN, UNFINISHED, Job, JobSpec
+from engine.jobs.submission import filing
 from engine.runs.curriculum_state import list_curricula
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
@@ -32,7 +32,6 @@ JOB_STATES: Mapping[str, State] = {
     "lost": "lost",
 }
 RESUMABLE: tuple[State, ...] = ("new", "stopped", "failed", "lost")
-FILING_LOCK = ".filing.lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def _filing(queue: JobQueue, *run_ids: str) -> AbstractContextManager[None]:
     """
     for run_id in run_ids:
         Run.find(queue.store.workspace, run_id)
-    return locked(queue.store.workspace.runs / FILING_LOCK)
+    return filing(queue)
 
 
 def _submit(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
@@ -138,6 +137,9 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
 def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
     """Queue a run with other settings and without its adapter; restore both when it cannot be queued."""
     aside = run.folder / "adapter.before"
+    if aside.is_dir() and not run.adapter.is_dir():  # of a process that was killed
+        aside.rename(run.adapter)
+    shutil.rmtree(aside, ignore_errors=True)
     with ExitStack() as undo:
         undo.callback(run.replace_preset, before)
         run.replace_preset(changed)
