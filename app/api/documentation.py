@@ -1,4 +1,4 @@
-"""The documentation of a checkout: its Markdown files as pages, with navigation and pictures.
+"""The documentation: its Markdown files as pages, with navigation and pictures.
 
 Raw HTML in the files is shown as text, and links go to other pages or to http addresses only.
 """
@@ -22,17 +22,14 @@ from app.text.general import LIGHT_OR_DARK, TITLE
 from app.text.help import DOCS_WORDS, NO_DOCS
 
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[2] / "docs"
-CONTENTS = DOCS.parent / "mkdocs.yml"
 NAME, PICTURE = re.compile(r"[a-z-]+\.md"), re.compile(r"[a-z0-9-]+\.png")
+LISTED = re.compile(r"^## (.+)$|\]\(([a-z-]+\.md)\)", re.MULTILINE)
 COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE)  # marks of generated tables
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def documentation_routes(dependencies: Sequence[Any] = ()) -> APIRouter:
-    """Return the routes `/docs/<name>.md` and those of their pictures.
-
-    An installation without the files answers where they are.
-    """
+    """Return the routes `/docs/<name>.md` and those of their pictures."""
     router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
 
     @router.get("/docs/{name}")
@@ -53,13 +50,13 @@ def documentation_routes(dependencies: Sequence[Any] = ()) -> APIRouter:
 
 
 def contents() -> tuple[tuple[str, str], ...]:
-    """Return names and titles of the pages in the site's order; a part without a page has the name ""."""
-    listed = CONTENTS.read_text(encoding="utf-8").partition("\nnav:\n")[2] if CONTENTS.is_file() else "index.md"
-    entries = [line.strip().removeprefix("- ") for line in listed.splitlines() if line.strip()]
+    """Return names and titles of the pages in the order of the first one's lists, whose headings have the name ""."""
+    found = LISTED.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+    listed = list(dict.fromkeys([("index.md", ""), *((name, part) for part, name in found)]))
     return tuple(
-        (entry, title_of(DOCS / entry)) if entry.endswith(".md") else ("", entry.removesuffix(":"))
-        for entry in entries
-        if entry.endswith(":") or (DOCS / entry).is_file()
+        (name, title_of(DOCS / name) if name else part)
+        for (name, part), (following, _) in zip(listed, [*listed[1:], ("", "")], strict=True)
+        if name or following
     )
 
 

@@ -26,7 +26,7 @@ HELP_WORDS: dict[str, Any] = {
     "unreachable": "The server is not responding. Retrying; nothing is lost.",
 }
 
-NO_DOCS = "This page is not part of the installation: the documentation is in the folder docs/ of the source.\n"
+NO_DOCS = "The documentation has no such page: /docs/index.md lists all.\n"
 DOCS_WORDS = {"docs": HELP_WORDS["docs"], "all_pages": "All pages"}
 VOTES_WANTED = 20
 STEPS = {

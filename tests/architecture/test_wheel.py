@@ -103,7 +103,9 @@ def test_the_wheel_holds_every_file_of_the_product(wheel: Path, root: Path) -> N
     tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.split(
         "\n"
     )
-    product = {name for name in tracked if name.startswith(("app/", "engine/", "rewards/", "presets/", "assets/"))}
+    product = {
+        name for name in tracked if name.startswith(("app/", "engine/", "rewards/", "presets/", "assets/", "docs/"))
+    }
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == product
@@ -120,5 +122,5 @@ def test_the_page_answers(installed: Path, tmp_path: Path) -> None:
     port = free_port()
     command = [str(installed / "bin" / "dailies"), "serve", "--port", str(port)]
     with running(command, tmp_path) as log:
-        page = get(f"http://127.0.0.1:{port}/", log)
-    assert "Dailies" in page
+        page, help = (get(f"http://127.0.0.1:{port}/{path}", log) for path in ("", "docs/index.md"))
+    assert "Dailies" in page and "troubleshooting.md" in help
