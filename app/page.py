@@ -108,6 +108,7 @@ def _connect_tabs(
     fields = [form.fields[name] for name in ("mode", "model", "num_frames")]
     bind(opened.then, form.show_mode, fields, form.by_mode)
     bind(opened.then, form.counted, form.inputs, form.count)
+    bind(opened.then, form.usable, form.fields["model"], form.by_model)
     bind(header.arrive, show_in_library, None, in_library)
     bind(header.arrive_at, arrive_at, None, tabs)
 

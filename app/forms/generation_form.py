@@ -23,11 +23,10 @@ from app.forms.field_problem import FieldProblem
 from app.forms.kept_form import read_kept
 from app.forms.mode_fields import MODE_FIELDS, ModeFields, build_modes, read_mode, shown_mode
 from app.forms.picture_fields import PictureFields, read_pictures, shown_pictures
-from app.forms.preset_choices import default_choice, mix_choices, model_choices
+from app.forms.preset_choices import default_choice, mix_choices, model_choices, why_unusable
 from app.text import batches, general, modes
 from app.text import models as text_models
 from app.views.sweeps import forecast
-from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError
@@ -42,6 +41,7 @@ from engine.workspace import Workspace
 
 DRAWN_SEED_LIMIT = 10**9  # keeps random seeds short enough to read aloud
 MAX_VARIATIONS = 16
+OVERSIZED = 4  # times the area of the preset's clip
 CHECKED = 20  # requests of a batch whose prompts are compared with the model's limit
 SETTINGS = ("model", "adapters", "num_frames", "num_steps", "guidance", "width", "height", "fps")
 ASKED = ("prompt", "negative_prompt", *SETTINGS)  # fields of a request in the form, without the seed
@@ -146,7 +146,7 @@ def settings_of(
     ranges = Ranges.of(preset)
     shown = {**preset.defaults(), **(values or {})}
     more: dict[str, dict[str, Any]] = {
-        "model": {"info": why_unavailable(preset) or preset.recommended},
+        "model": {"info": why_unusable(preset) or preset.recommended},
         "num_frames": ranges.frames(mode),
     }
     more |= {side: {"step": ranges.size_step} for side in ("width", "height")}
@@ -178,9 +178,7 @@ class RequestForm:
         with gr.Column(elem_classes="form-foot"):
             self.problem = FieldProblem("generate-problem", self.fields)
             self.count = gr.HTML("", visible=False, elem_id="batch-count", padding=False)
-            self.submit = gr.Button(
-                general.SUBMIT, variant="primary", size="lg", elem_id="generate", interactive=bool(models)
-            )
+            self.submit = gr.Button(general.SUBMIT, variant="primary", size="lg", elem_id="generate")
             self.keyframes_first = gr.Button(modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
         FieldHelp(self.fields)
         gr.HTML(f'<p class="hint">{general.NO_MODELS}</p>', visible=not models)
@@ -228,9 +226,14 @@ class RequestForm:
         """Return updates for the fields of the model and the adapters: what there is to choose now."""
         if not model:
             return [gr.update(choices=model_choices()), adapters]
-        why = why_unavailable(preset := load_preset("models", model))
+        why = why_unusable(preset := load_preset("models", model))
         shown = gr.update(choices=model_choices(), info=why or preset.recommended)
         return [shown, shown_adapters(adapter_triggers(self.workspace, model), scales_in(adapters))]
+
+    @property
+    def by_model(self) -> list[Any]:
+        """Outputs of `usable`."""
+        return [self.submit, self.keyframes_first]
 
     @property
     def by_batch(self) -> list[Any]:
@@ -285,21 +288,29 @@ class RequestForm:
         return batch, None
 
     def counted(self, *values: Any) -> dict[str, Any]:
-        """Return an update for `count`: the clips of a list or a sweep and their time, or a mistake.
+        """Return an update for `count`: the clips and their time, and warnings of unknown words and of the size.
 
-        For one prompt, name the words that the model does not know.
+        A mistake in a list or a sweep is said here too; one prompt may still be being typed.
         """
         fields = named_values(values)
-        if fields["batch"] in (ONE, ""):
-            words = unknown_words(fields["model"], fields["prompt"] or "") if fields["model"] else []
-            return _line(batches.unknown(words)) if words else gr.update(visible=False)
+        is_one = fields["batch"] in (ONE, "")
         try:
             batch = self.read(fields)
-            shape = batches.shape([(axis.name, len(axis.values)) for axis in batch.axes])
-            line = batches.forecast(len(batch.requests), shape, forecast(self.context, batch.requests))
+            sentences = [self._forecast(batch, is_one=is_one), _oversized(batch), _unknown(batch)]
         except DailiesError as error:
-            return _line(str(error), " is-problem")
-        return _line(line)
+            return gr.update(visible=False) if is_one else _line(str(error), " is-problem")
+        return _line(" ".join(said)) if (said := [*filter(None, sentences)]) else gr.update(visible=False)
+
+    def _forecast(self, batch: GenerationBatch, *, is_one: bool) -> str:
+        """Return the clips of a batch and their time; "" for one prompt whose time is unknown."""
+        seconds = forecast(self.context, batch.requests)
+        shape = batches.shape([(axis.name, len(axis.values)) for axis in batch.axes])
+        return "" if is_one and not seconds else batches.forecast(len(batch.requests), shape, seconds)
+
+    def usable(self, model: str | None) -> list[Any]:
+        """Return updates for the two buttons: without a model that this machine can use, they are off."""
+        is_usable = model is not None and not why_unusable(load_preset("models", model))
+        return [gr.update(interactive=is_usable)] * 2
 
     def _what(self, models: list[tuple[str, str]], model: str | None) -> None:
         with gr.Column(elem_classes="mode-settings") as self.prompt_group:
@@ -339,6 +350,20 @@ class RequestForm:
         self.fields["preview"] = gr.Checkbox(True, label=general.PREVIEW, elem_id="preview")
         self.reset = gr.Button(general.RESET, size="sm", elem_classes="quiet")
         self.saved = SavedSettings("saved-settings", self.context)
+
+
+def _oversized(batch: GenerationBatch) -> str:
+    """Return a warning if the clips are much larger than those of the model's preset, else ""."""
+    request, preset = batch.requests[0], load_preset("models", batch.requests[0].model)
+    times = request.width * request.height / (preset.width * preset.height)
+    return batches.oversized(request.width, request.height, times) if times >= OVERSIZED else ""
+
+
+def _unknown(batch: GenerationBatch) -> str:
+    """Return a warning if the model does not know words of the prompts, else ""."""
+    prompts = dict.fromkeys(request.prompt for request in batch.requests)
+    words = unknown_words(batch.requests[0].model, "\n".join(prompts))
+    return batches.unknown(words) if words else ""
 
 
 def _line(sentence: str, kind: str = "") -> dict[str, Any]:

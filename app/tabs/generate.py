@@ -66,7 +66,7 @@ class GenerateTab:
         bind(batch.fields["batch"].change, shown_for, batch.fields["batch"], form.by_batch)
         loaded = bind(batch.file.upload, read_file, batch.file, batch.fields["prompts"])
         # Numbers not by `change`: it fires while the form is still being filled, with values that sliders refuse.
-        names = ("batch", "columns", "rows", "model", "takes", "num_steps", "num_frames")
+        names = ("batch", "columns", "rows", "model", "takes", "num_steps", "num_frames", "width", "height", "guidance")
         typed = [getattr(form.fields[name], "input") for name in names]  # noqa: B009 (Gradio makes it)
         texts = ("prompt", "prompts", "column_values", "row_values")
         typed += [getattr(form.fields[name], "change") for name in texts]  # noqa: B009
@@ -107,12 +107,13 @@ class GenerateTab:
             tab.select,
             self.on_tab_selected,
             [form.fields["model"], form.fields["adapters"]],
-            [form.fields["model"], form.fields["adapters"], self.jobs],
+            [form.fields["model"], form.fields["adapters"], self.jobs, *form.by_model],
         )
         bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"], form.problem])
         bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
         model, mode = form.fields["model"], form.fields["mode"]
         bind(model.input, form.defaults, [model, mode], form.settings)
+        bind(model.change, form.usable, model, form.by_model)
         bind(form.reset.click, form.defaults, [model, mode], form.settings)
         bind(mode.change, form.show_mode, [mode, model, form.fields["num_frames"]], form.by_mode)
         self._wire_pictures(model)
@@ -162,7 +163,7 @@ class GenerateTab:
 
     def on_tab_selected(self, model: str | None, adapters: Any) -> list[Any]:
         """Refresh the models, adapters and jobs when the tab is opened."""
-        return [*self.form.offer(model, adapters), watched_jobs(self.context, KINDS)]
+        return [*self.form.offer(model, adapters), watched_jobs(self.context, KINDS), *self.form.usable(model)]
 
     # ---- Queueing jobs
     def submit(self, *values: Any) -> list[Any]:

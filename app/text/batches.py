@@ -48,17 +48,28 @@ def unknown(words: Sequence[str]) -> str:
     return f"The model does not know these words and ignores them: {', '.join(words)}."
 
 
+def oversized(width: int, height: int, times: float) -> str:
+    """Warning about a clip that is much larger than those that the model was made for."""
+    return (
+        f"{width} x {height} px is {times:,.0f} times the area that this model is made for: a clip takes at least as "
+        "many times longer, may not fit into memory, and often looks worse."
+    )
+
+
 def shape(axes: Sequence[tuple[str, int]]) -> str:
     """Describe the axes of a batch, e.g. "3 guidance values x 2 seeds"."""
     return " x ".join(general.count(number, NOUNS.get(name, TITLES.get(name, name).lower())) for name, number in axes)
 
 
 def forecast(clips: int, of: str, seconds: float | None) -> str:
-    """Describe a batch before it is queued: its clips, and the time that they take."""
+    """Describe clips before they are queued: their number, and the time that they take.
+
+    `of` is the shape of a list or a sweep, "" for one prompt.
+    """
     if seconds is None:
         time = "no timing data of this model yet"
     elif seconds <= 0:
         time = "all of them exist already"
     else:
         time = f"{training.duration(seconds)}, estimated from earlier jobs of this model"
-    return f"{general.count(clips, 'clip')} ({of}): {time}."
+    return f"{general.count(clips, 'clip')}{f' ({of})' if of else ''}: {time}."

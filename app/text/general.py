@@ -24,7 +24,7 @@ REMOVE_PICTURE = "Remove"
 GIVEN_PICTURE = "The given picture"
 NEGATIVE_HINT = "What it should not show"
 MODEL = "Model"
-MODEL_GROUPS = ("Installed", "Not installed")
+MODEL_GROUPS = ("Installed", "Cannot be used yet")
 ADAPTER = "Adapter"
 NO_ADAPTER = "None (base model)"
 NO_ADAPTERS = "No adapter has been trained for this model yet."
@@ -164,6 +164,8 @@ TABLE_WORDS = {
     "select": "Select",
     "sort": "Sort by {name}",
     "none": "-",
+    "unscored": "Not scored",
+    "show": "Show",
     "failed": "Not scored",
 }
 SLIDER_WORDS = {"reset": "Reset weights", "weights": WEIGHTS}
@@ -217,6 +219,9 @@ FACTS_WORDS = {
     "frames": "Download lossless",
     "request": "Full request",
     "total": "Score",
+    "neighbours": "Other clips",
+    "previous": "Previous clip (K)",
+    "next": "Next clip (J)",
 }
 
 # ---- Components
@@ -262,6 +267,8 @@ GRID_WORDS = {
     "remove": "Delete",
     "star": "Star",
     "unstar": "Remove star",
+    "select_all": "Select all",
+    "select_all_hint": "Selects all clips of this page (Ctrl + A); Shift + click selects a range",
     "clear": "Clear",
     "undo": "Undo",
     "ready": "Show",
@@ -308,6 +315,16 @@ def not_installed(title: str) -> str:
 def unusable(title: str) -> str:
     """List entry of a model whose files are not those of its family."""
     return f"{title} (cannot be used)"
+
+
+def too_large(title: str) -> str:
+    """List entry of a model whose default clip needs more memory than this machine has."""
+    return f"{title} (too large for this machine)"
+
+
+def best_by(title: str) -> str:
+    """Order of clips by one reward."""
+    return f"Best {title} first"
 
 
 def which_chosen(number: int) -> str:

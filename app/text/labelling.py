@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.text.general import PLAYER_WORDS
+from app.text.general import PLAYER_WORDS, duration
 from app.text.general import count as counted
 
 LABEL = "Label"
@@ -42,6 +42,8 @@ DESK_WORDS = PLAYER_WORDS | {
     "axis_hint": "Cycles through A, B and none",
     "side": {"left": "A", "right": "B", "tie": "tie", "none": "not rated"},
     "place": "{done} voted, {remaining} remaining",
+    "generating": "{missing} of {clips} clips still generating",
+    "generating_label": "Generated clips",
     "place_many": "{done} voted, hundreds remaining",
     "last": "Last vote",
     "unsent": "The server is not responding: {count} stored in this browser and will be sent when it is back.",
@@ -95,10 +97,6 @@ LIST_WORDS = {
     "instructions": "Instructions to labellers",
     "save": "Save",
     "cancel": "Cancel",
-    "learn_hint": "Learn the weights of a reward mix from the votes",
-    "mix": "Rewards of",
-    "name": "Name of the new mix",
-    "learn": "Learn mix",
     "unreachable": DESK_WORDS["away"],
 }
 
@@ -176,6 +174,12 @@ NO_CLIPS = "This set has no clips: choose another one."
 THE_CAMPAIGN = "The campaign"
 
 
+def outlook(pairs: int, votes: int, seconds: float) -> str:
+    """Size of a new campaign, e.g. "18 pairs, about 3 min of voting"."""
+    several = f", {counted(votes, 'vote')}" if votes != pairs else ""
+    return f"{counted(pairs, 'pair')}{several}, about {duration(seconds)} of voting."
+
+
 def of_chosen(count: int) -> str:
     """Default title of a campaign of selected clips."""
     return counted(count, "selected clip")
@@ -233,7 +237,16 @@ PEOPLE_HINT = (
 )
 
 
-SHEET_WORDS = {"people": PEOPLE, "people_hint": PEOPLE_HINT, "export": EXPORT, "people_heads": PEOPLE_HEADS}
+SHEET_WORDS = {
+    "people": PEOPLE,
+    "people_hint": PEOPLE_HINT,
+    "export": EXPORT,
+    "people_heads": PEOPLE_HEADS,
+    "learn_hint": "Weights of the reward mix above that agree best with the votes",
+    "name": "Name of the new mix",
+    "learn": "Learn mix",
+    "unreachable": DESK_WORDS["away"],
+}
 FIGURES = {
     "votes": "Votes",
     "remaining": "Remaining",

@@ -96,6 +96,13 @@ def fitting(fit: Fit) -> str:
     return f"{gib(fit.peak)}{options}" if fit.fits else f"at least {gib(fit.peak)}: more than this machine has"
 
 
+def too_large(title: str, peak: float, total: float) -> str:
+    return (
+        f"A clip of {title} needs at least {gib(peak)} of memory, and this machine has {gib(total)}: choose a smaller "
+        "model."
+    )
+
+
 def training(fit: Fit) -> str:
     return f"training {fitting(fit)}"
 

@@ -66,7 +66,7 @@ def uploads(number: int) -> str:
 
 def imported(label: str, failed: int) -> str:
     lost = f", {failed:,} failed" if failed else ""
-    return f"Scored: {label}{lost}. Choose it under Clips."
+    return f"Scored: {label}{lost}."
 
 
 def failures(unread: Mapping[str, str], unscored: Mapping[str, str]) -> list[dict[str, str]]:

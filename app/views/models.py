@@ -15,7 +15,6 @@ from app.api.server_folders import opened_path
 from app.context import AppContext
 from app.text import general, jobs
 from app.text import models as text
-from app.views.training.train_form import device_gib
 from engine.config.model_availability import ModelState, model_state, needed_sources
 from engine.config.model_downloads import plan_model, plan_removal, remove_model
 from engine.config.own_models import add_file, add_folder, forget, is_own
@@ -23,6 +22,7 @@ from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, HubAccessError, JobError
 from engine.estimation.model_forecast import Fit, fit_generation, fit_training
+from engine.hardware.telemetry.monitor import device_gib
 from engine.hub.access import forget_token, store_token, token_source
 from engine.hub.download import SPARE_B, free_b
 from engine.hub.listing import hub_address, is_offline

@@ -1,6 +1,7 @@
 """Lists of prompts and sweeps on the page: grids of clips with labelled axes, and their forecast."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -48,7 +49,7 @@ def forecast(context: AppContext, requests: Sequence[GenerationRequest]) -> floa
     for clip in context.store.existing(missing):
         del missing[clip]
     jobs = context.queue.list("done", "generate", limit=200)
-    paces = [pace for job in jobs if (pace := _pace(job, requests[0].model))][:PACED]
+    paces = [*islice((pace for job in jobs if (pace := _pace(job, requests[0].model))), PACED)]
     if not missing:
         return 0.0
     return median(paces) * sum(map(_work, missing.values())) if paces else None

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.forms import preset_choices as choices_of_models
 from app.forms.generation_form import (
     FIELDS,
     MAX_VARIATIONS,
@@ -19,7 +20,8 @@ from app.forms.generation_form import (
 )
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.forms.picture_fields import offered, preview, shown_pictures
-from app.forms.preset_choices import mix_choices, model_choices, model_groups, preset_choices
+from app.forms.preset_choices import mix_choices, model_choices, model_groups, preset_choices, why_unusable
+from app.text import general
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.package_data import PRESETS
@@ -182,6 +184,19 @@ def test_a_mistake_names_its_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigError) as error:
         read_generation(typed(**changes))
     assert error.value.field == field
+
+
+def test_a_model_that_is_too_large_is_marked_and_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = load_preset("models", "mini")
+    assert why_unusable(mini) == "" and ("mini (embedded)", "mini") in model_choices()
+    choices_of_models._too_large.cache_clear()
+    monkeypatch.setattr(choices_of_models, "device_gib", lambda: 0.001)
+    try:
+        assert "this machine has 1 MiB" in why_unusable(mini)
+        assert (general.too_large("mini (embedded)"), "mini") in model_groups()[general.MODEL_GROUPS[1]]
+        assert settings_of("mini", {})[0]["info"] == why_unusable(mini)
+    finally:
+        choices_of_models._too_large.cache_clear()
 
 
 @pytest.mark.parametrize("words", ["1.5", "abc", "١٢", "1e3", "9" * 5000, str(SEED_LIMIT), "--", "0x1"])

@@ -143,7 +143,8 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
 
 
 def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: AppContext) -> None:
-    models, offered, strip = tabs[0].on_tab_selected("mini", shown({}))
+    models, offered, strip, *buttons = tabs[0].on_tab_selected("mini", shown({}))
+    assert [button["interactive"] for button in buttons] == [True, True]
     assert offered == shown({}) and strip["active"] == []
     assert models["choices"] == model_choices() and "value" not in models
     folder = context.workspace.adapters / "run-2"
@@ -151,7 +152,7 @@ def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: 
     (folder / WEIGHTS_FILE).write_bytes(b"0")
     write_card(folder, AdapterCard(model="mini"))
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
-    _, offered, strip = tabs[0].on_tab_selected("mini", shown({}, [("gone", 0.5)]))
+    _, offered, strip, *_ = tabs[0].on_tab_selected("mini", shown({}, [("gone", 0.5)]))
     assert offered == shown({"run-2": ""}, [("gone", 0.5)]), "what is chosen stays"
     assert strip["active"] == [job.id]
 

@@ -56,6 +56,29 @@ def field(page: Page, name: str) -> Locator:
     return page.locator(f"#{name} textarea, #{name} input").first
 
 
+def test_words_that_the_model_does_not_know_are_named_before_it_generates(page: Page, studio: Any) -> None:
+    unknown = re.compile("The model does not know these words and ignores them: .*dragon")
+    opened(page, studio, "one", "a purple dragon flying")
+    expect(page.locator("#batch-count")).to_have_text(unknown)
+    page.locator("#prompt textarea").fill("a red ball")
+    expect(page.locator("#batch-count").filter(has_text=unknown)).to_have_count(0)
+    opened(page, studio, "list")
+    page.locator("#prompts textarea").fill("a red ball\na green dragon")
+    expect(page.locator("#batch-count")).to_have_text(unknown)
+    opened(page, studio, "sweep", "a dragon")
+    field(page, "sweep-column_values").fill("1, 3")
+    field(page, "sweep-row_values").fill("1")
+    expect(page.locator("#batch-count")).to_have_text(unknown)
+
+
+def test_a_size_far_above_the_models_is_warned_of(page: Page, studio: Any) -> None:
+    opened(page, studio, "one", "a red ball")
+    page.get_by_text(general.MORE).click()
+    page.locator("#width input").fill("4096")
+    expect(page.locator("#batch-count")).to_contain_text("4096 x 64 px is 64 times the area")
+    expect(page.locator("#generate")).to_be_enabled()
+
+
 def test_the_trigger_text_of_an_adapter_is_shown_and_inserted(page: Page, studio: Any) -> None:
     opened(page, studio, "one", "a green heart growing at night")
     triggers, prompt = page.locator("#adapters .triggers"), page.locator("#prompt textarea")

@@ -22,9 +22,12 @@ def test_a_model_that_is_not_installed_says_so_before_generate(page: Page, studi
     expect(options.first).to_contain_text("mini (embedded)")
     page.get_by_role("option", name=general.not_installed("Wan 2.1 1.3B"), exact=True).click()
     expect(page.locator("#model")).to_contain_text("is not installed (about 14 GB): run dailies models get")
+    expect(page.locator("#generate")).to_be_disabled()
     page.locator("#prompt textarea").fill("a cat on a mat")
-    page.locator("#generate").click()
-    expect(page.locator(".toast-body")).to_contain_text("Wan 2.1 1.3B is not installed")
+    page.locator("#prompt textarea").press("Control+Enter")
+    page.locator("#model input").click()
+    options.first.click()
+    expect(page.locator("#generate")).to_be_enabled()
     expect(page.locator("#queue .job").filter(has_text="a cat on a mat")).to_have_count(0)
 
 

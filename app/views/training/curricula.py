@@ -11,13 +11,14 @@ from app.forms.preset_choices import preset_choices
 from app.middleware.idempotency import request_key
 from app.text import training
 from app.views.training import recipe_facts
-from app.views.training.train_form import ABOUT, CURRICULUM, LEARNED_FROM, curricula, device_gib, memory_of
+from app.views.training.train_form import ABOUT, CURRICULUM, LEARNED_FROM, curricula, memory_of
 from engine.config.curriculum_preset import CurriculumPreset, Stage
 from engine.config.data_sets import find_clips
 from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_curriculum, load_preset
 from engine.errors import ConfigError
 from engine.estimation.run_estimate import RunEstimate, forecast
+from engine.hardware.telemetry.monitor import device_gib
 from engine.jobs.handlers.curriculum import stage_preset
 from engine.jobs.spec import CurriculumConfig, JobSpec
 from engine.runs.curriculum_state import Curriculum

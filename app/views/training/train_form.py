@@ -8,7 +8,6 @@ base, else "". `share` is the reserved share of a device, "" for all of it.
 import json
 import shlex
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Required
 
 from typing_extensions import TypedDict
@@ -29,7 +28,7 @@ from engine.errors import ConfigError
 from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.execution.resources import Resources, read_resources
 from engine.generation.validation import why_untrainable
-from engine.hardware.telemetry.monitor import Telemetry
+from engine.hardware.telemetry.monitor import device_gib
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import pairwise_judges
@@ -44,7 +43,6 @@ CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "judge", "rewards")
 ABOUT = ("title", "source", "notes")
 CURRICULUM = "curriculum:"  # prefix of a curriculum's key in the list of presets
 LEARNED_FROM = 20  # newest runs that durations are estimated from
-GIB = 2**30
 
 
 class Chosen(TypedDict, total=False):
@@ -299,14 +297,6 @@ def _time(estimate: RunEstimate | None) -> str:
     if estimate.seconds is None:
         return training.NO_LENGTH
     return training.time(estimate.seconds, estimate.learned_from, at_most=estimate.at_most)
-
-
-@cache
-def device_gib() -> float:
-    """Return the memory of the first GPU in GiB, or of the machine if it has none."""
-    snapshot = Telemetry().snapshot()
-    sizes = [gpu.mem_total_b for gpu in snapshot.gpus if gpu.mem_total_b]
-    return (sizes[0] if sizes else snapshot.ram_total_b) / GIB
 
 
 def resources_of(choices: Choices) -> Resources:

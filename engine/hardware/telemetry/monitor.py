@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import psutil
 
@@ -73,6 +74,14 @@ class Telemetry:
             ram_used_b=int(memory.total - memory.available),
             ram_total_b=int(memory.total),
         )
+
+
+@cache
+def device_gib() -> float:
+    """Return the memory of the first GPU in GiB, or of the machine if it has none."""
+    snapshot = Telemetry().snapshot()
+    sizes = [gpu.mem_total_b for gpu in snapshot.gpus if gpu.mem_total_b]
+    return (sizes[0] if sizes else snapshot.ram_total_b) / 2**30
 
 
 class TelemetryMonitor:

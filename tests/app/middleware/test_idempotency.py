@@ -58,6 +58,7 @@ TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_t
 _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at
 _connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train
 _connect_training.train_on_votes usable Header.read_states LabelTab.prepare GenerateTab.show_ready
+RequestForm.usable LabelTab.foresee ScoreTab.show_set
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {
@@ -74,7 +75,7 @@ UNSEEN = (
     *("ModelList.remove", "ModelList.save_token", "ModelList.forget_token"),
 )
 # A second request finds the name in use: tests of learned mixes and of `dailies models add`.
-REFUSE_A_NAME_IN_USE = ("CampaignList.learn", "ModelList.add", "WeightSliders.save_mix")
+REFUSE_A_NAME_IN_USE = ("CampaignSummary.learn", "ModelList.add", "WeightSliders.save_mix")
 ANEW_AFTER_A_RESTART = ["LabelTab.bring_pairs"]  # the same zip comes in again under another name: nothing is lost
 
 
