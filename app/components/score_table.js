@@ -1,6 +1,7 @@
 // Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model,
 // file, total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, failed: [{name, why}], current: id,
-// empty: {title, hint} | null}. Events: open_clip {id}, compare {ids}.
+// empty: {title, hint} | null, imported: {which, mix, sentence} | null}; a row's `reasons` say why a reward has no value.
+// Events: open_clip {id}, compare {ids}, label_these {ids}, show_set {which, mix}.
 import { fill, make, stamp } from "../scripts/dom.js";
 import { csv, save } from "../scripts/files.js";
 
@@ -36,6 +37,8 @@ export default function mount({ element, trigger, props, watch }) {
     $(".scroll").hidden = !rows().length;
     $(".empty").hidden = !value?.empty;
     fill($(".empty"), value?.empty ?? {});
+    $(".imported-bar").hidden = !value?.imported;
+    $(".imported-bar span").textContent = value?.imported?.sentence ?? "";
     const failed = value?.failed ?? [];
     $(".failed").hidden = !failed.length;
     $(".failed ul").replaceChildren(...failed.map(({ name, why }) => make("li", {}, make("b", {}, name), ": " + why)));
@@ -75,13 +78,22 @@ export default function mount({ element, trigger, props, watch }) {
     made.dataset.id = row.id;
     made.querySelector(".place").textContent = row.total === null ? "" : rankOf(row);
     made.querySelector("input").setAttribute("aria-label", words.select + ": " + row.prompt);
-    Object.assign(link, { href: row.link, title: row.prompt });
+    link.href = row.link;
     link.querySelector("img").src = row.poster;
     link.querySelector(".prompt").textContent = row.prompt || row.id;
-    link.querySelector(".file").textContent = row.file === row.prompt ? "" : row.file;
+    const from = [row.file === row.prompt ? "" : row.file, row.model].filter(Boolean).join("  ·  ");
+    link.querySelector(".file").textContent = from;
+    link.title = [row.prompt, from].filter(Boolean).join("\n");
     const total = cell(row.total, "total");
     if (row.apart) Object.assign(total, { textContent: row.apart.total, title: row.apart.why });
-    made.append(total, ...(props.value.columns ?? []).map(({ key }) => cell(row.values[key] ?? null, "part")));
+    made.append(total, ...(props.value.columns ?? []).map(({ key }) => part(row, key)));
+    return made;
+  }
+
+  // What a reward gave, or why it gave nothing.
+  function part(row, key) {
+    const made = cell(row.values[key] ?? null, "part");
+    if ((row.values[key] ?? null) === null) made.title = row.reasons[key] ?? words.unscored;
     return made;
   }
 
@@ -135,6 +147,7 @@ export default function mount({ element, trigger, props, watch }) {
       paint();
     },
     csv: download,
+    show_set: () => trigger("show_set", props.value.imported),
   };
 
   element.addEventListener("click", (event) => {

@@ -12,7 +12,7 @@ from app.components.clips import ClipDetails, ClipPlayer
 from app.components.job_queue import JobWatch
 from app.components.scores import RewardDisagreement, ScoreTable, WeightSliders
 from app.context import AppContext
-from app.events import bind, show_info, show_warning
+from app.events import bind, show_warning
 from app.forms.preset_choices import default_choice, mix_choices
 from app.middleware.idempotency import once
 from app.plots.scores import matrix
@@ -20,7 +20,7 @@ from app.text import general, score
 from app.text.help import icon
 from app.views import campaign_ranking as ranking
 from app.views import clip_panel, clip_sets, clips
-from app.views.jobs import clip_ids, title, watched_jobs
+from app.views.jobs import title, watched_jobs
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.jobs.spec import Job, JobSpec
@@ -156,7 +156,8 @@ class ScoreTab:
         bind(self.drop_close.click, lambda: gr.update(visible=False), None, self.drop_panel)
         dropped = [self.files, self.folder, self.prompt, self.import_mix]
         bind(self.drop_button.click, once(self.import_videos), dropped, [self.jobs, self.files, self.drop_panel])
-        ended = [self.which, self.mix, self.facts]
+        bind(self.table.show_set, self.show_set, None, loaded, line=RANKING)
+        ended = [self.which, self.mix, self.facts, self.table]
         bind(self.jobs.job_ended, self.show_ended, ended, [*loaded, *self.opened], line=RANKING)
 
     # ---- The ranking
@@ -188,6 +189,7 @@ class ScoreTab:
     ) -> list[Any]:
         """Rank the same clips by the weights of the sliders, without a database query."""
         ranked = self._ranked(table["rows"], {**sliders, "weights": event.weights}, table["failed"])
+        ranked[0]["imported"] = table.get("imported")
         return [*ranked, ranking.with_total(facts, ranked[0]["rows"])]
 
     def _ranked(
@@ -279,17 +281,23 @@ class ScoreTab:
             self.context.submit(spec or JobSpec.score_folder(folder, prompt, mix))
 
     # ---- Results of jobs
-    def show_ended(self, which: str, mix: str, facts: dict[str, Any] | None, event: gr.EventData) -> list[Any]:
-        """Show the new scores: those of imported videos, unless a clip is open, and of the last job's clip."""
+    def show_ended(
+        self, which: str, mix: str, facts: dict[str, Any] | None, table: dict[str, Any], event: gr.EventData
+    ) -> list[Any]:
+        """Show the new scores. The set stays, and a line offers imported videos; an empty table shows them at once."""
         jobs = [job for job_id in event.ids if (job := self.context.queue.get(job_id)).status == "done"]
         imports = [job for job in jobs if job.kind == "score_folder" or job.config.get("path")]
-        if imports and facts:
-            show_info(score.imported(title(imports[-1]), len((imports[-1].result or {}).get("unread", ()))))
-        elif imports:
-            job, mix = imports[-1], str(imports[-1].config["mix"])
-            which = clip_sets.of_job(job) if job.kind == "score_folder" else clip_sets.NEWEST
+        imported = _imported(imports[-1]) if imports else None
+        if imported and not (table and table["rows"]):
+            which, mix, imported = imported["which"], imported["mix"], None
         about = self._about(jobs[-1], mix, facts) if jobs else [gr.skip()] * len(self.opened)
-        return [*self.load(which, mix), *about]
+        loaded = self.load(which, mix)
+        loaded[len(loaded) - len(self.ranking)]["imported"] = imported
+        return [*loaded, *about]
+
+    def show_set(self, event: gr.EventData) -> list[Any]:
+        """Rank the clips of an import."""
+        return self.load(event.which, event.mix)
 
     def _about(self, job: Job, mix: str, facts: dict[str, Any] | None) -> list[Any]:
         result = job.result or {}
@@ -297,9 +305,14 @@ class ScoreTab:
             if not result["overlays"]:
                 show_warning(general.NO_OVERLAYS)
             return self.open(result["clip_id"], mix, overlay=next(iter(result["overlays"]), ""))
-        if job.config.get("path") and not facts:
-            return self.open(clip_ids(job)[-1], mix)
         return self.open(facts["id"], mix) if facts else self.close()
+
+
+def _imported(job: Job) -> dict[str, str]:
+    """Return the set of an import's clips, its mix, and the sentence that offers it."""
+    which = clip_sets.of_job(job) if job.kind == "score_folder" else clip_sets.NEWEST
+    sentence = score.imported(title(job), len((job.result or {}).get("unread", ())))
+    return {"which": which, "mix": str(job.config["mix"]), "sentence": sentence}
 
 
 def _plots(view: clip_panel.View) -> list[Any]:

@@ -47,6 +47,7 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
         "stored": report["total"] if report else None,
         "model": clips.made_by(record) or general.IMPORTED,
         "values": {key: result["value"] for key, result in results.items()},
+        "reasons": {key: general.reason(result["reason"]) for key, result in results.items() if result.get("reason")},
         "gates": dict(report["gates"]) if report else {},
         "unjudged": list(report.get("unjudged", ())) if report else [],
         "missing": list(report.get("missing", ())) if report else [],

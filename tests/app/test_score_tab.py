@@ -15,6 +15,7 @@ from app.forms.preset_choices import mix_choices
 from app.tabs.score import ScoreTab
 from app.text import general, score
 from app.views import clip_sets
+from app.views.clip_panel import NOTHING
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, MediaError
 from engine.jobs.spec import JobSpec
@@ -91,6 +92,13 @@ def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeCl
     assert [column["key"] for column in loaded[TABLE]["columns"]] == [key for key in weights if weights[key] > 0]
     assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISSENT] == []
     assert loaded[CORRELATIONS]["visible"]
+
+
+def test_a_reward_without_a_value_says_why(tab: ScoreTab, make_clip: MakeClip) -> None:
+    make_clip(seed=1), make_clip(seed=2, score=None)
+    scored, unscored = tab.load(clip_sets.NEWEST, "mini")[TABLE]["rows"]
+    assert scored["reasons"] == {"loop_break": "Not applicable: the clip is shorter than two loops"}
+    assert unscored["reasons"] == {} and scored["model"] == "mini"
 
 
 def test_one_clip_has_no_correlations_to_show(tab: ScoreTab, make_clip: MakeClip) -> None:
@@ -220,7 +228,7 @@ def test_drawing_overlays_is_a_job_that_opens_the_first(
         context.workspace, record.id, {"flow_smoothness.flow": np.zeros((9, 64, 64, 3), np.uint8)}, 8.0
     )
     job_id = finish(context, spec, clip_id=record.id, overlays=drawn)
-    opened = tab.show_ended(clip_sets.NEWEST, "mini", {"id": record.id}, event(ids=[job_id]))[-8:]
+    opened = tab.show_ended(clip_sets.NEWEST, "mini", {"id": record.id}, {"rows": []}, event(ids=[job_id]))[-8:]
     assert opened[6]["value"] == "flow_smoothness.flow" and len(opened[2]["clips"]) == 2
 
 
@@ -306,7 +314,14 @@ def test_a_folder_that_was_scored_becomes_the_set(
     spec = JobSpec.score_folder(tmp_path / "clips", "", "motion")
     unread = {"b.mp4": "'b.mp4' is empty.", "c.mp4": "no"}
     job_id = finish(context, spec, clip_ids=[mine.id], unscored={mine.id: "no network"}, unread=unread)
-    loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job_id]))
+    there = tab.load(clip_sets.NEWEST, "mini")[TABLE]
+    same = tab.show_ended(clip_sets.NEWEST, "mini", None, there, event(ids=[job_id]))
+    assert (same[1]["value"], same[MIX]["value"], same[-6]) == (clip_sets.NEWEST, "mini", NOTHING.player), "no jump"
+    offer = same[TABLE]["imported"]
+    assert offer == {"which": f"job:{job_id}", "mix": "motion", "sentence": "Scored: Folder clips, 2 failed."}
+    assert tab.weigh(tab.load("newest", "mini")[4], same[TABLE], None, event(weights={}))[0]["imported"] == offer
+    loaded = tab.show_set(event(**offer))
+    assert ids(tab.show_ended("newest", "mini", None, {"rows": []}, event(ids=[job_id]))[TABLE]) == [mine.id]
     assert (
         loaded[1]["value"] == f"job:{job_id}" and ids(loaded[TABLE]) == [mine.id] and loaded[MIX]["value"] == "motion"
     )
@@ -321,19 +336,20 @@ def test_a_folder_that_was_scored_becomes_the_set(
 def test_a_job_without_a_result_changes_no_open_clip(tab: ScoreTab, context: AppContext, make_clip: MakeClip) -> None:
     job = context.queue.submit(JobSpec.score_file(Path(__file__), "a", "mini"))
     context.queue.cancel(job.id)
-    loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, event(ids=[job.id]))
+    loaded = tab.show_ended(clip_sets.NEWEST, "mini", None, {"rows": []}, event(ids=[job.id]))
     assert len(loaded) == len(tab.load(clip_sets.NEWEST, "mini")) + len(tab.opened)
     assert loaded[-1] == gr.skip()
 
 
 def test_an_import_does_not_take_away_the_clip_that_is_open(
-    tab: ScoreTab, context: AppContext, make_clip: MakeClip, capsys: pytest.CaptureFixture[str]
+    tab: ScoreTab, context: AppContext, make_clip: MakeClip
 ) -> None:
     mine, other = make_clip(seed=1), make_clip(seed=2)
     spec = JobSpec.score_folder(Path(video(context.workspace.uploads / "kept-0", "a.mp4")).parent, "", "motion")
     job_id = finish(context, spec, clip_ids=[other.id], unscored={}, unread={"b.mp4": "no"})
-    loaded = tab.show_ended(clip_sets.NEWEST, "mini", {"id": mine.id}, event(ids=[job_id]))
-    assert score.imported("2 uploads", 1) in capsys.readouterr().out
+    there = tab.load(clip_sets.NEWEST, "mini")[TABLE]
+    loaded = tab.show_ended(clip_sets.NEWEST, "mini", {"id": mine.id}, there, event(ids=[job_id]))
+    assert loaded[TABLE]["imported"]["sentence"] == score.imported("2 uploads", 1)
     assert loaded[1]["value"] == clip_sets.NEWEST and loaded[-7]["id"] == mine.id
 
 

@@ -54,6 +54,14 @@ def test_table_and_details_agree_and_weights_become_a_mix(score: Page) -> None:
     expect(score.locator('#score-weights [data-key="flow_smoothness"]')).to_have_count(0)
 
 
+def test_a_row_names_its_model_and_why_a_reward_has_no_value(score: Page) -> None:
+    row = score.locator(ROWS).filter(has_text="a red circle moving left")
+    expect(row.locator("td.clip .file")).to_have_text("mini")
+    lacks = row.locator("td.part", has_text=re.compile("^-$"))
+    expect(lacks.first).to_have_attribute("title", re.compile("^(Not applicable: |Not scored$)"))
+    assert "Not applicable: the clip is too short" in [cell.get_attribute("title") for cell in lacks.all()]
+
+
 def slider(page: Page, key: str) -> Locator:
     return page.locator(f'#score-weights [data-key="{key}"] input')
 
@@ -179,3 +187,14 @@ def test_videos_are_dropped_scored_and_drawn(page: Page, bench: Any, videos_made
     expect(page.locator("#score-player .caption").nth(1)).to_have_text(drawn)
     choose(page, "overlay", general.NO_OVERLAY)
     expect(page.locator("#score-player video")).to_have_count(1)
+
+    page.get_by_role("button", name=general.DROP, exact=True).click()
+    page.locator("#score-files input[type=file]").set_input_files(videos_made[:2])
+    expect(page.locator("#score-files")).to_contain_text("b")
+    page.locator("#score-import").click()
+    offer = page.locator("#score-table .imported-bar")
+    expect(offer).to_contain_text(text.imported("2 uploads", 0), timeout=300_000)
+    expect(page.locator("#which input")).to_have_value(re.compile("^3 uploads, 2 clips"))  # no jump
+    offer.get_by_role("button", name=general.TABLE_WORDS["show"]).click()
+    expect(page.locator("#which input")).to_have_value(re.compile("^2 uploads, 2 clips"))
+    expect(offer).to_be_hidden()
