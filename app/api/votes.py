@@ -117,6 +117,7 @@ def ahead(context: AppContext, campaigns: Campaigns, campaign_id: str, labeller:
         "open": is_open,
         "last": last,
         **voting.standing(campaigns.labeller_status(campaign_id, labeller)),
+        **voting.clips_generating(context, campaign_id),
     }
 
 

@@ -1,17 +1,17 @@
 // The campaigns. `server.news()` = {rows: [{id, title, open, votes, of, line, instructions, target}], deleted: {id, title} |
-// null, mixes: [{key, title}], said}. Asks when it is shown. Event: changed {id}.
+// null}. Asks when it is shown. Event: changed {id}.
 import { copy } from "../scripts/clipboard.js";
-import { make, rows, visible } from "../scripts/dom.js";
+import { rows, visible } from "../scripts/dom.js";
 
 export default function mount({ element, trigger, props, server }) {
   const { words } = props;
   const $ = (selector) => element.querySelector(selector);
-  let state = { rows: [], deleted: null, mixes: [] },
+  let state = { rows: [], deleted: null },
     editing = null; // the id of the campaign whose form is open
 
   async function call(name, argument = "") {
     const answer = (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable };
-    $(".said").textContent = answer.problem ?? answer.said ?? "";
+    $(".said").textContent = answer.problem ?? "";
     if (answer.problem) return false;
     state = answer;
     paint();
@@ -48,7 +48,6 @@ export default function mount({ element, trigger, props, server }) {
     const form = $(".editing");
     form.hidden = false;
     for (const name of ["title", "target", "instructions"]) form.elements[name].value = campaign[name];
-    form.elements.mix.replaceChildren(...state.mixes.map(({ key, title }) => make("option", { value: key }, title)));
     form.elements.title.focus();
   }
 
@@ -70,10 +69,7 @@ export default function mount({ element, trigger, props, server }) {
     else if (does === "invite") copy(button, new URL(`label/?campaign=${id}`, document.baseURI).href);
     else if (does === "stop") stop();
     else if (does === "restore") change("restore", state.deleted.id, state.deleted.id);
-    else if (does === "learn") {
-      const { mix, name } = $(".editing").elements;
-      call("learn", { id: editing, mix: mix.value, name: name.value });
-    } else change(does, id, id);
+    else change(does, id, id);
   });
 
   new IntersectionObserver(() => visible(element) && call("news")).observe(element);

@@ -1,6 +1,6 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
-// remarks: [sentence], empty: [title, hint] | null, campaign, pulse}. Looks for newer votes while visible.
-// Event "outdated".
+// remarks: [sentence], empty: [title, hint] | null, campaign, mix, pulse}. Looks for newer votes while visible.
+// Events "outdated" and "learned".
 import { make, visible } from "../scripts/dom.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
@@ -24,12 +24,21 @@ export default function mount({ element, trigger, props, server, watch }) {
       }),
     );
     $(".remarks").replaceChildren(...remarks.map((sentence) => make("p", {}, sentence)));
-    $(".links").hidden = !links.length;
+    $(".learn").hidden = $(".links").hidden = !links.length;
     $(".links").replaceChildren(
       $(".links span"),
       ...links.map(([label, href]) => make("a", { href, download: "" }, label)),
     );
   }
+
+  $(".learn").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { campaign: id, mix } = props.value;
+    const order = { id, mix, name: event.target.elements.name.value };
+    const answer = (await server.learn(order).catch(() => null)) ?? { problem: words.unreachable };
+    $(".said").textContent = answer.problem ?? answer.said;
+    if (!answer.problem) trigger("learned");
+  });
 
   // ---- Newer votes
   const LOOK_MS = 3000,

@@ -25,9 +25,6 @@ class CampaignList(Component):
         def edit(order: campaign_list.Edit) -> dict[str, Any]:
             return campaign_list.edit(context, order)
 
-        def learn(order: campaign_list.Learn) -> dict[str, Any]:
-            return campaign_list.learn(context, order)
-
         def close(campaign_id: str) -> dict[str, Any]:
             campaigns.close(campaign_id)
             return news()
@@ -44,7 +41,7 @@ class CampaignList(Component):
             campaigns.change(campaign_id, deleted=False)
             return news()
 
-        changing = (edit, learn, close, reopen, delete, restore)
+        changing = (edit, close, reopen, delete, restore)
         super().__init__(
             "campaign_list",
             {},
@@ -58,10 +55,11 @@ class CampaignList(Component):
 class CampaignSummary(Component):
     """Results of a campaign. `value` comes from `app.views.campaigns.summary`.
 
-    While visible, it polls for new votes. Event: outdated, when there are new votes.
+    While visible, it polls for new votes. Events: outdated, when there are new votes; learned, when a mix was learned
+    from the votes.
     """
 
-    custom_events = ("outdated",)
+    custom_events = ("outdated", "learned")
 
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         campaigns = Campaigns(context.store)
@@ -69,10 +67,13 @@ class CampaignSummary(Component):
         def pulse(campaign_id: str) -> str:
             return campaigns.revision(str(campaign_id))
 
+        def learn(order: campaign_list.Learn) -> dict[str, Any]:
+            return {"said": campaign_list.learn(context, order)}
+
         super().__init__(
             "campaign_summary",
             words=labelling.SHEET_WORDS,
             elem_id=name,
-            server_functions=[with_problem(pulse)],
+            server_functions=[with_problem(pulse), with_problem(once(learn))],
             render=render,
         )

@@ -9,6 +9,7 @@ import { storage } from "../scripts/storage.js";
 import mountPlayer from "./clip_player.js";
 import { voteActions, voteButtons } from "./vote_buttons.js";
 import { voteHistory } from "./vote_history.js";
+import { voteProgress } from "./vote_progress.js";
 import { uuid, voteOutbox } from "./vote_outbox.js";
 import { persistent, Refused, sentenceOf } from "./vote_requests.js";
 
@@ -77,13 +78,12 @@ export default function mount({ element, trigger, props, watch }) {
     const unsent = outbox
       .list()
       .filter(({ campaign, labeller }) => campaign === view.campaign.id && labeller === view.me).length;
+    const { many, making, generating, clips, open } = said;
+    Object.assign(view, { many, making, generating, clips, open });
     Object.assign(view, {
       pairs: [...held, ...fresh],
       done: said.done + unsent,
       remaining: Math.max(0, said.remaining - unsent),
-      many: said.many,
-      making: said.making,
-      open: said.open,
       last: view.last ?? said.last,
     });
     if (current || view.changing) announce();
@@ -166,6 +166,7 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   const earlier = voteHistory(element, words, view, { send, showNext, say });
+  const paintProgress = voteProgress(desk, words);
   const buttons = voteButtons(desk, words, player, judge);
 
   // ---- Voting
@@ -247,16 +248,9 @@ export default function mount({ element, trigger, props, watch }) {
     $(".instructions").textContent = campaign?.instructions ?? "";
     view.turn += 1;
     view.asking = null;
-    Object.assign(view, {
-      campaign,
-      pairs: [],
-      voted: new Set(outbox.list().map(({ vote }) => pairKey(vote))),
-      open: true,
-      making: false,
-      changing: null,
-      draft: null,
-      last: null,
-    });
+    const voted = new Set(outbox.list().map(({ vote }) => pairKey(vote)));
+    Object.assign(view, { campaign, voted, pairs: [], open: true, making: false, generating: 0 });
+    Object.assign(view, { changing: null, draft: null, last: null });
     earlier.hide();
     $(".last").textContent = "";
     if (campaign) {
@@ -356,8 +350,7 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   function paintPlace() {
-    const filled = (view.many ? words.place_many : words.place).replace("{done}", view.done);
-    $(".place").textContent = view.campaign && view.me ? filled.replace("{remaining}", view.remaining) : "";
+    paintProgress(view);
     if (view.away.size) paintAway();
   }
 
@@ -390,7 +383,9 @@ export default function mount({ element, trigger, props, watch }) {
   // ---- Nothing to show: look again now and then, while visible.
   const timer = setInterval(() => {
     if (!element.isConnected) return clearInterval(timer);
-    if (visible(element) && !document.hidden && !asked() && !view.asking && !view.sending) look();
+    if (!visible(element) || document.hidden || view.asking || view.sending) return;
+    if (!asked()) look();
+    else if (view.generating) refill();
   }, LOOK_AGAIN_MS);
 
   player.onAway = (away) => setAway(away, "clips");

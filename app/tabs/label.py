@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ class LabelTab:
         self.form = [title, what, prompts, entrants, takes, frames, which, per_pair, target, strategy, axes]
         with gr.Column(elem_classes="form-foot"):
             self.problem = FieldProblem("campaign-problem", dict(zip(view.FIELDS, self.form, strict=True)))
+            self.outlook = gr.HTML("", visible=False, elem_id="campaign-outlook", padding=False)
             self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
 
     @property
@@ -141,7 +143,7 @@ class LabelTab:
         return [self.campaign, self.axis, self.close, self.sheet, *plots]
 
     def _wire(self, tab: gr.Tab) -> None:
-        _, what, _, entrants, _, _, which, *_ = self.form
+        _, what, prompts, entrants, takes, _, which, per_pair, target, *_ = self.form
         bind(tab.select, lambda: watched_jobs(self.context, KIND, campaigns=True), None, self.jobs)
         selection = [self.campaign, self.results_mix, self.axis]
         chosen = (self.campaign.input, self.results_mix.input, self.axis.input)
@@ -164,6 +166,11 @@ class LabelTab:
         bind(self.make.click, once(self.make_missing), [self.campaign, self.mix], self.jobs)
         bind(self.new_tab.select, self.offer, which, [entrants, which])
         bind(what.input, self.show_what, what, [self.of_models, self.of_clips])
+        # Texts and lists by `change`, which prefilled ones fire too; numbers by `input`, as in Generate.
+        changed = [field.change for field in (what, prompts, entrants, which)]
+        changed += [field.input for field in (takes, per_pair, target)]
+        bind(partial(gr.on, changed), self.foresee, self.form, self.outlook, trigger_mode="always_last")
+        bind(self.sheet.learned, lambda: gr.update(choices=mix_choices()[:-1]), None, self.results_mix)
         created = [self.views, self.campaign, self.voting, self.jobs, self.problem]
         bind(self.create_button.click, once(self.create), [*self.form, self.mix], created)
         bind(self.jobs.job_ended, self.clips_came, self.campaign, self.voting)
@@ -189,6 +196,11 @@ class LabelTab:
 
     def show_what(self, what: str) -> list[Any]:
         return [gr.update(visible=what == view.MADE), gr.update(visible=what == view.CLIPS)]
+
+    def foresee(self, *values: Any) -> dict[str, Any]:
+        """Return the line about the pairs of the new campaign and the time to vote on them."""
+        line = view.outlook(self.context, values)
+        return gr.update(value=f'<p class="hint-left" role="status">{line}</p>', visible=bool(line))
 
     def create(self, *values: Any) -> list[Any]:
         """Create the campaign, and queue its missing clips. Or show the mistake in the form."""

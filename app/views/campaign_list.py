@@ -1,4 +1,4 @@
-"""List of campaigns with progress and learned mixes, and the pairs of a campaign."""
+"""List of campaigns with progress, mixes learned from their votes, and the pairs of a campaign."""
 
 from collections import Counter, defaultdict
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from app.context import AppContext
-from app.forms.preset_choices import mix_choices
 from app.text import labelling as text
 from engine.labelling.campaign_spec import Campaign, Pair
 from engine.labelling.campaigns import Campaigns
@@ -32,15 +31,13 @@ class Learn(TypedDict):
     name: str
 
 
-def campaign_list(context: AppContext, **more: Any) -> dict[str, Any]:
-    """Return a row per campaign, the last deleted one, and the mixes to learn from."""
+def campaign_list(context: AppContext) -> dict[str, Any]:
+    """Return a row per campaign, and the last deleted one."""
     campaigns = Campaigns(context.store)
     deleted, totals = campaigns.list(deleted=True), campaigns.totals()
     return {
         "rows": [_row(campaign, totals[campaign.id]) for campaign in campaigns.list() if campaign.id in totals],
         "deleted": {"id": deleted[0].id, "title": deleted[0].title} if deleted else None,
-        "mixes": [{"key": key, "title": title} for title, key in mix_choices()[:-1]],
-        **more,
     }
 
 
@@ -65,15 +62,15 @@ def edit(context: AppContext, order: Edit) -> dict[str, Any]:
     return campaign_list(context)
 
 
-def learn(context: AppContext, order: Learn) -> dict[str, Any]:
-    """Learn a mix from a campaign's votes and save it in the workspace.
+def learn(context: AppContext, order: Learn) -> str:
+    """Learn a mix from a campaign's votes and save it in the workspace; return a sentence about it.
 
     Raises ConfigError in one sentence.
     """
     folder = context.workspace.saved / "rewards"
     saved = learn_campaign_mix(Campaigns(context.store), order["id"], order["mix"], folder, order["name"].strip())
     learned = saved.learned
-    return campaign_list(context, said=text.learned(order["name"], learned.accuracy, learned.weights))
+    return text.learned(order["name"], learned.accuracy, learned.weights)
 
 
 # ---- The pairs of a campaign

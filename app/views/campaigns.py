@@ -5,6 +5,7 @@ import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from statistics import fmean
 from typing import Any
 
@@ -47,6 +48,7 @@ FIELDS = (
 )
 FIELD_OF = {"labellers_per_pair": "per_pair", "target_votes": "target", "clip_ids": "which", "settings": "num_frames"}
 MADE, CLIPS = "made", "clips"
+VOTE_S = 10.0  # time of a vote in the forecast
 OVERALL = ""  # stands for no axis of the rubric
 SEPARATOR = "\t"  # no model's key and no adapter's name has one
 
@@ -94,7 +96,7 @@ def _of_clips(context: AppContext, form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
-    prompts = [line.strip() for line in (form["prompts"] or "").splitlines() if line.strip()]
+    prompts = _lines(form["prompts"])
     if not prompts:
         raise ConfigError(text.NO_PROMPTS, field="prompts")
     if not form["entrants"]:
@@ -109,6 +111,25 @@ def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
         "takes": form["takes"],
         "settings": {"num_frames": frames} if frames else {},
     }
+
+
+def outlook(context: AppContext, values: Sequence[Any]) -> str:
+    """Return the pairs of the filled form and the time to vote on them; "" while there are none."""
+    form = dict(zip(FIELDS, values, strict=True))
+    if form["what"] == CLIPS:
+        per_prompt = Counter(record.prompt for record in clip_sets.records(context, form["which"]))
+        pairs = sum(comb(clips, 2) for clips in per_prompt.values())
+    else:
+        prompts, entrants = set(_lines(form["prompts"])), len(form["entrants"] or ())
+        takes = int(form["takes"] or 0)
+        pairs = len(prompts) * (takes * comb(entrants, 2) if entrants > 1 else entrants * comb(takes, 2))
+    votes = pairs * int(form["per_pair"] or 1)
+    votes = min(votes, int(form["target"] or 0) or votes)
+    return text.outlook(pairs, votes, votes * VOTE_S) if pairs else ""
+
+
+def _lines(typed: str | None) -> list[str]:
+    return [line.strip() for line in (typed or "").splitlines() if line.strip()]
 
 
 def train_form(context: AppContext, campaign_id: str | None) -> dict[str, Any]:
@@ -232,7 +253,8 @@ def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = 
     plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreements)}
     lacking = [sentence for name, sentence in text.lacking(mix).items() if votes and plots[name] is None]
     figures = summary(campaign_id, campaigns.progress(campaign_id), votes, campaign_judges(campaigns, campaign_id))
-    return Results(sheet={**figures, "campaign": campaign_id, "pulse": pulse, "remarks": lacking}, **plots)
+    sheet = {**figures, "campaign": campaign_id, "mix": mix, "pulse": pulse, "remarks": lacking}
+    return Results(sheet=sheet, **plots)
 
 
 def summary(

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from app.context import AppContext
 from app.text import labelling
+from app.views.jobs import GENERATE, is_of_campaign
+from engine.jobs.spec import UNFINISHED
 from engine.labelling.assignment import Assignment
 from engine.labelling.campaign_spec import Campaign
-from engine.labelling.progress import LOOK_AHEAD, LabellerStatus
+from engine.labelling.progress import LOOK_AHEAD, LabellerStatus, count_clips
 from engine.labelling.votes import StoredVote
 from engine.storage.library import ClipRecord, Library
 
@@ -71,6 +74,14 @@ def _pair(assignment: Assignment | StoredVote, left: ClipRecord, right: ClipReco
 def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
     size = {name: getattr(record, name) for name in ("num_frames", "fps", "width", "height")}
     return {"id": f"{showing}-{side}", "url": f"/voting/clip/{showing}/{side}.mp4", "caption": "", **size}
+
+
+def clips_generating(context: AppContext, campaign_id: str) -> dict[str, int]:
+    """Return the number of clips that are still being generated for a campaign, and of all that it generates."""
+    if not any(is_of_campaign(job) for job in context.queue.list(UNFINISHED, GENERATE, limit=None)):
+        return {"generating": 0, "clips": 0}  # counting would take time at each vote
+    clips, missing = count_clips(context.store, campaign_id)
+    return {"generating": missing, "clips": clips}
 
 
 def standing(status: LabellerStatus) -> dict[str, Any]:

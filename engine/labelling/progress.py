@@ -160,6 +160,16 @@ def count_votes(store: Library) -> int:
         return connection.scalar(query) or 0
 
 
+def count_clips(store: Library, campaign_id: str) -> tuple[int, int]:
+    """Return the number of clips that a campaign generates, and how many of them do not exist yet."""
+    exist = exists().where(CLIPS.c.id == CAMPAIGN_CLIPS.c.clip_id, CLIPS.c.deleted_at.is_(None))
+    query = select(func.count(), func.count(case((~exist, 1)))).select_from(CAMPAIGN_CLIPS)
+    query = query.where(CAMPAIGN_CLIPS.c.campaign_id == campaign_id, CAMPAIGN_CLIPS.c.request.is_not(None))
+    with store.database.reading() as connection:
+        clips, missing = connection.execute(query).one()
+    return clips, missing
+
+
 def votes_by_pair(
     store: Library, campaign_id: str, pair_ids: Collection[str] | None = None
 ) -> defaultdict[str, Counter[str]]:

@@ -2,6 +2,7 @@
 step of the way back: run, pairs, votes, clips, requests."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def make_campaign(page: Page, bench: Any) -> None:
 def test_missing_clips_are_made_voted_on_and_trained_on(page: Page, bench: Any) -> None:
     make_campaign(page, bench)
     expect(page.locator("#label-desk .nothing h3")).to_have_text(text.DESK_WORDS["waiting"][0])
+    generating = page.locator("#label-desk .generating > span")
+    expect(generating).to_have_text(re.compile(r"^[1-4] of 4 clips still generating$"))
     pair = ""
     for key in ("1", "2"):
         page.wait_for_function(f"(but) => ![but, '', undefined].includes({READY})", arg=pair, timeout=LONG_MS)

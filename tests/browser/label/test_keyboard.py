@@ -80,6 +80,18 @@ def test_the_labellers_page_keeps_its_address(page: Page, bench: Any, campaign: 
     expect(page).to_have_url(f"{bench.address}label/")
 
 
+def test_clips_are_large_and_all_that_is_pressed_is_in_sight(desk: Any) -> None:
+    page = desk.page
+    page.set_viewport_size({"width": 1440, "height": 900})
+    desk.arrive()
+    for video in page.locator("#label-desk video").all():
+        box = video.bounding_box()
+        assert box is not None and box["width"] >= 420, box
+    for target in ("[data-vote=left]", "[data-vote=skip]", "[data-does=vote_undo]", ".note"):
+        box = page.locator(f"#label-desk .voting {target}").bounding_box()
+        assert box is not None and box["y"] + box["height"] <= 900, (target, box)
+
+
 def test_the_keys_of_the_votes_run_from_left_to_right(desk: Any, page: Page) -> None:
     desk.arrive()
     boxes = [

@@ -328,6 +328,10 @@ def test_what_a_new_campaign_lacks_is_said_at_its_field(desk: Any, page: Page, c
         expect(field).to_have_attribute("aria-invalid", "true")
         field.fill(typed)
         expect(line).to_be_hidden()
+    expect(page.locator("#campaign-outlook")).to_have_text("1 pair, about 10 s of voting.")
+    prompts.fill("a red ball\na blue star")
+    page.locator("#campaign-people input").fill("3")
+    expect(page.locator("#campaign-outlook")).to_have_text("2 pairs, 6 votes, about 60 s of voting.")
     assert len(campaigns.list()) == before
 
 
@@ -351,6 +355,10 @@ def test_a_new_campaign_is_made_of_the_library_and_its_results_come_by_themselve
     figures = page.locator("#label-sheet .figures")
     expect(figures).to_contain_text("3 of 28")
     expect(page.locator("#label-sheet tbody tr")).to_have_count(1)
+    learn = page.locator("#label-sheet .learn")
+    learn.locator("input").fill("learned")
+    learn.locator("button").click()
+    expect(learn.locator(".said")).to_contain_text("Learning a mix needs 10 pairs or more")
     campaigns.undo(made.id, "eva")  # somebody votes elsewhere: nothing was pressed here
     expect(figures).to_contain_text("2 of 28")
     with page.expect_download() as waiting:
