@@ -2,7 +2,7 @@
 // Each action is an event of its own name that carries {id, ids: [id], starred}, `starred` being what a click on the star wants.
 import { copy } from "../scripts/clipboard.js";
 import { fill, listen, make, visible } from "../scripts/dom.js";
-import { composes, typing } from "../scripts/keyboard.js";
+import { composes, pressed, typing } from "../scripts/keyboard.js";
 
 export default function mount({ element, trigger, props, watch }) {
   const EVENTS = [
@@ -18,6 +18,9 @@ export default function mount({ element, trigger, props, watch }) {
   ];
   const $ = (selector) => element.querySelector(selector);
   $(".facts").dataset.part = props.part;
+  $(".neighbours").hidden = !props.grid;
+  const step = (by) =>
+    document.dispatchEvent(new CustomEvent("dailies:neighbour", { detail: { grid: props.grid, by } }));
 
   function show(value) {
     $(".facts").classList.toggle("is-empty", !value);
@@ -43,6 +46,8 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   element.addEventListener("click", (event) => {
+    const by = event.target.closest("[data-step]")?.dataset.step;
+    if (by) step(Number(by));
     const action = event.target.closest("[data-action]")?.dataset.action;
     if (action && EVENTS.includes(action))
       trigger(action, { id: props.value.id, ids: [props.value.id], starred: !props.value.starred });
@@ -53,6 +58,14 @@ export default function mount({ element, trigger, props, watch }) {
     if (event.key !== "Escape" || composes(event) || event.defaultPrevented || !visible(element)) return;
     const ticks = event.target.matches("[type=checkbox]"); // no typing there
     if (ticks || !typing(event.target, element)) element.querySelector('[data-action="close_clip"]')?.click();
+  });
+  const STEPS = { j: 1, k: -1 };
+  listen(element, "keydown", (event) => {
+    const key = pressed(event).find((one) => one in STEPS);
+    if (!key || !props.grid || !props.value || event.defaultPrevented || !visible(element)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target, element)) return;
+    event.preventDefault();
+    step(STEPS[key]);
   });
   watch("value", () => show(props.value));
   show(props.value);

@@ -4,7 +4,7 @@
 // which a clip that does not exist is null; `job` is its address. `ready` {ids, sentence} are jobs whose clips wait to be
 // shown. Events: see `tell` below; each carries what it is about.
 import { setAddress } from "../scripts/address.js";
-import { fill, make, stamp } from "../scripts/dom.js";
+import { fill, listen, make, stamp } from "../scripts/dom.js";
 import { composes, pressed } from "../scripts/keyboard.js";
 
 export default function mount({ element, trigger, props, watch }) {
@@ -13,6 +13,7 @@ export default function mount({ element, trigger, props, watch }) {
   const root = $(".grid"),
     cards = $(".cards");
   const chosen = new Set(); // ids, in the order in which they were chosen; kept from page to page
+  let last = null; // the clip whose box was clicked last
   let current = null; // the clip that was opened last
   let refocus = null; // a selector: gets the focus after the cards are rebuilt, where the focused one is removed
   const HOVER_MS = 120,
@@ -44,6 +45,10 @@ export default function mount({ element, trigger, props, watch }) {
     ready: () => trigger("show_ready", { ids: props.value.ready.ids }),
     previous: () => trigger("turn_page", { page: props.value.page - 1 }),
     next: () => trigger("turn_page", { page: props.value.page + 1 }),
+    select_all: () => {
+      for (const card of all()) chosen.add(card.dataset.id);
+      paint();
+    },
     clear: () => {
       const [first] = chosen;
       choose();
@@ -211,6 +216,29 @@ export default function mount({ element, trigger, props, watch }) {
   });
   cards.addEventListener("change", (event) => choose(event.target.closest(".card").dataset.id, event.target.checked));
 
+  // Shift chooses all cards from the one that was chosen last.
+  cards.addEventListener("click", (event) => {
+    const pick = event.target.closest(".pick input");
+    if (!pick) return;
+    const place = all().indexOf(pick.closest(".card")),
+      from = event.shiftKey ? all().findIndex((card) => card.dataset.id === last) : -1;
+    const isWanted = pick.checked; // painting changes it
+    last = all()[place].dataset.id;
+    if (from < 0) return;
+    const range = all().slice(Math.min(from, place), Math.max(from, place) + 1);
+    for (const card of range) choose(card.dataset.id, isWanted);
+  });
+
+  // The clip before or after the one that is open, on this page.
+  listen(element, "dailies:neighbour", ({ detail: { grid, by } }) => {
+    if (grid !== props.name) return;
+    const list = all(),
+      next = list[list.findIndex((card) => card.dataset.id === current) + by];
+    if (!next || !list.some((card) => card.dataset.id === current)) return;
+    tell.open(next.dataset.id);
+    next.scrollIntoView({ block: "nearest" });
+  });
+
   function columns() {
     const top = all()[0]?.offsetTop;
     return all().filter((card) => card.offsetTop === top).length || 1;
@@ -220,8 +248,11 @@ export default function mount({ element, trigger, props, watch }) {
   cards.addEventListener("keydown", (event) => {
     const card = event.target.closest(".card"),
       place = all().indexOf(card);
-    if (!card || composes(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in MOVES) all()[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
+    if (!card || composes(event) || event.altKey) return;
+    const isAll = (event.ctrlKey || event.metaKey) && pressed(event).includes("a");
+    if ((event.ctrlKey || event.metaKey) && !isAll) return;
+    if (isAll) tell.select_all();
+    else if (event.key in MOVES) all()[place + MOVES[event.key]()]?.querySelector(".thumb").focus();
     else if (pressed(event).includes("x") || (event.key === " " && event.target.matches(".thumb")))
       choose(card.dataset.id, !chosen.has(card.dataset.id));
     else if (event.key === "Delete" && chosen.size && props.mode !== "takes") tell.remove();

@@ -86,7 +86,7 @@ export default function mount({ element, props, watch }) {
       const figure = stage.children[index];
       figure.style.setProperty("--ratio", clip.width / clip.height);
       figure.querySelector("figcaption b").textContent = clips.length > 1 ? "ABCD"[index] : (clip.name ?? "");
-      figure.querySelector(".caption").textContent = clip.caption ?? "";
+      Object.assign(figure.querySelector(".caption"), { textContent: clip.caption ?? "", title: clip.caption ?? "" });
       figure.querySelector(".lost")?.remove();
     });
   }

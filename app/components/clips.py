@@ -55,8 +55,8 @@ class ClipDetails(Component):
     """Details of one clip, with its actions. `value` comes from `app.views.clips.facts`.
 
     `part` "head" is the prompt, the score and the buttons; "details" is the rest; "alone" is a head with links, for
-    places that show no details. Each action of `general.ACTIONS` is an event of its own name with {id}; the star's has
-    {ids, starred} as well.
+    places that show no details. With the name of a `grid`, buttons open its clips before and after this one. Each
+    action of `general.ACTIONS` is an event of its own name with {id}; the star's has {ids, starred} as well.
     """
 
     custom_events = (
@@ -71,8 +71,11 @@ class ClipDetails(Component):
         "close_clip",
     )
 
-    def __init__(self, name: str, part: Literal["head", "details", "alone"], *, render: bool = True) -> None:
-        super().__init__("clip_details", words=general.FACTS_WORDS, elem_id=name, part=part, render=render)
+    def __init__(
+        self, name: str, part: Literal["head", "details", "alone"], *, grid: str = "", render: bool = True
+    ) -> None:
+        more: dict[str, Any] = {"part": part, "grid": grid}
+        super().__init__("clip_details", words=general.FACTS_WORDS, elem_id=name, render=render, **more)
 
 
 class ClipGrid(Component):
@@ -92,7 +95,8 @@ class ClipGrid(Component):
     def __init__(
         self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
     ) -> None:
-        super().__init__("clip_grid", value, words=general.GRID_WORDS, elem_id=name, mode=mode, render=render)
+        more: dict[str, Any] = {"name": name, "mode": mode}
+        super().__init__("clip_grid", value, words=general.GRID_WORDS, elem_id=name, render=render, **more)
 
 
 class PromptHistory(Component):

@@ -55,9 +55,7 @@ class LibraryTab:
             search = gr.Textbox(
                 label=general.SEARCH, placeholder=general.SEARCH_HINT, max_lines=1, scale=4, elem_id="search"
             )
-            order = gr.Dropdown(
-                _pairs(general.ORDERS), value="newest", label=general.ORDER, min_width=150, elem_id="order"
-            )
+            order = gr.Dropdown(library.orders(), value="newest", label=general.ORDER, min_width=150, elem_id="order")
             date = gr.Dropdown(_pairs(general.DATES), value="any", label=general.DATE, min_width=150, elem_id="date")
             low, high = (
                 gr.Number(bound, minimum=0, maximum=1, step=0.05, label=label, min_width=100, elem_id=name)
@@ -105,7 +103,7 @@ class LibraryTab:
         self.compared_bars = gr.Plot(show_label=False, container=False, elem_id="compare-bars", elem_classes="plot")
 
     def _inspector(self) -> None:
-        self.facts = ClipDetails("library-facts", "head")
+        self.facts = ClipDetails("library-facts", "head", grid="library-grid")
         self.player = ClipPlayer("library")
         self.bars = gr.Plot(show_label=False, container=False, elem_id="library-bars", elem_classes="plot")
         self.timeline = gr.Plot(show_label=False, container=False, elem_id="library-timeline", elem_classes="plot")

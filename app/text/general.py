@@ -322,11 +322,6 @@ def too_large(title: str) -> str:
     return f"{title} (too large for this machine)"
 
 
-def best_by(title: str) -> str:
-    """Order of clips by one reward."""
-    return f"Best {title} first"
-
-
 def which_chosen(number: int) -> str:
     return f"Selected: {count(number, 'clip')}"
 

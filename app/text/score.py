@@ -20,6 +20,11 @@ def failed(titles: Sequence[str]) -> str:
     return f"{' and '.join(titles)} failed, so the clip is not ranked. Score it again."
 
 
+def best_by(title: str) -> str:
+    """Order of clips by one reward."""
+    return f"Best {title} first"
+
+
 def too_short(least_frames: int) -> str:
     return f"Fewer than {least_frames} frames: not ranked with longer clips."
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.text import general
+from app.text import general, score
 from app.views.clips import card
 from engine.storage.library import ClipFilter, Library, now
+from rewards import known_rewards, reward_spec
 
 PAGE_SIZE = 48  # fills rows of 2, 3, 4, 6, 8 and 12 cards
 FILTERS = ("text", "order", "date", "model", "adapter", "source", "score_from", "score_to", "starred")
+BY_REWARD = "by:"  # before the key of a reward, in the choices of the order
 ALL = ""  # choice of a dropdown that does not filter
 AGES = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 
@@ -22,7 +24,7 @@ def read_filter(values: Sequence[Any]) -> ClipFilter:
     named = dict(zip(FILTERS, values, strict=True))
     return ClipFilter(
         text=named["text"] or "",
-        order=named["order"] or "newest",
+        **_order(named["order"] or "newest"),
         model=named["model"] or None,
         adapter=named["adapter"] or None,
         source=named["source"] or None,
@@ -31,6 +33,18 @@ def read_filter(values: Sequence[Any]) -> ClipFilter:
         max_total=None if named["score_to"] in (None, 1) else named["score_to"],
         **period(named["date"], now()),
     )
+
+
+def _order(choice: str) -> dict[str, Any]:
+    """Return the order of a choice of `orders`."""
+    reward = choice.removeprefix(BY_REWARD)
+    return {"best_by": reward} if reward != choice else {"order": choice}
+
+
+def orders() -> list[tuple[str, str]]:
+    """Return the choices of the order: time, total, and each reward that ranks."""
+    fixed = [(label, key) for key, label in general.ORDERS.items()]
+    return [*fixed, *((score.best_by(reward_spec(key).title), f"{BY_REWARD}{key}") for key in known_rewards())]
 
 
 def period(choice: str, at: datetime) -> Mapping[str, Any]:
@@ -63,7 +77,7 @@ def page(store: Library, which: ClipFilter, number: int = 0, removed: Sequence[s
 
 def empty(which: ClipFilter) -> dict[str, str]:
     """Return the texts of an empty grid: an empty library, or a filter without results."""
-    unfiltered = ClipFilter(order=which.order) == which
+    unfiltered = ClipFilter(order=which.order, best_by=which.best_by) == which
     title, hint = general.LIBRARY_EMPTY if unfiltered else general.NOTHING_FOUND
     return {"title": title, "hint": hint}
 

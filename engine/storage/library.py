@@ -104,7 +104,8 @@ class ClipRecord:
 class ClipFilter:
     """A filter of clips.
 
-    Every word of `text` must occur in the prompt, in any case; None disables a condition.
+    Every word of `text` must occur in the prompt, in any case; None disables a condition. With `best_by`, a reward, the
+    clips with its highest values come first, in place of `order`.
     """
 
     text: str = ""
@@ -117,7 +118,14 @@ class ClipFilter:
     since: datetime | None = None
     until: datetime | None = None
     order: SortOrder = "newest"
+    best_by: str | None = None
     deleted: bool = False
+
+    def ordering(self) -> tuple[ColumnElement[Any], ...]:
+        """Return the SQL order of the clips."""
+        if self.best_by is None:
+            return ORDERS[self.order]
+        return (CLIPS.c.parts[self.best_by].as_float().desc().nulls_last(), CLIPS.c.id.desc())
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the SQL conditions of this filter."""
@@ -242,7 +250,7 @@ class Library:
     def clips(self, which: ClipFilter | None = None, offset: int = 0, limit: int = 60) -> list[ClipRecord]:
         """Return one page of the library."""
         which = which or ClipFilter()
-        query = select(CLIPS).where(*which.conditions()).order_by(*ORDERS[which.order])
+        query = select(CLIPS).where(*which.conditions()).order_by(*which.ordering())
         return self._records(query.offset(offset).limit(limit))
 
     def count(self, which: ClipFilter | None = None) -> int:

@@ -170,6 +170,15 @@ def test_every_date_and_order_that_is_offered_can_be_read() -> None:
             assert shelf.read_filter(values(date=date, order=order)).order == order
 
 
+def test_clips_are_sorted_by_one_reward(make_clip: MakeClip, context: AppContext) -> None:
+    ids = [make_clip(seed=seed, score=score).id for seed, score in enumerate((0.1, 0.9, None, 0.5))]
+    by = f"{shelf.BY_REWARD}flow_smoothness"
+    assert ("Best Flow smoothness first", by) in shelf.orders()
+    found = shelf.page(context.store, shelf.read_filter(values(order=by)))
+    assert [card["id"] for card in found["cards"]] == [ids[1], ids[3], ids[0], ids[2]]
+    assert shelf.page(context.store, shelf.read_filter(values(order=by, text="x")))["empty"]
+
+
 def test_pages(make_clip: MakeClip, context: AppContext) -> None:
     for seed in range(shelf.PAGE_SIZE + 2):
         make_clip(seed=seed, score=None)

@@ -66,6 +66,45 @@ def test_filters_find_what_they_say(library: Page) -> None:
     expect(library.get_by_text(general.NOTHING_FOUND[0])).to_be_visible()
 
 
+def test_the_clips_before_and_after_an_opened_one_are_a_press_away(library: Page) -> None:
+    cards, facts = library.locator(CARDS), library.locator("#library-facts")
+    second = cards.nth(1).locator(".prompt").inner_text()
+    cards.first.locator(".thumb").click()
+    expect(facts.locator(".prompt")).to_have_text("a red circle moving left")
+    facts.get_by_role("button", name=general.FACTS_WORDS["next"]).click()
+    expect(facts.locator(".prompt")).to_have_text(second)
+    expect(cards.nth(1)).to_have_class(re.compile("is-current"))
+    library.keyboard.press("k")
+    expect(facts.locator(".prompt")).to_have_text("a red circle moving left")
+    library.keyboard.press("k")  # there is none before the first
+    library.keyboard.press("j")
+    expect(facts.locator(".prompt")).to_have_text(second)
+
+
+def test_many_clips_are_selected_at_once(library: Page) -> None:
+    cards, count = library.locator(CARDS), library.locator("#library-grid .chosen-count")
+    cards.nth(1).locator("input").check(force=True)
+    cards.nth(3).locator("input").click(force=True, modifiers=["Shift"])
+    expect(count).to_have_text("3 selected")
+    for index in range(5):
+        expect(cards.nth(index).locator("input")).to_be_checked(checked=1 <= index <= 3)
+    library.locator("#library-grid [data-do=select_all]").click()
+    expect(count).to_have_text("6 selected")
+    library.locator("#library-grid [data-do=clear]").click()
+    cards.first.locator(".thumb").focus()
+    library.keyboard.press("Control+a")
+    expect(count).to_have_text("6 selected")
+    library.locator("#library-grid [data-do=clear]").click()
+
+
+def test_clips_are_sorted_by_one_reward(library: Page) -> None:
+    cards = library.locator(CARDS)
+    choose(library, "order", score.best_by("Structure constancy"))
+    expect(cards.first).to_contain_text("a green cross at night")
+    choose(library, "order", score.best_by("Flow smoothness"))
+    expect(cards.first).to_contain_text("a red circle moving left")
+
+
 def test_a_clip_opens_with_everything_that_is_known_of_it(library: Page, archive: Any) -> None:
     library.locator(CARDS).first.locator(".thumb").click()
     expect(library.locator("#library-facts .prompt")).to_have_text("a red circle moving left")
