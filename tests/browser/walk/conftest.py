@@ -235,8 +235,16 @@ class Look:
     width: int
     scheme: str
 
+    @property
+    def context(self) -> dict[str, Any]:
+        """Options of a browser of this width and theme; a narrow one is a phone."""
+        phone = {"has_touch": True, "is_mobile": True} if self.width < 500 else {}
+        size = {"width": self.width, "height": 844 if phone else 900}
+        return {"viewport": size, "color_scheme": self.scheme, "reduced_motion": "reduce", **phone}
 
-LOOKS = [Look(1280, "light"), Look(1920, "dark")]  # no colour depends on the width
+
+PHONE = Look(390, "light")
+LOOKS = [Look(1280, "light"), Look(1920, "dark"), PHONE]  # no colour depends on the width
 
 
 @pytest.fixture(params=LOOKS, ids=lambda look: f"{look.width}-{look.scheme}")
@@ -250,9 +258,7 @@ def walker(
 ) -> Iterator[Walker]:
     """In each width and each theme, with content and without."""
     is_empty = request.param == "empty"
-    context = browser.new_context(
-        viewport={"width": look.width, "height": 900}, color_scheme=look.scheme, reduced_motion="reduce"
-    )
+    context = browser.new_context(**look.context)
     context.set_default_timeout(120_000)
     page = context.new_page()
     watched.watch(page)

@@ -98,6 +98,20 @@ def test_a_prompt_that_was_used_is_offered_again(page: Page, furnished: Any) -> 
     expect(page.locator("#prompt textarea")).to_have_value(newest)
 
 
+def test_the_form_scrolls_with_the_page_and_never_sideways(page: Page, furnished: Any) -> None:
+    opened(page, furnished)
+    page.get_by_text(general.MORE).click()
+    expect(page.locator("#width input")).to_be_visible()
+    form = page.locator(".request-form")
+    for group, values in (("batch", ("list", "sweep", "one")), ("mode", ("keyframes", "windows", "direct"))):
+        for value in values:
+            page.locator(f'#{group} input[value="{value}"]').check()
+            width, room, flow = form.evaluate(
+                "form => [form.scrollWidth, form.clientWidth, getComputedStyle(form).overflowY]"
+            )
+            assert (width, flow) == (room, "visible"), (group, value)
+
+
 def test_both_buttons_of_keyframes_stay_uncovered(page: Page, furnished: Any) -> None:
     opened(page, furnished)
     page.get_by_role("radio", name="Keyframes").check()
