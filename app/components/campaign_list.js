@@ -1,5 +1,5 @@
-// The campaigns. `server.news()` = {rows: [{id, title, open, votes, of, line, instructions, target}], deleted: {id, title} |
-// null}. Asks when it is shown. Event: changed {id}.
+// The campaigns. `server.news()` = {rows: [{id, title, open, votes, of, line, instructions, keys, target}], deleted:
+// {id, title} | null}. Asks when it is shown. Event: changed {id}.
 import { copy } from "../scripts/clipboard.js";
 import { rows, visible } from "../scripts/dom.js";
 
@@ -47,15 +47,16 @@ export default function mount({ element, trigger, props, server }) {
     editing = campaign.id;
     const form = $(".editing");
     form.hidden = false;
-    for (const name of ["title", "target", "instructions"]) form.elements[name].value = campaign[name];
+    for (const name of ["title", "target", "keys", "instructions"]) form.elements[name].value = campaign[name];
     form.elements.title.focus();
   }
 
   $(".editing").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const { title, target, instructions } = event.target.elements,
+    const { title, target, keys, instructions } = event.target.elements,
       id = editing;
-    const order = { id, title: title.value, target: Number(target.value), instructions: instructions.value };
+    const texts = { title: title.value, keys: keys.value, instructions: instructions.value };
+    const order = { id, ...texts, target: Number(target.value) };
     if (await change("edit", order, id)) stop();
   });
 

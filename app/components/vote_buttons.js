@@ -41,6 +41,14 @@ export function voteButtons(desk, words, player, judge) {
     );
   }
 
+  // The keys that the campaign gives to its votes; a person's own go first.
+  function setKeys(keys = "") {
+    Object.entries(CHOICES).forEach(([choice, key], index) => {
+      player.actions["vote_" + choice].key = keys[index] ?? key;
+    });
+    player.paintKeys();
+  }
+
   function makeAxis({ name, label }) {
     const button = keyButton("axis_" + name, label, { axis: name });
     button.title = words.axis_hint;
@@ -86,5 +94,5 @@ export function voteButtons(desk, words, player, judge) {
     if (event.detail) button.blur(); // or the space bar would press it again
   });
   player.onPaintKeys = paintKeys;
-  return { makeVotes, makeAxes, paintAxes, flash };
+  return { makeVotes, makeAxes, paintAxes, flash, setKeys };
 }

@@ -1,7 +1,6 @@
 // Voting, around the player above (`element.player`). Pairs come from /voting/next, three more than the one that is
 // shown; a vote goes into a list in this browser's storage first and leaves it when the server has stored or refused it:
-// so none is lost, and its uuid sees to it that none counts twice. An earlier vote can be changed (vote_history.js).
-// `props.value` = {campaign, at}.
+// so none is lost, and its uuid sees to it that none counts twice. `props.value` = {campaign, at}.
 import { setAddress } from "../scripts/address.js";
 import { make, visible } from "../scripts/dom.js";
 import { composes } from "../scripts/keyboard.js";
@@ -243,9 +242,14 @@ export default function mount({ element, trigger, props, watch }) {
   }
 
   // ---- Campaigns and names
-  function choose(campaign) {
+  function describe(campaign) {
     picker.title = campaign?.title ?? "";
     $(".instructions").textContent = campaign?.instructions ?? "";
+    buttons.setKeys(campaign?.keys);
+  }
+
+  function choose(campaign) {
+    describe(campaign);
     view.turn += 1;
     view.asking = null;
     const voted = new Set(outbox.list().map(({ vote }) => pairKey(vote)));
@@ -286,6 +290,7 @@ export default function mount({ element, trigger, props, watch }) {
     picker.replaceChildren(...said.campaigns.map(({ id, title }) => make("option", { value: id }, title)));
     picker.value = campaign?.id ?? "";
     if (campaign?.id === view.campaign?.id) {
+      describe((view.campaign = campaign)); // perhaps it was edited
       paint();
       return send().then(refill);
     }

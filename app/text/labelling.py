@@ -95,6 +95,7 @@ LIST_WORDS = {
     "title": "Title",
     "target": "Vote limit (0: all pairs)",
     "instructions": "Instructions to labellers",
+    "keys": "Keys of A, B, tie and both bad (four digits)",
     "save": "Save",
     "cancel": "Cancel",
     "unreachable": DESK_WORDS["away"],

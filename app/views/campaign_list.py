@@ -15,11 +15,12 @@ from engine.labelling.stats.campaign_rewards import learn_campaign_mix
 
 
 class Edit(TypedDict):
-    """New title, instructions and vote limit (0: none) of a campaign."""
+    """New title, instructions, keys ("": 1234) and vote limit (0: none) of a campaign."""
 
     id: str
     title: str
     instructions: str
+    keys: str
     target: int
 
 
@@ -51,6 +52,7 @@ def _row(campaign: Campaign, totals: CampaignTotals) -> dict[str, Any]:
         "of": target,
         "line": text.progress(totals.votes, target, totals.pairs),
         "instructions": campaign.spec.instructions,
+        "keys": "".join(campaign.spec.keys),
         "target": campaign.spec.target_votes or 0,
     }
 
@@ -58,7 +60,8 @@ def _row(campaign: Campaign, totals: CampaignTotals) -> dict[str, Any]:
 def edit(context: AppContext, order: Edit) -> dict[str, Any]:
     """Change a campaign. Raises ConfigError in one sentence."""
     changes = {"title": order["title"].strip(), "instructions": order["instructions"].strip()}
-    Campaigns(context.store).change(order["id"], **changes, target_votes=order["target"] or None)
+    keys = tuple(order["keys"].strip())
+    Campaigns(context.store).change(order["id"], **changes, keys=keys, target_votes=order["target"] or None)
     return campaign_list(context)
 
 

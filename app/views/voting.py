@@ -19,6 +19,7 @@ Side = Literal["left", "right"]
 def campaign_choice(campaign: Campaign) -> dict[str, Any]:
     """Return the public data of a campaign, which does not reveal the competing models."""
     shown = {"id": campaign.id, "title": campaign.title, "instructions": campaign.spec.instructions}
+    shown["keys"] = "".join(campaign.spec.keys)
     return {**shown, "axes": axes(campaign.spec.axes), "open": campaign.is_open}
 
 

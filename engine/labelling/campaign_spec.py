@@ -86,7 +86,17 @@ class CampaignSpec(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=SEED_LIMIT)
     instructions: str = Field("", max_length=2000, description="what labellers should look at")
+    keys: tuple[str, ...] = Field(
+        (), description="keys of the votes for A, for B, tie and both bad: four digits; () = 1, 2, 3, 4"
+    )
     deleted: bool = Field(False, description="a deleted campaign is not listed; its pairs and votes are kept")
+
+    @field_validator("keys")
+    @classmethod
+    def _four_digits(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if keys and (len(set(keys)) != 4 or len(keys) != 4 or any(key not in set("0123456789") for key in keys)):
+            raise ValueError("give four different digits, such as 1234, or none")
+        return keys
 
     @field_validator("prompts", "clip_ids", "axes", "entrants")
     @classmethod

@@ -114,7 +114,7 @@ class Campaigns:
             return _find(connection, campaign_id)
 
     def change(self, campaign_id: str, **changes: object) -> Campaign:
-        """Change title, instructions, target_votes or deleted. Raises ConfigError for an invalid value."""
+        """Change title, instructions, keys, target_votes or deleted. Raises ConfigError for an invalid value."""
         with self._database.writing() as connection:
             spec = _lock(connection, campaign_id).spec.changed(**changes)
             values = update(CAMPAIGNS).values(title=spec.title, spec=spec.model_dump(mode="json"))

@@ -175,7 +175,9 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "LibraryTab.remove_opened": lambda s: [GRID, *UNFILTERED, event(id=s.clip().id)],
     "LibraryTab.score": lambda s: [event(id=s.clip().id)],
     "LibraryTab.import_video": lambda s: [s.video(), "p", "mini"],
-    "CampaignList.edit": lambda s: [{"id": s.campaign().id, "title": "new", "instructions": "", "target": 3}],
+    "CampaignList.edit": lambda s: [
+        {"id": s.campaign().id, "title": "new", "instructions": "", "keys": "7890", "target": 3}
+    ],
     "CampaignList.close": lambda s: [s.campaign().id],
     "CampaignList.reopen": lambda s: [Campaigns(s.context.store).close(s.campaign().id).id],
     "CampaignList.delete": lambda s: [s.campaign().id],
