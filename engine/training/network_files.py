@@ -1,9 +1,11 @@
-"""Full-network training: the compute dtype, and writing the network for use in a model.
+"""The dtype that a network trains in, and writing a whole network for use in a model.
 
-Trained weights are float32 (updates are often below a half-precision weight's resolution). A half-precision model
-computes in bfloat16 under autocast, as with accelerate's mixed precision. This includes float16 models: bfloat16 has
-float32's exponent range, so small gradients do not vanish and no loss scaling is needed. Memory is 16 bytes a parameter
-(weight, gradient, Adam's two moments) plus 4 for each copy that the run keeps.
+Trained weights are float32 (updates are often below a half-precision weight's resolution). Half-precision models,
+float16 ones included, compute in bfloat16: it has float32's exponent range, so small gradients do not vanish and no
+loss scaling is needed. In float16 they would: a loss is a mean over about 1e6 elements, and the smallest number is
+6e-8. For an adapter the model is opened in bfloat16. A whole network computes in bfloat16 under autocast, as with
+accelerate's mixed precision, and takes 16 bytes a parameter (weight, gradient, Adam's two moments) plus 4 for each copy
+that the run keeps.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +16,27 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
+from engine.config.presets import load_preset
+from engine.errors import ConfigError
 from engine.families.lora_files import EXPERTS
+from engine.families.registry import open_model
+from engine.model_spec import ModelFamily
 
 HALVES = (torch.float16, torch.bfloat16)
+
+
+def open_to_train(model: ModelFamily | str, lora_rank: int) -> ModelFamily:
+    """Open a model preset in the dtype that it trains in; return a loaded model as it is.
+
+    Raises ConfigError for a loaded float16 model that is to get an adapter.
+    """
+    if isinstance(model, str):
+        preset = load_preset("models", model)
+        vanishes = bool(lora_rank) and preset.dtype == "float16"
+        return open_model(preset.model_copy(update={"dtype": "bfloat16"}) if vanishes else preset)
+    if lora_rank and model.dtype == torch.float16:
+        raise ConfigError("The gradients of an adapter would vanish in float16: load the model in bfloat16.")
+    return model
 
 
 class _AutocastForward:

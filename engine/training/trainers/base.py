@@ -24,11 +24,9 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
-from engine.config.presets import load_preset
-from engine.errors import TrainingError
+from engine.errors import ConfigError, TrainingError
 from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.prompt_cache import PromptCache
-from engine.families.registry import open_model
 from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
 from engine.generation.validation import check_pictures, check_storage
@@ -59,7 +57,7 @@ from engine.training.distributed.process_group import (
 )
 from engine.training.distributed.sharding import Sharding, check_sharded, hide_fsdp_from_accelerate, shard
 from engine.training.gradient_checkpointing import set_block_checkpointing
-from engine.training.network_files import compute_dtype, set_compute_dtype, write_network
+from engine.training.network_files import compute_dtype, open_to_train, set_compute_dtype, write_network
 from engine.training.reporting import add_reports, reporting_tools
 from engine.training.weights import (
     ADAPTER,
@@ -110,7 +108,7 @@ class DiffusionTrainer(Trainer):
         train_dataset = with_stored_pictures(train_dataset or (), workspace) if train_dataset else train_dataset
         self.sharding = Sharding.from_environment()
         self.template = args.template(model if isinstance(model, str) else None)
-        self.family = open_model(load_preset("models", model)) if isinstance(model, str) else model
+        self.family = open_to_train(model, args.lora_rank)
         check_pictures(numbered(train_dataset or ()), self.template, self.family.spec)
         network: Any = self.family.network
         options = getattr(self.family, "options", FamilyOptions())
