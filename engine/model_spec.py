@@ -55,6 +55,7 @@ class FamilySpec:
     - `embedded_guidance`: the network takes the guidance as an input and runs once, instead of once with and once
       without the prompt.
     - `text_tokens` is the maximum number of prompt tokens that the text encoder reads (None: no known limit).
+    - `passes_by_prompt`: the network has no mask for padding, so a batch takes a pass for each length of prompt.
     - `has_free_noise`: with `FamilyOptions.context_frames` set, the family generates clips of any length.
     - `block_classes` are the modules gathered one at a time when weights are sharded: each is small compared with the
       network, and together they are most of it.
@@ -75,6 +76,7 @@ class FamilySpec:
     native_conditioning: tuple[str, ...] = ()
     text_tokens: int | None = None
     embedded_guidance: bool = False
+    passes_by_prompt: bool = False
     has_free_noise: bool = False
     licence: str = ""
     source: str = ""

@@ -41,6 +41,7 @@ class Kandinsky5Family(DiffusersFamily):
         layer_names=layer_names.KANDINSKY_5,
         block_classes=("Kandinsky5TransformerDecoderBlock", "Kandinsky5TransformerEncoderBlock"),
         text_tokens=MAX_TOKENS,
+        passes_by_prompt=True,
         licence="MIT",
         source="arXiv:2511.14993",
     )

@@ -164,6 +164,11 @@ class DiffusionTrainer(Trainer):
         if self.sharding is not None:
             shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
         elif is_distributed():
+            if self.family.spec.passes_by_prompt:
+                raise ConfigError(
+                    f"{self.family.spec.title} takes a pass for each length of prompt in a batch, but processes with "
+                    "shards must take as many: launch it with presets/accelerate/replicated_1x8.yaml."
+                )
             broadcast_parameters([parameter for _, parameter in trainable(network.to(args.device))])
 
     def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
@@ -173,10 +178,14 @@ class DiffusionTrainer(Trainer):
     def local_level_slice(self, count: int) -> slice:
         """Select this process's `count` noise levels of those drawn for the rows of all processes.
 
-        Processes that share experts by noise level use the same levels: they need the same expert at the same time.
+        They are the same for all processes where `shares_levels`.
         """
-        same_levels = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
-        return slice(count) if same_levels else local_slice(count)
+        return slice(count) if self.shares_levels else local_slice(count)
+
+    @property
+    def shares_levels(self) -> bool:
+        """True where all processes need the same noise level at the same time, for the same expert."""
+        return self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
 
     def _prepare_for_training(self, *args: Any, **others: Any) -> Any:
         prepared = super()._prepare_for_training(*args, **others)

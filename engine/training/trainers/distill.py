@@ -160,8 +160,10 @@ class VideoDistillTrainer(DiffusionTrainer):
     ) -> tuple[KeptStep, Tensor]:
         """Return the step to start from, and the target latents at the segment's end."""
         if self.args.target == "trajectory":
-            return segment[0], segment[-1].next_latents[index]
-        batch = self.micro_step * world_size() + rank()
+            return segment[0], self._here(segment[-1].next_latents, index)
+        # Processes with shards take as many passes as each other, so they have one starting point.
+        apart = rank() if self.sharding is None else 0
+        batch = self.micro_step * world_size() + apart
         seed = seed_for(self.args.seed, step=self.state.global_step, prompt=number, sample=batch)
         start = segment[int(torch.randint(len(segment), (), generator=generator_for(seed)))]
         beyond, end = start.next_latents[index], segment[-1].sigma_next[0]

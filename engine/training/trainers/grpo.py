@@ -62,8 +62,7 @@ class VideoGRPOTrainer(OnlineTrainer):
                 f"{self.family.spec.prediction}: use {fitting}."
             )
         self.random_steps([self.template])
-        levels_apart = self.sharding is not None and getattr(self.family.network, "experts_by_noise_level", False)
-        if levels_apart and self.args.step_choice == "per_prompt":
+        if self.shares_levels and self.args.step_choice == "per_prompt":
             raise ConfigError(
                 "step_choice = 'per_prompt' gives the processes different noise levels, but this sharded model's "
                 "experts need the same one in all of them: use 'random'."

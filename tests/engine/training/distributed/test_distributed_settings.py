@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,19 @@ def test_a_folder_that_cannot_be_published_leaves_the_old_one(tmp_path: Path) ->
     with pytest.raises(OSError):
         replace_folder(tmp_path / "none", tmp_path / "a")
     assert (tmp_path / "a" / "old").exists()
+
+
+def test_shards_are_refused_where_passes_depend_on_the_prompts(
+    open_tiny: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process would gather other blocks than the others."""
+    for name, value in ASKED.items():
+        monkeypatch.setenv(name, value)
+    family = open_tiny()
+    family.spec = replace(family.spec, passes_by_prompt=True)
+    with pytest.raises(ConfigError, match="takes a pass for each length of prompt in a batch"):
+        VideoDPOTrainer(
+            model=family,
+            args=VideoDPOConfig(output_dir=str(tmp_path), use_cpu=True),
+            train_dataset=[{"prompt": "a"}],
+        )
