@@ -30,7 +30,8 @@ class TrainingLoad:
     """Size of a run on one device.
 
     `graph_clips` share one backward pass (pairs count twice, guided clips twice). `rollout_clips` are denoised together
-    without gradients, 0 when the algorithm generates no clips. `copies` counts the copies of the trained weights. The
+    without gradients, also as samples and for alarms, 0 when the run generates no clips; they are those of
+    `rollout_batch`, or with 0 of a training batch. `copies` counts the copies of the trained weights. The
     weights of the trained network may be split into `shards`, one per device. `text_waits` off the device when no
     prompt is encoded. The other options are those of a model preset.
     """
@@ -41,6 +42,7 @@ class TrainingLoad:
     height: int
     graph_clips: int
     rollout_clips: int = 0
+    rollout_batch: int = 0
     lora_rank: int = 16
     checkpointed: bool = False
     copies: int = 0
@@ -244,11 +246,12 @@ def _milder(load: TrainingLoad) -> Iterable[tuple[str, str, TrainingLoad]]:
     """Yield changes of one setting, those with the least effect on the result first."""
     if not load.checkpointed:
         yield "checkpoint_blocks", "true", replace(load, checkpointed=True)
-    if load.rollout_clips > 1:
-        yield "rollout_batch", "1", replace(load, rollout_clips=max(1, load.rollout_clips // 16))
+    if load.rollout_batch > 1:
+        yield "rollout_batch", "1", replace(load, rollout_clips=load.rollout_clips // load.rollout_batch)
     for share in (2, 4, 8):
         if load.graph_clips % share == 0:
-            smaller = replace(load, graph_clips=load.graph_clips // share)
+            together = load.rollout_clips if load.rollout_batch else -(-load.rollout_clips // share)
+            smaller = replace(load, graph_clips=load.graph_clips // share, rollout_clips=together)
             yield "per_device_train_batch_size", f"1/{share} of it, gradient_accumulation_steps x {share}", smaller
     if not load.lora_rank:
         yield "lora_rank", "16", replace(load, lora_rank=16)

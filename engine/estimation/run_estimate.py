@@ -29,6 +29,7 @@ from engine.estimation.memory import (
 )
 from engine.runs.run import Run
 
+SAMPLED_TOGETHER = 4  # clips, where no setting says how many
 DPO_SIDES = 2  # the chosen and the rejected clip share a batch
 SIDES = {"dpo": DPO_SIDES}
 
@@ -99,6 +100,15 @@ def plan(preset: TrainPreset) -> RunPlan | None:
     return RunPlan(preset=preset, model=model, shape=model.network, values={**values, **of_model})
 
 
+def clips_together(settings: Mapping[str, Any]) -> int:
+    """Return how many clips a run denoises at once, for rollouts, samples and alarms.
+
+    That is `rollout_batch`, else the size of the training batch, at most 4.
+    """
+    rollout_batch = settings.get("rollout_batch")
+    return int(rollout_batch or min(SAMPLED_TOGETHER, settings["per_device_train_batch_size"]))
+
+
 def load_of(planned: RunPlan) -> TrainingLoad:
     """Return the size of the run on its device. Distillation trains the student without guidance."""
     values, online = planned.values, "num_generations" in planned.values
@@ -109,13 +119,17 @@ def load_of(planned: RunPlan) -> TrainingLoad:
         graph *= min(int(values["steps_per_replay"]), _random_steps(values))
     if "backprop_steps" in values:  # the graph of one clip after another
         graph = planned.rows_per_clip * int(values["backprop_steps"])
+    preset = planned.preset
+    watches = preset.alarms.every > 0 and bool(preset.prompts or preset.test_prompts)
+    makes_clips = watches or values["sample_clips"] > 0 or "rollout_batch" in values
     return TrainingLoad(
         **options_of(planned.model),  # type: ignore[arg-type]  # fields of their types
         num_frames=int(values["num_frames"]),
         width=int(values["width"]),
         height=int(values["height"]),
         graph_clips=graph,
-        rollout_clips=int(values.get("rollout_batch", 0)) * planned.rows_per_clip,
+        rollout_clips=clips_together(values) * planned.rows_per_clip if makes_clips else 0,
+        rollout_batch=int(values.get("rollout_batch", 0)),
         lora_rank=int(values["lora_rank"]) * (2 if "critic_updates" in values else 1),  # the critic is a second one
         checkpointed=bool(values["checkpoint_blocks"] or values.get("gradient_checkpointing")),
         copies=_copies(planned.preset.algorithm, values),

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from engine.config.schema import TrainPreset
 from engine.errors import StoreError
+from engine.generation.pipeline import clips_together
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.run import Run
@@ -22,6 +23,7 @@ from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import broadcast_object, is_first, on_rank_zero
 from engine.training.evaluation.sample_scores import SampleScores
+from engine.training.rollout.drift import inference_batch_size
 from engine.training.rollout.rollouts import generate_rollouts
 from rewards import Clip
 
@@ -56,11 +58,11 @@ def sample_requests(
 
 
 class SampleSets:
-    """Generate, score and store the sample sets of one run."""
+    """Generate, score and store the sample sets of one run, `batch` clips at a time (0: as many as in Generate)."""
 
-    def __init__(self, run: Run, requests: Sequence[GenerationRequest], preset: TrainPreset, batch: int = 4) -> None:
+    def __init__(self, run: Run, requests: Sequence[GenerationRequest], preset: TrainPreset, batch: int = 0) -> None:
         self.kept = RunSamples(run)
-        self._requests, self._batch = list(requests), batch
+        self._requests, self._batch = list(requests), batch or min(map(clips_together, requests), default=1)
         self._scores = SampleScores(preset)
 
     def make(self, family: ModelFamily, prompts: PromptEmbeddings) -> list[Clip]:
@@ -93,7 +95,7 @@ class SampleCallback(TrainerCallback):
         requests = kept or sample_requests(
             trainer.template, rows, seed=args.seed, num_clips=args.sample_clips, num_steps=args.sample_steps
         )
-        self._sampling = SampleSets(run, requests, preset, batch=getattr(args, "rollout_batch", 4))
+        self._sampling = SampleSets(run, requests, preset, batch=inference_batch_size(trainer))
         if requests and not kept and is_first():
             self._sampling.kept.keep_requests(requests)
         self._active = bool(requests)

@@ -12,6 +12,7 @@ import torch
 
 from engine.algorithms import dpo
 from engine.config.algorithms import ALGORITHMS, CLIP_DATA
+from engine.config.form_settings import defaults_of
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import RewardError, SettingsError, TrainingError
@@ -74,7 +75,10 @@ def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
         return
     told = f"{found.memory.low:.2g} to {found.memory.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
     change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
-    if found.verdict == "fits":
+    if found.verdict == "fits" and "backprop_steps" in defaults_of(preset.algorithm):
+        sentence = f"{told} without the decoder's activations, which are not estimated: decode_frames limits them."
+        yield PreflightCheck(name="memory", level="warning", sentence=sentence)
+    elif found.verdict == "fits":
         yield PreflightCheck(name="memory", level="ok", sentence=f"{told}: it fits.")
     elif found.memory.low <= facts.memory_gib:
         fate = "it is tight" if found.verdict == "tight" else "it may not fit"

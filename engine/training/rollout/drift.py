@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.estimation.run_estimate import clips_together
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise
 from engine.seeds import generator_for, seed_for, unit_noise
@@ -43,6 +44,5 @@ def drift_of(
 
 
 def inference_batch_size(trainer: Any) -> int:
-    """Return the batch size without gradients: `rollout_batch`, else twice the training batch."""
-    args = trainer.args
-    return int(getattr(args, "rollout_batch", 0) or 2 * args.per_device_train_batch_size)
+    """Return the number of clips in a pass without gradients, which the memory estimate counts on."""
+    return clips_together(vars(trainer.args))

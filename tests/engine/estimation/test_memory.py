@@ -239,3 +239,30 @@ def test_a_students_work_is_its_teachers_clips_and_its_own_steps() -> None:
     few, many = (plan(load_train_preset("mini_distill", {"settings": {"rollout_batch": n}})) for n in (1, 64))
     assert few is not None and many is not None
     assert estimate_memory(load_of(few)).rollout < estimate_memory(load_of(many)).rollout
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "kto", "dpo", "draft", "dmd"])
+def test_samples_and_alarms_count_where_training_makes_no_clips(algorithm: str) -> None:
+    """They are made before the first update. Guidance takes two rows for each clip."""
+    preset = load_train_preset("mini_nft").model_copy(update={"algorithm": algorithm, "model": "wan21_1_3b"})
+    settings = {"max_steps": 12, "per_device_train_batch_size": 2, "checkpoint_blocks": True}
+
+    def load(every: int, **others: object) -> TrainingLoad:
+        alarms = preset.alarms.model_copy(update={"every": every})
+        planned = plan(preset.model_copy(update={"settings": {**settings, **others}, "alarms": alarms}))
+        assert planned is not None
+        return load_of(planned)
+
+    assert load(0, sample_clips=0).rollout_clips == 0
+    for made in (load(0), load(25, sample_clips=0)):
+        assert made.rollout_clips == 2 * 2
+        assert estimate_memory(made).rollout > 0 < estimate_memory(made).decode
+
+
+def test_advice_names_settings_that_the_algorithm_has() -> None:
+    """Without rollouts a smaller training batch makes smaller samples."""
+    load = load_for("wan21_1_3b", rollout_clips=64, graph_clips=4, checkpointed=True)
+    change = advice(load, 16)
+    assert change is not None and change.setting == "per_device_train_batch_size"
+    rollouts = advice(replace(load, rollout_batch=32), 16)
+    assert rollouts is not None and rollouts.setting == "rollout_batch"
