@@ -28,7 +28,8 @@ class KeptStep:
     """A denoising step of each of N clips, which need not have the same number in all of them.
 
     `index`, `sigma`, `sigma_next` and `noise_std` have one value a clip. `latents`, `next_latents` and `mean` (of a
-    random step, see `DenoiseStep`) are `[N,C,t,h,w]`, `log_prob` is float32[N].
+    random step, see `DenoiseStep`) are `[N,C,t,h,w]`, `log_prob` is float32[N]. All are on the CPU: an update reads
+    each once, and together they may be larger than the model.
     """
 
     index: tuple[int, ...]
@@ -45,8 +46,9 @@ class KeptStep:
 class Rollouts:
     """N clips of one shape: requests, final latents `float32[N,C,t,h,w]`, frames, and the kept steps.
 
-    `steps` are the kept steps in order, each with the latents of all N clips: K x N x C x t x h x w numbers.
-    `rewards` are `float32[N,R]` where actors have already scored the clips. `decode_s` is the decoding time.
+    `steps` are the kept steps in order, each with the latents of all N clips. Consecutive ones share the latents
+    between them, so there are (K + 1) x N x C x t x h x w numbers. `rewards` are `float32[N,R]` where actors have
+    already scored the clips. `decode_s` is the decoding time.
     """
 
     requests: list[GenerationRequest]
@@ -112,30 +114,37 @@ def concat_rollouts(parts: Sequence[Rollouts]) -> Rollouts:
         requests=[request for part in parts for request in part.requests],
         latents=torch.cat([part.latents for part in parts]),
         clips=[clip for part in parts for clip in part.clips],
-        steps=[_concat_steps(steps) for steps in zip(*(part.steps for part in parts), strict=True)],
+        steps=_linked([_concat_steps(steps) for steps in zip(*(part.steps for part in parts), strict=True)]),
         rewards=torch.cat(rewards) if rewards else None,
         decode_s=sum(part.decode_s for part in parts),
     )
 
 
-def stack_steps(steps: Sequence[KeptStep], rows: Sequence[int]) -> KeptStep:
-    """Return the steps of the clips `rows` as one step of `len(steps) * len(rows)` clips."""
-    return _concat_steps([_rows_of(step, rows) for step in steps])
+def stack_steps(steps: Sequence[KeptStep], rows: Sequence[int], device: torch.device | str = "cpu") -> KeptStep:
+    """Return the steps of the clips `rows` as one step of `len(steps) * len(rows)` clips, on a device."""
+    step = _concat_steps([_rows_of(step, rows) for step in steps])
+    return replace(
+        step,
+        latents=step.latents.to(device),
+        next_latents=step.next_latents.to(device),
+        log_prob=None if step.log_prob is None else step.log_prob.to(device),
+        mean=None if step.mean is None else step.mean.to(device),
+    )
 
 
 def to_device(rollouts: Rollouts, device: torch.device) -> Rollouts:
-    """Move rollouts to a device; frames and rewards stay on the CPU."""
-    steps = [
-        replace(
-            step,
-            latents=step.latents.to(device),
-            next_latents=step.next_latents.to(device),
-            log_prob=None if step.log_prob is None else step.log_prob.to(device),
-            mean=None if step.mean is None else step.mean.to(device),
-        )
-        for step in rollouts.steps
-    ]
-    return replace(rollouts, latents=rollouts.latents.to(device), steps=steps)
+    """Move the finished latents to a device; frames, steps and rewards stay on the CPU."""
+    return replace(rollouts, latents=rollouts.latents.to(device))
+
+
+def _linked(steps: Sequence[KeptStep]) -> list[KeptStep]:
+    """Let consecutive steps share the latents between them."""
+    linked = list(steps[:1])
+    for step in steps[1:]:
+        before = linked[-1]
+        follows = all(now == earlier + 1 for now, earlier in zip(step.index, before.index, strict=True))
+        linked.append(replace(step, latents=before.next_latents) if follows else step)
+    return linked
 
 
 @torch.no_grad()
@@ -181,7 +190,7 @@ def _generate_batch(
         for shown, request in zip(frames, requests, strict=False)
     ]
     decode_s = time.perf_counter() - began
-    chosen = [_concat_steps(steps) for steps in zip(*kept, strict=True)]
+    chosen = _linked([_concat_steps(steps) for steps in zip(*kept, strict=True)])
     return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=chosen, decode_s=decode_s)
 
 
@@ -203,10 +212,10 @@ def _kept(step: DenoiseStep, row: int, means: bool) -> KeptStep:
         sigma=(step.sigma,),
         sigma_next=(step.sigma_next,),
         noise_std=(step.noise_std,),
-        latents=step.latents[one],
-        next_latents=step.next_latents[one],
-        log_prob=None if step.log_prob is None else step.log_prob[one],
-        mean=step.mean[one] if means and step.mean is not None else None,
+        latents=step.latents[one].cpu(),
+        next_latents=step.next_latents[one].cpu(),
+        log_prob=None if step.log_prob is None else step.log_prob[one].cpu(),
+        mean=step.mean[one].cpu() if means and step.mean is not None else None,
     )
 
 

@@ -147,7 +147,7 @@ class VideoDistillTrainer(DiffusionTrainer):
     ) -> Tensor:
         end = segment[-1].sigma_next[0]  # all clips have the same steps
         first, arrival = self._target(segment, lesson.index, number, conditioning)
-        latents = first.latents[lesson.index]
+        latents = self._here(first.latents, lesson.index)
         prediction = self._predict(latents, first.sigma[0], conditioning)
         target = distill.target_prediction(self.kind, arrival, latents, first.sigma[0], end)
         predicted, wanted = conditioning.free(prediction), conditioning.free(target)
@@ -166,7 +166,7 @@ class VideoDistillTrainer(DiffusionTrainer):
         batch = self.micro_step * world_size() + apart
         seed = seed_for(self.args.seed, step=self.state.global_step, prompt=number, sample=batch)
         start = segment[int(torch.randint(len(segment), (), generator=generator_for(seed)))]
-        beyond, end = start.next_latents[index], segment[-1].sigma_next[0]
+        beyond, end = self._here(start.next_latents, index), segment[-1].sigma_next[0]
         if start is segment[-1]:
             return start, beyond
         with torch.no_grad():
@@ -175,3 +175,6 @@ class VideoDistillTrainer(DiffusionTrainer):
 
     def _predict(self, latents: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
         return self.family.predict(latents, torch.full((len(latents),), sigma).to(latents), conditioning)
+    def _here(self, latents: Tensor, index: list[int]) -> Tensor:
+        return latents[index].to(self.args.device)
+

@@ -111,15 +111,20 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         """Yield one part for each replay of random steps; their sum is the mean over steps and clips."""
-        steps, together = inputs.rollouts.steps, self.args.steps_per_replay
+        for step, count in self._parts(inputs):
+            yield self._part_loss(step, count, inputs) * (count / len(inputs.rollouts.steps))
+
+    def _parts(self, batch: RolloutBatch) -> Iterator[tuple[KeptStep, int]]:
+        """Yield the batch's random steps as the update takes them, several as one, with their number."""
+        steps, together = batch.rollouts.steps, self.args.steps_per_replay
         for start in range(0, len(steps), together):
             part = steps[start : start + together]
-            yield self._part_loss(part, inputs) * (len(part) / len(steps))
+            yield stack_steps(part, batch.index, self.args.device), len(part)
 
-    def _part_loss(self, steps: Sequence[KeptStep], batch: RolloutBatch) -> Tensor:
-        step, requests = stack_steps(steps, batch.index), batch.requests * len(steps)
+    def _part_loss(self, step: KeptStep, count: int, batch: RolloutBatch) -> Tensor:
+        requests = batch.requests * count
         replay = self._replay(step, requests)
-        found = self._policy_loss(replay, batch.advantages.repeat(len(steps)).to(replay.mean.device))
+        found = self._policy_loss(replay, batch.advantages.repeat(count).to(replay.mean.device))
         loss = found.loss * self._weights(step).to(found.loss)
         self.log_metric(**{"ratio/spread": found.log_ratio.abs().max(), "clip_ratio": found.clipped})
         if self.args.beta > 0:
@@ -203,8 +208,7 @@ class VideoGRPOTrainer(OnlineTrainer):
 
     @torch.no_grad()
     def _changes(self, batch: RolloutBatch) -> Tensor:
-        steps = [stack_steps([step], batch.index) for step in batch.rollouts.steps]
-        replays = [self._replay(step, batch.requests) for step in steps]
+        replays = [self._replay(step, batch.requests * count) for step, count in self._parts(batch)]
         if self.args.ratio == "kl_mask":
             return torch.cat([replay.divergence for replay in replays if replay.divergence is not None])
         return torch.cat([replay.log_ratio for replay in replays])

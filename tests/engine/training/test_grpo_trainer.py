@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,28 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         trainer_of(open_tiny, tmp_path, **options)
+
+
+def test_latents_between_consecutive_steps_are_kept_once(open_tiny: Open, tmp_path: Path) -> None:
+    """All steps of all clips may take more memory than the model."""
+    rollouts = trainer_of(open_tiny, tmp_path, rollout_batch=5).first_generation_batch()[0].rollouts
+    assert len(rollouts.steps) == 7
+    for before, after in pairwise(rollouts.steps):
+        assert after.latents.data_ptr() == before.next_latents.data_ptr()
+    apart = trainer_of(open_tiny, tmp_path, step_choice="random", window=3).first_generation_batch()[0].rollouts
+    assert all((one.latents != other.latents).any() for one, other in pairwise(apart.steps))
+
+
+def test_preflight_replays_in_batches_of_the_updates_shape(open_tiny: Open, tmp_path: Path) -> None:
+    """In bfloat16 a row's rounding depends on that shape."""
+    trainer = trainer_of(open_tiny, tmp_path, steps_per_replay=3)
+    batch, sizes = trainer.first_generation_batch()[0], list[int]()
+    trainer.family.network.register_forward_pre_hook(
+        lambda _, given, named: sizes.append(len(named["hidden_states"])), with_kwargs=True
+    )
+    for part in trainer.losses(batch):
+        part.backward()
+    updates = sizes.copy()
+    sizes.clear()
+    trainer.replay_error(batch)
+    assert sizes == updates == [24, 24, 8]
