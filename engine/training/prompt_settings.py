@@ -44,6 +44,7 @@ class StudentArguments(PlainTrainerArguments):
     """Settings of trainers of a few-step student; `num_steps` and `guidance` are the teacher's."""
 
     makes_few_steps: ClassVar[bool] = True
+    learns_from_start: ClassVar[bool] = True
 
     student_steps: int = field(default=4, metadata={"help": "Denoising steps of the student: 1, 2, 4 or 8."})
 
@@ -90,7 +91,6 @@ class VideoDistillConfig(StudentArguments, TrainingArguments):
     The student has no guidance.
     """
 
-    learns_from_start: ClassVar[bool] = True
     without_effect: ClassVar[Mapping[str, str]] = {
         **WITHOUT_EFFECT,
         "dataloader_num_workers": "clips are made and not loaded",

@@ -239,14 +239,14 @@ def base_policy(network: Any, lora_rank: int, *, with_frozen: bool) -> Reference
     return ReferencePolicy(network, None if lora_rank else WeightCopy(network))
 
 
-def add_critic(network: Any, seed: int) -> None:
-    """Add a second trained LoRA, `CRITIC`, with the layers and ranks of the first; it has no effect yet."""
+def add_critic(network: Any) -> None:
+    """Add a second trained LoRA, `CRITIC`, that is a copy of the first."""
+    student = dict(trainable(network))
     with several_adapters(), torch.random.fork_rng():
-        torch.manual_seed(seed)
         network.add_adapter(deepcopy(network.peft_config[ADAPTER]), CRITIC)
     use_adapter(network, ADAPTER)
-    for _, parameter in trainable(network):
-        parameter.data = parameter.data.float()
+    for name, parameter in trainable(network):
+        parameter.data = student[name.replace(f".{CRITIC}.", f".{ADAPTER}.")].detach().clone()
     network.eval()
 
 

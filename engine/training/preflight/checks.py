@@ -50,7 +50,7 @@ def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) 
 
 def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     """Run the checks of a trainer that has not started."""
-    found = [_length(trainer), *_alpha(trainer)]
+    found = [_length(trainer), *_alpha(trainer), *_last_update(trainer)]
     if told := picture_problem(trainer):
         found.append(PreflightCheck(name="pictures", level="ok" if told[0] else "warning", sentence=told[1]))
     if isinstance(trainer, VideoDPOTrainer):
@@ -154,6 +154,20 @@ def _alpha(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
 
 @torch.no_grad()
 def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
+def _last_update(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
+    """Check that the run's last update is one of the weights that it exports; dmd's critic is not."""
+    steps, of_export = trainer.args.max_steps, trainer.args.updates_of_export
+    if steps <= 0 or of_export(steps):
+        return
+    last = next((step for step in range(steps, 0, -1) if of_export(step)), 0)
+    if not last:
+        sentence = f"max_steps is {steps}, but all these updates are the critic's, so the student would not learn."
+        yield PreflightCheck(name="updates", level="stop", sentence=f"{sentence} Raise max_steps.")
+        return
+    told = f"The last {steps - last} of {steps} updates are the critic's, which is not exported"
+    yield PreflightCheck(name="updates", level="warning", sentence=f"{told}: set max_steps to {last}.")
+
+
     """Check that the pairs differ, and that beta_eff fits the model's errors on them."""
     if trainer.args.preference is None:
         yield PreflightCheck(

@@ -1,6 +1,7 @@
 """`VideoDMDTrainer`: DMD2 (loss: `engine.algorithms.dmd`).
 
-Student and critic are two adapters on one frozen network, which is the teacher. One optimiser trains both: an update is
+The teacher is the model before training, with its initial adapter. Student and critic are two adapters on the network,
+which begin as the teacher. One optimiser trains both: an update is
 the critic's or the student's, and the weights of the other, which have no gradient, stay as they are.
 """
 
@@ -52,7 +53,7 @@ class VideoDMDTrainer(DiffusionTrainer):
     def _add_adapters(self, network: Any, args: Any) -> None:
         if self.sharding is not None:
             raise ConfigError("dmd trains on one device, or on copies: start it without sharding.")
-        add_critic(network, seed_for(args.seed, sample=1) % 2**32)
+        add_critic(network)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Return one optimiser with a learning rate for each of the two networks."""
@@ -112,7 +113,7 @@ class VideoDMDTrainer(DiffusionTrainer):
             with self._critic():
                 critic = predict_x0_and_noise(kind, self.family.predict(noisy, level, conditioning), noisy, level)[0]
             guided = [request.model_copy(update={"guidance": self.teacher_guidance}) for request in requests]
-            with self.base.applied():
+            with self.reference.applied():
                 output = guided_prediction(
                     self.family, noisy, level, conditioning, self.prompts.negatives_of(guided), self.teacher_guidance
                 )

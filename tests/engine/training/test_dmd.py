@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.algorithms.dmd import distribution_gradient, student_loss
 from engine.errors import ConfigError
 from engine.seeds import generator_for
+from engine.training.preflight.checks import preflight
 from engine.training.prompt_settings import VideoDMDConfig
 from engine.training.trainers.dmd import VideoDMDTrainer
 from engine.training.weights import trainable
@@ -20,7 +21,7 @@ PROMPTS = ["a red circle moving left", "a blue square", "the green star", "a cir
 Open = Callable[[], Any]
 
 
-def make(family: Any, folder: Path, **others: Any) -> VideoDMDTrainer:
+def make(family: Any, folder: Path, start: Path | None = None, **others: Any) -> VideoDMDTrainer:
     plain = {
         "output_dir": str(folder),
         "use_cpu": True,
@@ -41,7 +42,8 @@ def make(family: Any, folder: Path, **others: Any) -> VideoDMDTrainer:
         "per_device_train_batch_size": 2,
         "lora_rank": 4,
     }
-    return VideoDMDTrainer(model=family, args=VideoDMDConfig(**{**plain, **others}), train_dataset=PROMPTS)
+    args = VideoDMDConfig(**{**plain, **others})
+    return VideoDMDTrainer(model=family, args=args, train_dataset=PROMPTS, start=start)
 
 
 def weights_of(trainer: Any) -> dict[str, Tensor]:
@@ -91,6 +93,40 @@ def test_a_critic_that_is_the_teacher_moves_the_student_by_guidance_alone(open_t
         requests = [trainer.template.model_copy(update={"prompt": PROMPTS[0], "seed": 5})]
         loss = trainer.student_loss(requests, generator_for(1))
         assert (float(loss.detach()) < 1e-10) == still
+
+
+def test_an_initial_adapter_is_teacher_student_and_critic(open_tiny: Open, tiny_lora: Path, tmp_path: Path) -> None:
+    """So the student keeps what the adapter has learnt. Without guidance its first gradient is 0."""
+    trainer = make(open_tiny(), tmp_path, guidance=1.0, lora_rank=2, start=tiny_lora)
+    requests = [trainer.template.model_copy(update={"prompt": PROMPTS[0], "seed": 5})]
+    latents, level = trainer.family.init_latents(requests[0], [generator_for(1)]), torch.tensor([0.5])
+
+    def predicted() -> Tensor:
+        with torch.no_grad():
+            return trainer.family.predict(latents, level, trainer.prompts.of(requests))
+
+    started, network = predicted(), trainer.family.network
+    with trainer._critic():
+        torch.testing.assert_close(predicted(), started)
+    with trainer.base.applied():
+        assert (predicted() - started).abs().max() > 1e-2
+    assert float(trainer.student_loss(requests, generator_for(1)).detach()) < 1e-10
+    with torch.no_grad():
+        for name, weight in trainable(network):
+            weight += 0.0 if ".critic." in name else 0.1
+    with trainer.reference.applied():
+        torch.testing.assert_close(predicted(), started)
+    assert trainer.args.learns_from_start, "so that an evaluation compares with it"
+
+
+def test_updates_of_the_critic_alone_are_refused(open_tiny: Open, tmp_path: Path) -> None:
+    for steps, level in ((2, "stop"), (3, None), (4, "warning")):
+        trainer = make(open_tiny(), tmp_path / str(steps), max_steps=steps, critic_updates=2)
+        found = {check.name: check for check in preflight(trainer)}
+        assert getattr(found.get("updates"), "level", None) == level
+    assert "The last 1 of 4 updates are the critic's, which is not exported: set max_steps to 3." in (
+        found["updates"].sentence
+    )
 
 
 def test_the_critic_learns_the_students_clips(open_tiny: Open, tmp_path: Path) -> None:
