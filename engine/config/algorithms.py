@@ -56,17 +56,20 @@ def algorithm_of(settings: type) -> str:
     return next(key for key, known in ALGORITHMS.items() if known.settings.endswith(f":{settings.__name__}"))
 
 
-def few_step_settings(algorithm: str, settings: Mapping[str, Any], what: str, num_steps: int) -> dict[str, Any]:
-    """Return the settings with which an algorithm trains a model of `num_steps` steps without guidance.
+def few_step_settings(
+    algorithm: str, settings: Mapping[str, Any], what: str, num_steps: int, guidance: float = 1.0
+) -> dict[str, Any]:
+    """Return the settings with which an algorithm trains a model of `num_steps` steps with one pass each.
 
     `what` names the model or adapter. Raises ConfigError where the algorithm or a setting would undo the distillation.
     """
-    told = f"{what} is distilled to {num_steps} steps without guidance"
+    without = "without guidance" if guidance <= 1 else f"at guidance {guidance:g}"
+    told = f"{what} is distilled to {num_steps} steps {without}"
     needed = ALGORITHMS[algorithm].few_steps
     if needed is None:
         able = ", ".join(key for key, known in ALGORITHMS.items() if known.few_steps is not None)
         raise ConfigError(f"{told}, which {algorithm} would undo: use one of {able}, or train the undistilled model.")
-    fixed = {**needed, "num_steps": num_steps, "guidance": 1.0}
+    fixed = {**needed, "num_steps": num_steps, "guidance": guidance}
     for name, value in fixed.items():
         if settings.get(name) not in (None, value):
             raise ConfigError(f"{told}: {algorithm} then needs {name} = {value}, but got {settings[name]}.")

@@ -46,6 +46,11 @@ def family_spec(key: str) -> FamilySpec:
     return family_class(key).spec
 
 
+def one_pass_guidance(model: "ModelPreset") -> float:
+    """Return the guidance that a model has without a second pass: its own where the network takes it, else 1."""
+    return model.guidance if family_spec(model.family).embedded_guidance else 1.0
+
+
 def open_model(preset: "ModelPreset", device: str | None = None) -> ModelFamily:
     """Load the preset's model on `device` (None: the best available). Raises FamilyError in one sentence."""
     import torch

@@ -17,6 +17,7 @@ from engine.config.presets import load_model_preset
 from engine.config.prompts import PromptRow, read_rows, stored_rows
 from engine.config.schema import TrainPreset
 from engine.families.lora_files import WEIGHT_FILES
+from engine.families.registry import one_pass_guidance
 from engine.files.atomic import write_text_atomic
 from engine.runs.adapters import CARD, find_adapter, read_card, scales_text
 from engine.workspace import Workspace
@@ -106,11 +107,12 @@ def start_of(run: "Run") -> str:
         return ""
 
 
-def few_steps(run: "Run", preset: TrainPreset) -> tuple[str, int] | None:
-    """Return the name of the distilled part under the run and its steps; None without one."""
+def few_steps(run: "Run", preset: TrainPreset) -> tuple[str, int, float] | None:
+    """Return the name of the distilled part under the run, its steps and its guidance; None without one."""
+    model = load_model_preset(preset.model)
+    guidance = one_pass_guidance(model)
     for folder, what in ((run.frozen, "The frozen adapter"), (run.start, "The initial adapter")):
         card = read_card(folder)
         if card is not None and card.distilled and card.num_steps:
-            return what, card.num_steps
-    model = load_model_preset(preset.model)
-    return (f"The model '{model.key}'", model.num_steps) if model.distilled else None
+            return what, card.num_steps, guidance if guidance <= 1 or card.guidance is None else card.guidance
+    return (f"The model '{model.key}'", model.num_steps, guidance) if model.distilled else None

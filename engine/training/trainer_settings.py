@@ -13,20 +13,12 @@ from trl import DPOConfig, GRPOConfig
 from engine.algorithms.advantages import Aggregation
 from engine.algorithms.awm import TimeWeight, Weighting
 from engine.algorithms.dpo import PREFERENCES, Loss
-from engine.errors import ConfigError
+from engine.errors import ConfigError, SettingsError
 from engine.request import GenerationRequest
 from engine.sampling.steps import DEFAULT_LEVELS
 from engine.training.clip_settings import ClipDataArguments, ScaledErrorArguments
 from engine.training.prompt_settings import check_rollout_batch
-from engine.training.video_arguments import WITHOUT_EFFECT
-
-ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
-    **WITHOUT_EFFECT,
-    "loss_type": "a clip's loss is always the mean over its steps",
-    "top_entropy_quantile": "all steps of the window are trained",
-    "off_policy_mask_threshold": "no clip is left out",
-    "dataloader_num_workers": "clips are made and not loaded",
-}
+from engine.training.video_arguments import ONLINE_WITHOUT_EFFECT, embeds_guidance
 
 
 @dataclass
@@ -285,7 +277,11 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
         default=1.0, metadata={"help": "Share of these levels, from the noisiest, that are trained on; DGPO: 0.7."}
     )
     guidance: float | None = field(
-        default=1.0, metadata={"help": "Guidance scale of the rollouts; training uses none, so 1."}
+        default=0.0,
+        metadata={
+            "help": "Guidance scale of the rollouts; training uses none. 0 = none, or the model's own where it is an "
+            "input of the network."
+        },
     )
     learning_rate: float = 1e-4
     num_generations: int | None = 8
@@ -298,7 +294,6 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
         self.own_checkpointing()
         super().__post_init__()
         self.check_video()
-        self._check_guidance(self.guidance)
         if self.levels_per_clip < 1 or not 0 < self.level_share <= 1:
             raise ConfigError(
                 "levels_per_clip must be 1 or more and level_share above 0 and at most 1, but got "
@@ -306,16 +301,17 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
             )
 
     def template(self, model: str | None) -> GenerationRequest:
-        """Return the run's request. Raises ConfigError as well where the model's own guidance would apply."""
+        """Return the run's request. Raises ConfigError as well where it would have guidance by a second pass."""
+        is_input = embeds_guidance(model)
+        if self.guidance == 0:
+            self.guidance = None if is_input else 1.0
         request = super().template(model)
-        self._check_guidance(request.guidance)
-        return request
-
-    def _check_guidance(self, guidance: float | None) -> None:
-        if guidance is not None and guidance > 1:
-            raise ConfigError(
-                f"guidance is {guidance:g}, but this algorithm trains without guidance: its rollouts need guidance 1."
+        if request.guidance > 1 and not is_input:
+            raise SettingsError(
+                f"guidance is {request.guidance:g}, but this algorithm trains without guidance: its rollouts need "
+                "guidance 1."
             )
+        return request
 
 
 @dataclass

@@ -9,6 +9,7 @@ from engine.config.algorithms import algorithm_of, few_step_settings
 from engine.config.presets import load_preset
 from engine.config.schema import REQUEST_FIELDS
 from engine.errors import ConfigError
+from engine.families.registry import family_spec, one_pass_guidance
 from engine.generation.validation import why_untrainable
 from engine.request import GenerationRequest
 from engine.suggestions import did_you_mean
@@ -25,6 +26,15 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 
 Only TRL's default is accepted for them.
 """
+
+
+ONLINE_WITHOUT_EFFECT: Mapping[str, str] = {
+    **WITHOUT_EFFECT,
+    "loss_type": "a clip's loss is always the mean over its steps",
+    "top_entropy_quantile": "all steps of the window are trained",
+    "off_policy_mask_threshold": "no clip is left out",
+    "dataloader_num_workers": "clips are made and not loaded",
+}
 
 
 @dataclass
@@ -119,7 +129,13 @@ class VideoArguments:
         if preset is not None and (untrainable := why_untrainable(preset)):
             raise ConfigError(untrainable)
         if preset is not None and preset.distilled:
-            few_step_settings(algorithm_of(type(self)), vars(self), f"The model '{model}'", preset.num_steps)
+            few_step_settings(
+                algorithm_of(type(self)),
+                vars(self),
+                f"The model '{model}'",
+                preset.num_steps,
+                one_pass_guidance(preset),
+            )
         defaults = {} if preset is None else preset.defaults()
         return GenerationRequest(**{"prompt": "-", **defaults, **self.request_fields()})
 
@@ -176,3 +192,8 @@ class PlainTrainerArguments(VideoArguments):
         library: Any = super()
         library.__post_init__()
         self.check_video()
+
+
+def embeds_guidance(model: str | None) -> bool:
+    """Return whether guidance is an input of the model's network; False for a model that is loaded already."""
+    return model is not None and family_spec(load_preset("models", model).family).embedded_guidance

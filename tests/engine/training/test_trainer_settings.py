@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import load_train_preset
+from engine.config.presets import load_preset, load_train_preset
 from engine.errors import ConfigError, SettingsError
 from engine.runs.run import Run
 from engine.training.build import build_config, build_trainer
@@ -42,7 +42,6 @@ def built(kind: str, folder: Path, **settings: Any) -> Any:
         ("nft", {"advantage_limit": 0}, "advantage_limit must be above 0"),
         ("awm", {"epsilon": 0.0}, "epsilon and preference_beta must be above 0"),
         ("awm", {"moving_decay_most": 1.0}, "moving_decay_most"),
-        ("awm", {"guidance": 3.0}, "guidance is 3"),
         (
             "awm",
             {"weighting": "dgpo", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2},
@@ -104,7 +103,17 @@ def test_a_models_own_guidance_is_refused_where_training_has_none(kind: str, tmp
     args = built(kind, tmp_path, guidance=None)
     with pytest.raises(ConfigError, match="guidance is 5, but this algorithm trains without guidance"):
         args.template("wan21_1_3b")
+    with pytest.raises(ConfigError, match="guidance is 3"):
+        built(kind, tmp_path, guidance=3.0).template("wan21_1_3b")
     assert built(kind, tmp_path).template("wan21_1_3b").guidance == 1
+
+
+@pytest.mark.parametrize("kind", ["nft", "awm"])
+def test_guidance_that_the_network_takes_as_an_input_is_the_models_own(kind: str, tmp_path: Path) -> None:
+    args = built(kind, tmp_path)
+    assert args.template("hunyuanvideo").guidance == load_preset("models", "hunyuanvideo").guidance > 1
+    assert args.sampled_with()["guidance"] is None
+    assert built(kind, tmp_path, guidance=4.0).template("hunyuanvideo").guidance == 4
 
 
 def test_weights_of_rewards_are_the_mixs(workspace: Workspace) -> None:
