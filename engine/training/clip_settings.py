@@ -68,6 +68,11 @@ class VideoKTOConfig(ScaledErrorArguments, PlainTrainerArguments, TrainingArgume
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.per_device_train_batch_size * self.world_size < 2:
+            raise ConfigError(
+                "per_device_train_batch_size is 1, but KTO compares each clip with the mean of its batch: set it to 2 "
+                "or more, with checkpoint_blocks where memory is short."
+            )
         weights = self.desirable_weight, self.undesirable_weight
         if min(weights) < 0 or max(weights) == 0:
             raise ConfigError(

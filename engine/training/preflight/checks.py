@@ -38,6 +38,8 @@ CUT_LIMIT = 0.5
 """Maximum fraction of steps that the clip range may cut after one update."""
 NEVER_CUT = 100
 """A clip range wider than this multiple of the largest log ratio has no effect."""
+BALANCE = 4 / 3
+"""Most weight of all good clips relative to that of all bad ones (KTO, sec. 4.1); the least is 1."""
 PAIRS_LOOKED_AT = 8
 SAME = 1e-7
 """Maximum difference of two errors that counts as float32 rounding."""
@@ -152,8 +154,6 @@ def _alpha(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
         yield PreflightCheck(name="alpha", level="warning", sentence=sentence)
 
 
-@torch.no_grad()
-def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
 def _last_update(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
     """Check that the run's last update is one of the weights that it exports; dmd's critic is not."""
     steps, of_export = trainer.args.max_steps, trainer.args.updates_of_export
@@ -168,6 +168,8 @@ def _last_update(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
     yield PreflightCheck(name="updates", level="warning", sentence=f"{told}: set max_steps to {last}.")
 
 
+@torch.no_grad()
+def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     """Check that the pairs differ, and that beta_eff fits the model's errors on them."""
     if trainer.args.preference is None:
         yield PreflightCheck(
@@ -224,10 +226,20 @@ def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Itera
     good = sum(labels)
     told = f"{good} clips are good and {len(labels) - good} bad"
     if 0 < good < len(labels):
-        yield PreflightCheck(name="labels", level="ok", sentence=f"{told}.")
+        yield _weights_of_labels(trainer, good, len(labels) - good, told)
         return
     advice = "nothing says what to move away from or to; add clips of the other kind"
     yield PreflightCheck(name="labels", level="warning", sentence=f"{told}: {advice}.")
+
+
+def _weights_of_labels(trainer: ClipLossTrainer, good: int, bad: int, told: str) -> PreflightCheck:
+    """Compare the weights of all good and of all bad clips; see `engine.algorithms.kto`."""
+    weights = trainer.args.desirable_weight * good, trainer.args.undesirable_weight * bad
+    if weights[1] <= weights[0] <= BALANCE * weights[1] or 0 in weights:
+        return PreflightCheck(name="labels", level="ok", sentence=f"{told}.")
+    advice = f"set desirable_weight to {weights[1] / good:.2g}"
+    sentence = f"{told}. By their weights the good ones count {weights[0] / weights[1]:.2g} times as much: {advice}."
+    return PreflightCheck(name="labels", level="warning", sentence=sentence)
 
 
 def _of_one_shape(trainer: ClipLossTrainer) -> PreflightCheck:

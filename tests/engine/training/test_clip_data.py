@@ -190,6 +190,45 @@ def test_labels_of_one_kind_are_a_warning_and_other_values_are_refused(open_tiny
         VideoKTOTrainer(model=open_tiny(), args=args, train_dataset=[{**bad[0], "label": "good"}])
 
 
+def test_unequal_numbers_of_labels_are_to_be_balanced_by_the_weights(open_tiny: Open, tmp_path: Path) -> None:
+    rows = [*rated_rows(), *({**row, "label": False} for row in rated_rows())]
+    for weight, level in ((1.0, "warning"), (3.0, "ok"), (3.9, "ok"), (4.1, "warning")):
+        args = VideoKTOConfig(**settings(tmp_path, max_steps=1, desirable_weight=weight))
+        found = preflight(VideoKTOTrainer(model=open_tiny(), args=args, train_dataset=rows))[-1]
+        assert (found.name, found.level) == ("labels", level)
+        assert level == "ok" or "set desirable_weight to 3" in found.sentence
+
+
+@pytest.fixture
+def two_sizes() -> list[dict[str, Any]]:
+    """Five clips of 9 frames, and three that are learnt as 17 because they have 17 or a few more."""
+    clips = [frames_of(number) for number in range(5)]
+    for count in (17, 18, 20):
+        clips.append(np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
+    return [{"prompt": f"clip {n}", "chosen": clip, "rejected": clip[:, ::-1].copy()} for n, clip in enumerate(clips)]
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_batches_are_of_one_size(kind: str, two_sizes: list[dict[str, Any]], open_tiny: Open, tmp_path: Path) -> None:
+    """Also after a stop in the middle of an epoch, with the same weights as without."""
+    trainer, config = (VideoSFTTrainer, VideoSFTConfig) if kind == "sft" else (VideoDPOTrainer, VideoDPOConfig)
+
+    def run(folder: Path, steps: int) -> Any:
+        batch = {"max_steps": steps, "save_steps": 3, "per_device_train_batch_size": 2}
+        return trainer(model=open_tiny(), args=config(**settings(folder, **batch)), train_dataset=two_sizes)
+
+    whole = run(tmp_path / "whole", 7)
+    batches = [[row["prompt"] for row in batch] for batch in whole.get_train_dataloader()]
+    assert len(batches) == 5, "three of 9 frames and two of 17"
+    assert {prompt for batch in batches for prompt in batch} == {row["prompt"] for row in two_sizes}
+    whole.train()
+    run(tmp_path / "parts", 3).train()
+    again = run(tmp_path / "parts", 7)
+    again.train(resume_from_checkpoint=True)
+    for (name, one), (_, other) in zip(trainable(whole.family.network), trainable(again.family.network), strict=True):
+        assert torch.equal(one, other), name
+
+
 def test_a_clear_pair_needs_a_larger_difference(open_tiny: Open, tmp_path: Path) -> None:
     """Before the first update delta is 0, so the loss of margins m is log(1 + exp(2 m)); without one m is 1."""
     rows = [{"prompt": p, "chosen": frames_of(n), "rejected": frames_of(n + 1)} for n, p in enumerate(PROMPTS)]
@@ -241,6 +280,7 @@ def test_a_resumed_run_is_the_same_run(kind: str, videos: Path, open_tiny: Open,
     [
         ({"desirable_weight": 0.0, "undesirable_weight": 0.0}, "one of them above 0"),
         ({"beta": 0.0}, "beta and error_scale must be above 0"),
+        ({"per_device_train_batch_size": 1}, "KTO compares each clip with the mean of its batch: set it to 2"),
     ],
 )
 def test_settings_of_kto_are_checked(settings: dict[str, float], sentence: str, tmp_path: Path) -> None:
@@ -250,7 +290,7 @@ def test_settings_of_kto_are_checked(settings: dict[str, float], sentence: str, 
 
 def recipe(tiny_model: str, algorithm: str, **data: Any) -> Any:
     changes = {"algorithm": algorithm, "model": tiny_model, "mix": None, "prompts": None, **data}
-    few = {"max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "lora_rank": 2}
+    few = {"max_steps": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "lora_rank": 2}
     return load_train_preset("mini_nft", changes).model_copy(update={"settings": few})
 
 
