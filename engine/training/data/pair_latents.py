@@ -27,6 +27,10 @@ from engine.model_spec import ModelFamily
 from engine.video.reader import read_lossless, read_video
 
 SIDES = ("chosen", "rejected")
+Size = tuple[int, int, int]
+"""Frames, height and width of a clip in px."""
+Stored = tuple[Size, float | None]
+"""Size of a clip as it is stored, and its rate in fps; None for an array."""
 RATE_TOLERANCE = 0.01
 """Rates that differ by less are taken for one: 23.976 and 24, 29.97 and 30."""
 READERS = 4
@@ -50,9 +54,9 @@ class PairLatentCache:
         self._fps = fps
         self._shape = dict(shape or {})
         self._known: dict[str, Tensor] = {}
-        self._shapes: dict[str, tuple[int, int, int]] = {}
+        self._shapes: dict[str, Size] = {}
         self._device: torch.device | None = None
-        self.seen: set[tuple[int, int, int]] = set()
+        self.seen: set[Size] = set()
         """Frames, height and width of the clips so far, as they are learnt."""
         self.resampled: set[float] = set()
         """The rates in fps of the clips so far that were not at the model's."""
@@ -80,6 +84,21 @@ class PairLatentCache:
         self._encoded(row, "chosen")
         num_frames, height, width = self._shapes[_key(row["chosen"])]
         return num_frames, width, height
+
+    def sizes(self, rows: Sequence[Mapping[str, Any]], stored: Mapping[str, Stored]) -> list[Size | None]:
+        """Return the size at which each row's chosen clip is learnt; None for one that `stored` does not know."""
+        found = (stored.get(_key(row["chosen"])) if "chosen" in row else None for row in rows)
+        return [None if one is None else self._learnt(*one) for one in found]
+
+    def _learnt(self, size: Size, fps: float | None) -> Size:
+        frames, *sides = size
+        if fps is not None and self._fps is not None and fps > self._fps * (1 + RATE_TOLERANCE):
+            frames = resampled_length(frames, fps, self._fps)
+        return (self._allowed(frames) or 0, sides[0], sides[1])
+
+    def _allowed(self, frames: int) -> int | None:
+        """Return the largest number of frames, up to `frames`, that the family supports."""
+        return next((n for n in range(frames, 0, -1) if self._family.spec.allows_frames(n)), None)
 
     def _encoded(self, row: Mapping[str, Any], side: str) -> Tensor:
         if side not in row or "prompt" not in row:
@@ -118,10 +137,11 @@ class PairLatentCache:
 
         Its VAE would silently drop or repeat more.
         """
-        spec = self._family.spec
-        length = next((n for n in range(len(frames), 0, -1) if spec.allows_frames(n)), None)
+        length = self._allowed(len(frames))
         if length is None:
-            raise TrainingError(f"A {side} clip has {len(frames)} frames, too few for {spec.title}: use longer ones.")
+            raise TrainingError(
+                f"A {side} clip has {len(frames)} frames, too few for {self._family.spec.title}: use longer ones."
+            )
         self.seen.add((length, *frames.shape[1:3]))
         return frames[:length]
 
@@ -170,43 +190,52 @@ def read_frames(clip: Any) -> tuple[np.ndarray, float | None]:
 
 def resample(frames: np.ndarray, fps: float, wanted: float) -> np.ndarray:
     """Return the frames nearest to the times k / `wanted`, for a lower rate `wanted` <= `fps`."""
-    count = 1 + math.floor((len(frames) - 1) * wanted / fps + 1e-9)
-    places = np.floor(np.arange(count) * (fps / wanted) + 0.5).astype(int)
+    places = np.floor(np.arange(resampled_length(len(frames), fps, wanted)) * (fps / wanted) + 0.5).astype(int)
     return frames[np.minimum(places, len(frames) - 1)]
 
 
-def unreadable(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the clips that cannot be decoded completely, by path, with the reason. Reads every file once."""
-    clips = dict.fromkeys(str(row[side]) for row in rows for side in SIDES if isinstance(row.get(side), str | Path))
+def resampled_length(frames: int, fps: float, wanted: float) -> int:
+    """Return the number of frames of a clip at a lower rate."""
+    return 1 + math.floor((frames - 1) * wanted / fps + 1e-9)
+
+
+def decoded_clips(rows: Sequence[Mapping[str, Any]]) -> dict[str, Stored | str]:
+    """Return what each clip of the rows is, or why it cannot be decoded completely. Reads every file once."""
+    clips = {_key(row[side]): row[side] for row in rows for side in SIDES if row.get(side) is not None}
     with ThreadPoolExecutor(max_workers=READERS) as readers:
-        found = zip(clips, readers.map(_why_unreadable, clips), strict=True)
-        return {clip: why for clip, why in found if why is not None}
+        return dict(zip(clips, readers.map(_decoded, clips.values()), strict=True))
 
 
-def readable_rows(rows: Sequence[Mapping[str, Any]], *, skip: bool) -> Sequence[Mapping[str, Any]]:
-    """Return the rows whose clips can be read.
+Rows = Sequence[Mapping[str, Any]]
+
+
+def readable_rows(rows: Rows, *, skip: bool) -> tuple[Rows, dict[str, Stored]]:
+    """Return the rows whose clips can be read, and what their clips are.
 
     Raises TrainingError for unreadable clips, unless `skip` is set, which logs a warning; and when no row remains.
     """
-    bad = unreadable(rows)
+    clips = decoded_clips(rows)
+    bad = {clip: found for clip, found in clips.items() if isinstance(found, str)}
+    stored = {clip: found for clip, found in clips.items() if not isinstance(found, str)}
     if not bad:
-        return rows
+        return rows, stored
     first, why = next(iter(bad.items()))
     if not skip:
         raise TrainingError(
             f"{len(bad)} of the clips cannot be read, such as {first}. {why} Replace or remove their pairs, or set "
             "skip_damaged to true to leave them out."
         )
-    left = [row for row in rows if not any(str(row.get(side)) in bad for side in SIDES)]
+    left = [row for row in rows if not any(row.get(side) is not None and _key(row[side]) in bad for side in SIDES)]
     log.warning("%d of %d pairs are left out, their clips cannot be read: %s", len(rows) - len(left), len(rows), bad)
     if not left:
         raise TrainingError(f"No pair is left: none of the clips can be read, such as {first}. {why}")
-    return left
+    return left, stored
 
 
-def _why_unreadable(clip: str) -> str | None:
+def _decoded(clip: Any) -> Stored | str:
     try:
-        read_frames(clip)
+        frames, fps = read_frames(clip)
     except TrainingError as error:
         return str(error)
-    return None
+    num_frames, height, width = frames.shape[:3]
+    return (num_frames, height, width), fps

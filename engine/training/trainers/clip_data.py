@@ -12,7 +12,8 @@ from engine.model_spec import Conditioning, ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise, training_target
 from engine.seeds import generator_for, seed_for, unit_noise
-from engine.training.data.pair_latents import PairLatentCache, readable_rows
+from engine.training.data.one_size_batches import OneSizeSampler
+from engine.training.data.pair_latents import PairLatentCache, Stored, readable_rows
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import local_slice, on_rank_zero, world_size
 from engine.training.rollout.noise_levels import NoiseLevelDistribution, draw_levels
@@ -92,9 +93,18 @@ class ClipDataTrainer(ClipLossTrainer):
     ) -> None:
         if train_dataset is None or not len(train_dataset):
             raise ConfigError("There are no clips to train on: collect votes, or give a file or folder of clips.")
-        super().__init__(model, args, readable(train_dataset, paired, args.skip_damaged), **others)
+        rows, stored = readable(train_dataset, paired, args.skip_damaged)
+        super().__init__(model, args, rows, **others)
         fields = self.args.request_fields()
         self.open_clips({name: fields[name] for name in SIZES if name in fields})
+        self.sizes = self.pairs.sizes(self.train_dataset, stored)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Return a sampler whose batches, of all processes, are of one size."""
+        together = self.args.per_device_train_batch_size * world_size()
+        if len(set(self.sizes)) > 1 and together > 1:
+            return OneSizeSampler(self.sizes, together, self.args.seed)
+        return super()._get_train_sampler(train_dataset)
 
     def requests_after_dropout(self, inputs: Sequence[Mapping[str, Any]]) -> list[GenerationRequest]:
         """Return the rows' requests, a random part with an empty prompt.
@@ -107,13 +117,13 @@ class ClipDataTrainer(ClipLossTrainer):
         return [request.model_copy(update={"prompt": ""}) if is_dropped else request for request, is_dropped in rows]
 
 
-def readable(rows: Any, paired: bool, skip: bool) -> Any:
-    """Return the rows whose clips can be decoded completely, as checked by the first process.
+def readable(rows: Any, paired: bool, skip: bool) -> tuple[Any, dict[str, Stored]]:
+    """Return the rows whose clips can be decoded completely, and what they are, as checked by the first process.
 
     A damaged clip would otherwise end the run at the update that uses it, at every resume.
     """
     if not paired:
         chosen = [{name: value for name, value in dict(row).items() if name != "rejected"} for row in rows]
         return on_rank_zero(lambda: readable_rows(chosen, skip=skip))
-    readable = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=skip))
-    return rows if len(readable) == len(rows) else readable
+    readable, stored = on_rank_zero(lambda: readable_rows([dict(row) for row in rows], skip=skip))
+    return rows if len(readable) == len(rows) else readable, stored

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,8 @@ from engine.sampling.schedules import sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for, seed_for
 from engine.training.data.clip_rows import read_captioned
+from engine.training.data.one_size_batches import OneSizeSampler
+from engine.training.data.pair_latents import Stored
 from engine.training.data.prompt_rows import check_prompts, numbered, request_fields, with_stored_pictures
 from engine.training.distributed.checkpoint import fill, read_tensors
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
@@ -99,7 +102,7 @@ class OnlineTrainer(GenerationBatches):
         rows = [{"prompt": row} if isinstance(row, str) else dict(row) for row in train_dataset or ()]
         self.reward_funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
         check_batch(rows, self.reward_funcs, args)
-        self.data = _given_clips(args, others.get("workspace") or Workspace.from_env())
+        self.data, stored = _given_clips(args, others.get("workspace") or Workspace.from_env())
         weights = args.reward_weights or [1.0] * len(self.reward_funcs)
         self.reward_weights = torch.tensor(weights, dtype=torch.float32)
         self.buffer: list[RolloutBatch] = []
@@ -108,6 +111,7 @@ class OnlineTrainer(GenerationBatches):
         super().__init__(model, args, rows, **others)
         check_pictures(numbered(self.data), self.template, self.family.spec)
         self.open_clips({name: getattr(self.template, name) for name in SIZES})
+        self.data_sizes = self.pairs.sizes(self.data, stored)
         if world_size() > 1:
             share = args.per_device_train_batch_size * args.steps_per_generation
             check_whole_groups(self.reward_funcs, share, args.num_generations)
@@ -126,16 +130,14 @@ class OnlineTrainer(GenerationBatches):
         return loss
 
     def data_rows(self, count: int) -> list[Mapping[str, Any]]:
-        """Return this micro-batch's `count` rows of `data`: each pass over the data has its own order.
+        """Return this micro-batch's `count` rows of `data`, of one size: each pass over the data has its own order.
 
         They depend on the seed and on the number of updates alone, so that a resumed run continues with the next ones.
         """
         batch = self.state.global_step * self._accumulation + self.micro_step
         first = (batch * world_size() + rank()) * count
-        places = [divmod(place, len(self.data)) for place in range(first, first + count)]
-        seeds = {turn: seed_for(self.args.seed, step=turn, prompt="data") for turn, _ in places}
-        orders = {turn: torch.randperm(len(self.data), generator=generator_for(seed)) for turn, seed in seeds.items()}
-        return [self.data[int(orders[turn][at])] for turn, at in places]
+        sampler = OneSizeSampler(self.data_sizes, count * world_size(), self.args.seed)
+        return [self.data[row] for row in islice(sampler.endless(first), count)]
 
     # -------------------------------------------------------------------------------------------- generation batches
 
@@ -337,8 +339,8 @@ class OnlineTrainer(GenerationBatches):
         raise NotImplementedError
 
 
-def _given_clips(args: Any, workspace: Workspace) -> Any:
-    """Return the rows of the setting `data`, with their pictures in the workspace."""
+def _given_clips(args: Any, workspace: Workspace) -> tuple[Any, dict[str, Stored]]:
+    """Return the rows of the setting `data`, with their pictures in the workspace, and what their clips are."""
     if args.data is None:
         return []
     rows = read_captioned(Path(args.data))

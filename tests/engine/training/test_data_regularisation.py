@@ -1,5 +1,6 @@
 """Data-regularised RL: the loss on given clips beside that of the rollouts, in each online trainer."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,21 @@ def test_the_gradient_is_the_sum_of_both(kind: str, open_tiny: Open, videos: Pat
     together = gradient_of(trainer, list(trainer.parts(batch)))
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-8)
     assert (together - gradient_of(trainer, list(trainer.losses(batch)))).abs().max() > 1e-6
+
+
+def test_given_clips_of_several_sizes_come_in_batches_of_one(open_tiny: Open, videos: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(videos, mixed)
+    write_lossless(mixed / "long.mkv", np.zeros((17, 32, 32, 3), np.uint8), 8.0)
+    (mixed / "long.txt").write_text("a long one")
+    trainer = make("nft", open_tiny(), tmp_path / "run", data=str(mixed))
+    drawn = []
+    for trainer.state.global_step in range(2):
+        for trainer.micro_step in range(2):
+            rows = trainer.data_rows(4)
+            drawn += [row["prompt"] for row in rows]
+            assert trainer.pairs.chosen(rows).shape[0] == 4
+    assert "a long one" in drawn
 
 
 def test_every_clip_comes_once_in_each_pass_and_the_order_changes(
