@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from transformers import TrainerCallback
 
 from engine.config.prompts import PromptRow, spread
@@ -16,7 +15,7 @@ from engine.config.schema import TrainPreset
 from engine.request import GenerationRequest
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.training.distributed.process_group import broadcast_object
+from engine.training.distributed.process_group import broadcast_object, on_rank_zero
 from engine.training.evaluation.alarms import (
     DIVERSITY,
     DRIFT,
@@ -125,18 +124,23 @@ class AlarmCallback(TrainerCallback):
     def observe(self, step: int, *, base: bool = False, requests: Sequence[GenerationRequest] = ()) -> Observation:
         """Generate the watched clips, or those of `requests`, and measure them.
 
-        `base` uses the model before training instead of the current policy.
+        `base` uses the model before training instead of the current policy; a student's teacher takes its own steps.
+        Its distance from the student is what distillation changes, so it is not measured.
         """
         trainer, requests = self._trainer, requests or self._requests
+        if base:
+            requests = [request.model_copy(update=trainer.baseline_fields) for request in requests]
         with trainer.reference.applied() if base else nullcontext(), preserve_training_state(trainer.family.network):
             made = generate_rollouts(trainer.family, requests, trainer.prompts, batch=inference_batch_size(trainer))
-        with preserve_training_state(trainer.family.network):
-            drift = torch.zeros(len(made.clips)) if base else drift_of(trainer, made.latents, made.requests)
+        drift: list[float | None] = [None if trainer.baseline_fields else 0.0] * len(made.clips)
+        if not base and not trainer.baseline_fields:
+            with preserve_training_state(trainer.family.network):
+                drift = list(drift_of(trainer, made.latents, made.requests).tolist())
         columns: dict[str, Column] = {
             MOTION: tuple(motion_of(clip) for clip in made.clips),
             DIVERSITY: tuple(diversity_of(made.clips, self._settings.takes)),
-            DRIFT: tuple(drift.tolist()),
-            **self._rewards(made),
+            DRIFT: tuple(drift),
+            **on_rank_zero(lambda: self._rewards(made)),  # all processes have made the same clips
         }
         return Observation(step=step, prompts=tuple(subject_of(request) for request in made.requests), columns=columns)
 

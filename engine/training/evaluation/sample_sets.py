@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.training.trainers.base import DiffusionTrainer
 
 log = logging.getLogger(__name__)
+NOTHING: Mapping[str, Any] = {}
 
 
 def sample_requests(
@@ -65,9 +66,10 @@ class SampleSets:
         self._requests, self._batch = list(requests), batch or min(map(clips_together, requests), default=1)
         self._scores = SampleScores(preset)
 
-    def make(self, family: ModelFamily, prompts: PromptEmbeddings) -> list[Clip]:
-        """Generate the clips with the family's current weights."""
-        return generate_rollouts(family, self._requests, prompts, batch=self._batch).clips
+    def make(self, family: ModelFamily, prompts: PromptEmbeddings, changes: Mapping[str, Any] = NOTHING) -> list[Clip]:
+        """Generate the clips with the family's current weights, and with `changes` of the requests."""
+        requests = [request.model_copy(update=changes) for request in self._requests]
+        return generate_rollouts(family, requests, prompts, batch=self._batch).clips
 
     def keep(self, step: int | None, clips: Sequence[Clip]) -> dict[str, float]:
         """Score and store the clips; return their metrics, see `SampleScores.means`."""
@@ -80,9 +82,10 @@ class SampleSets:
 class SampleCallback(TrainerCallback):
     """Make a sample set of the base model at the start, after each checkpoint, and on request.
 
-    With `sample_every`, sets are made every so many steps instead of at checkpoints. All processes generate, since
-    sharded weights require it; the first one stores the clips. While `stopping()` is true no set is made, because the
-    process must end; a missing set is made when the run resumes.
+    For a student of a few steps, the base is its teacher, with its own steps; for RL on a student, that student. With
+    `sample_every`, sets are made every so many steps instead of at checkpoints. All processes generate, since sharded
+    weights require it; the first one stores the clips. While `stopping()` is true no set is made, because the process
+    must end; a missing set is made when the run resumes.
     """
 
     def __init__(
@@ -99,10 +102,14 @@ class SampleCallback(TrainerCallback):
         if requests and not kept and is_first():
             self._sampling.kept.keep_requests(requests)
         self._active = bool(requests)
+        steps = {"num_steps": args.sample_steps} if args.sample_steps else {}
+        self._before = {**trainer.baseline_fields, **steps}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._active and self._lacks(None):
-            self._sample(None, state, self._trainer.base.applied())
+            trainer = self._trainer
+            is_start = trainer.args.learns_from_start or trainer.is_few_step
+            self._sample(None, state, (trainer.reference if is_start else trainer.base).applied())
         if self._active and state.global_step and self._lacks(state.global_step):
             self._sample(state.global_step, state, self._exported())
 
@@ -128,7 +135,7 @@ class SampleCallback(TrainerCallback):
     def _sample(self, step: int | None, state: Any, weights: AbstractContextManager[None]) -> None:
         trainer = self._trainer
         with weights, preserve_training_state(trainer.family.network):
-            clips = self._sampling.make(trainer.family, trainer.prompts)
+            clips = self._sampling.make(trainer.family, trainer.prompts, NOTHING if step is not None else self._before)
         if state.is_world_process_zero:
             found = self._sampling.keep(step, clips)
             if step is not None:

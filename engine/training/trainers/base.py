@@ -89,7 +89,8 @@ class DiffusionTrainer(Trainer):
     `model` is a loaded family, or the key of a model preset to load; `start` is the folder of an initial adapter.
     `workspace` holds the pictures of the data (None: $DAILIES_WORKSPACE); files are copied into it.
     `reference` is the model before training, `base` the model without any adapter but a frozen one. `is_few_step` tells
-    that the model is distilled to the steps of `template`. Rotation keeps the newest checkpoint
+    that the model is distilled to the steps of `template`. `baseline_fields` are those of `template` in which the model
+    before training is sampled differently. Rotation keeps the newest checkpoint
     up to step `last_good` for a roll-back (-1: none). Raises ConfigError for a model that can only generate, or
     unsupported settings.
     """
@@ -129,6 +130,7 @@ class DiffusionTrainer(Trainer):
         self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load, cache)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at, self.last_good, self.is_few_step = 0, -1, -1, False
+        self.baseline_fields: dict[str, Any] = {}
         self._written_to: Path | None = None
         reports, args.report_to = reporting_tools(args.report_to), []
         with hide_fsdp_from_accelerate():

@@ -65,6 +65,7 @@ class VideoDistillTrainer(DiffusionTrainer):
             raise ConfigError(f"{self.family.spec.title} predicts v, which cannot be distilled yet: use another model.")
         self.kind: distill.Kind = "flow" if self.family.spec.prediction == "flow" else "epsilon"
         self.teacher_template = self.template
+        self.baseline_fields = {"num_steps": self.template.num_steps, "guidance": self.template.guidance}
         self.template = self.template.model_copy(update={"num_steps": args.student_steps, "guidance": 1.0})
         self.prompts.guidance = self.template.guidance
         self.per_segment = max(1, round(self.teacher_template.num_steps / args.student_steps))

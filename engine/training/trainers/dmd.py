@@ -47,6 +47,7 @@ class VideoDMDTrainer(DiffusionTrainer):
         args = args or VideoDMDConfig()
         super().__init__(model, args, rows, **others)
         self.teacher_steps, self.teacher_guidance = self.template.num_steps, self.template.guidance
+        self.baseline_fields = {"num_steps": self.template.num_steps, "guidance": self.template.guidance}
         self.template = self.template.model_copy(update={"num_steps": args.student_steps, "guidance": 1.0})
         self.prompts.guidance = 1.0
 

@@ -17,7 +17,9 @@ from engine.runs.adapters import AdapterCard, add_adapter, find_adapter
 from engine.runs.run import Run
 from engine.runs.run_inputs import few_steps
 from engine.training.build import build_trainer
+from engine.training.evaluation.alarm_callback import AlarmCallback
 from engine.training.evaluation.evaluate import evaluate, plan_evaluation
+from engine.training.evaluation.sample_sets import SampleCallback
 from engine.training.main import Recorder, train
 from engine.training.preflight.checks import preflight
 from engine.training.weights import trainable
@@ -122,6 +124,7 @@ def test_a_distilled_model_is_trained_by_the_same_rules() -> None:
     with pytest.raises(ConfigError, match="'animatediff_lightning' is distilled to 4 steps .* which dpo would undo"):
         VideoDPOConfig(**common).template("animatediff_lightning")
     assert few_step_settings("awm", {"num_steps": 4}, "It", 4) == {"num_steps": 4, "guidance": 1.0}
+    assert few_step_settings("awm", {}, "It", 4, 6.0) == {"num_steps": 4, "guidance": 6.0}
 
 
 def test_preflight_warns_when_nothing_holds_the_policy_near_the_student(
@@ -138,7 +141,7 @@ def test_a_frozen_adapter_stays_as_it_is_and_generate_with_both_gives_what_the_r
     new_run: Callable[..., Run], fast: str, space: Workspace, open_tiny: Callable[[], Any]
 ) -> None:
     run = new_run(settings={"frozen_adapter": fast, "frozen_scale": 0.5, "learning_rate": 1e-2})
-    assert few_steps(run, run.preset()) == ("The frozen adapter", 4)
+    assert few_steps(run, run.preset()) == ("The frozen adapter", 4, 1.0)
     assert run.preset().settings["num_steps"] == 4
     trainer = build_trainer(run.preset(), run)
     network: Any = trainer.family.network
@@ -204,3 +207,25 @@ def test_a_resumed_run_over_a_frozen_adapter_is_the_run_that_was_never_stopped(
 def test_an_unknown_frozen_adapter_is_refused(new_run: Callable[..., Run], fast: str) -> None:
     with pytest.raises(ConfigError, match="Unknown adapter 'fats' for model 'tiny'. Did you mean 'fast'"):
         new_run(settings={"frozen_adapter": "fats"})
+
+
+def test_a_student_is_compared_with_its_teacher_at_its_own_steps(new_run: Callable[..., Run]) -> None:
+    """An undistilled model at the student's steps makes poor clips, than which any student is better."""
+    alarms = {"every": 1, "prompts": 2, "takes": 2}
+    run = new_run("tiny_student", alarms=alarms, settings={"sample_clips": 1})
+    trainer = build_trainer(run.preset(), run)
+    passes: list[int] = []
+    trainer.family.network.register_forward_pre_hook(lambda *_: passes.append(1))
+
+    def counted(act: Callable[[], Any]) -> tuple[int, Any]:
+        passes.clear()
+        result = act()
+        return len(passes), result
+
+    watch = AlarmCallback(trainer, run, run.preset())
+    assert counted(lambda: watch.observe(0, base=True))[0] == 8
+    count, look = counted(lambda: watch.observe(1))
+    assert count == 4 and set(look.columns["drift"]) == {None}
+    samples = SampleCallback(trainer, run, run.preset(), stopping=lambda: False)
+    assert counted(lambda: samples.on_train_begin(trainer.args, trainer.state, None))[0] == 8
+    assert counted(lambda: samples.on_save(trainer.args, trainer.state, None))[0] == 4
