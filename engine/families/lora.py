@@ -69,11 +69,20 @@ def activate_adapters(network: Any, scales: Mapping[str, float], folders: Mappin
     network.enable_adapters()
 
 
-def load_adapter(network: Any, name: str, folder: Path) -> None:
-    """Load an adapter into the network and activate it. Raises FamilyError; the network is then unchanged."""
+def load_adapter(network: Any, name: str, folder: Path, *, to_train: bool = False) -> None:
+    """Load an adapter into the network and activate it. Raises FamilyError; the network is then unchanged.
+
+    Its weights get the network's dtype, or with `to_train` float32, so that training begins with those of the file.
+    """
     if _inner(name) in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is loaded already: unload it first.")
-    _add(network, name, _fitting(network, name, folder), folder)
+    lora = _fitting(network, name, folder)
+    _add(network, name, lora, folder)
+    if to_train:
+        own = dict(network.named_parameters())
+        for key, tensor in lora.tensors.items():
+            weight = own[f"{key.removesuffix('.weight')}.{_inner(name)}.weight"]
+            weight.data = tensor.to(weight.device, copy=True).float()
     network.set_adapters(_inner(name))
     network.enable_adapters()
 

@@ -27,6 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from engine.errors import TrainingError
 from engine.training.distributed.process_group import is_first
@@ -143,3 +144,12 @@ def _first_line(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def follow_schedule(scheduler: Any) -> None:
+    """Set the learning rates of a schedule's position: a checkpoint has those of the end that the run had then."""
+    schedule = getattr(scheduler, "scheduler", scheduler)  # of accelerate's wrapper
+    if isinstance(schedule, LambdaLR):
+        rates = zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)
+        for group, base, share in rates:
+            group["lr"] = base * share(schedule.last_epoch)

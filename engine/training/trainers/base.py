@@ -37,6 +37,7 @@ from engine.training.data.prompt_embeddings import PromptEmbeddings
 from engine.training.data.prompt_rows import check_prompts, numbered, with_stored_pictures
 from engine.training.distributed.checkpoint import (
     fill,
+    follow_schedule,
     gather_full_weights,
     load_optimizer,
     load_weights,
@@ -116,7 +117,7 @@ class DiffusionTrainer(Trainer):
         check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks, sharded=bool(self.sharding))
         for name, folder in ((FROZEN, args.frozen_adapter), (ADAPTER, start)):
             if folder is not None:
-                load_adapter(network, name, Path(folder))
+                load_adapter(network, name, Path(folder), to_train=name == ADAPTER)
         goes_on = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
         self._add_adapters(network, args)
         set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
@@ -125,8 +126,7 @@ class DiffusionTrainer(Trainer):
         self.base = base_policy(network, args.lora_rank, with_frozen=args.frozen_adapter is not None)
         self.reference = ReferencePolicy(network, WeightCopy(network)) if goes_on else self.base
         self.copies: dict[str, WeightCopy] = {"average": WeightCopy(network)} if args.ema_decay > 0 else {}
-        load = partial(load_picture, workspace)
-        cache = PromptCache(workspace.prompts)
+        load, cache = partial(load_picture, workspace), PromptCache(workspace.prompts)
         self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load, cache)
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.micro_step, self._at, self.last_good, self.is_few_step = 0, -1, -1, False
@@ -164,13 +164,13 @@ class DiffusionTrainer(Trainer):
         compute = None if args.lora_rank else compute_dtype(self.family.dtype)
         set_compute_dtype(network, compute if self.sharding is None else None)
         if self.sharding is not None:
-            shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
-        elif is_distributed():
             if self.family.spec.passes_by_prompt:
                 raise ConfigError(
                     f"{self.family.spec.title} takes a pass for each length of prompt in a batch, but processes with "
                     "shards must take as many: launch it with presets/accelerate/replicated_1x8.yaml."
                 )
+            shard(network, self.family.spec.block_classes, self.sharding, args.device, compute)
+        elif is_distributed():
             broadcast_parameters([parameter for _, parameter in trainable(network.to(args.device))])
 
     def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
@@ -363,6 +363,9 @@ class _Guard(TrainerCallback):
 
     def __init__(self, trainer: DiffusionTrainer) -> None:
         self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **_: Any) -> None:
+        follow_schedule(lr_scheduler)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         named = trainable(self._trainer.family.network)
