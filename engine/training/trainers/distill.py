@@ -21,7 +21,7 @@ from engine.algorithms import distill
 from engine.errors import ConfigError
 from engine.model_spec import Conditioning, ModelFamily
 from engine.request import GenerationRequest
-from engine.sampling.schedules import sigmas_for
+from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import rank, world_size
@@ -125,7 +125,8 @@ class VideoDistillTrainer(DiffusionTrainer):
 
     def levels(self, request: GenerationRequest) -> Tensor:
         """Return noise levels `[S * per_segment + 1]`: the student's, with the teacher's evenly between them."""
-        tokens = self.family.init_latents(request, [generator_for(0)]).shape[2:].numel()
+        latents = self.family.init_latents(request, [generator_for(0)])
+        tokens = num_tokens(latents, self.prompts.of([request]).extras)
         bounds = sigmas_for(self.family.scheduler_config, self.args.student_steps, tokens)
         shares = torch.arange(self.per_segment, dtype=bounds.dtype) / self.per_segment
         finer = bounds[:-1, None] + (bounds[1:] - bounds[:-1])[:, None] * shares
@@ -174,8 +175,8 @@ class VideoDistillTrainer(DiffusionTrainer):
             onward = self._predict(beyond, start.sigma_next[0], conditioning)
         return start, distill.jump(self.kind, onward, beyond, start.sigma_next[0], end)
 
-    def _predict(self, latents: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
-        return self.family.predict(latents, torch.full((len(latents),), sigma).to(latents), conditioning)
     def _here(self, latents: Tensor, index: list[int]) -> Tensor:
         return latents[index].to(self.args.device)
 
+    def _predict(self, latents: Tensor, sigma: float, conditioning: Conditioning) -> Tensor:
+        return self.family.predict(latents, torch.full((len(latents),), sigma).to(latents), conditioning)

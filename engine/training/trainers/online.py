@@ -17,7 +17,7 @@ from engine.errors import ConfigError
 from engine.generation.validation import check_pictures
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
-from engine.sampling.schedules import sigmas_for
+from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for, seed_for
 from engine.training.data.clip_rows import read_captioned
@@ -182,7 +182,11 @@ class OnlineTrainer(GenerationBatches):
 
     def noise_levels(self) -> list[float]:
         """Return the noise levels of the rollouts' schedule, one more than there are steps."""
-        tokens = self.family.init_latents(self.template, [generator_for(0)]).shape[2:].numel()
+        request = self.template
+        if self.train_dataset:  # all rows have the same pictures or none
+            request = request.model_copy(update=request_fields(self.train_dataset[0]))
+        latents = self.family.init_latents(request, [generator_for(0)])
+        tokens = num_tokens(latents, self.prompts.of([request]).extras if request.image else None)
         levels: list[float] = sigmas_for(self.family.scheduler_config, self.template.num_steps, tokens).tolist()
         return levels
 
@@ -342,7 +346,7 @@ class OnlineTrainer(GenerationBatches):
 def _given_clips(args: Any, workspace: Workspace) -> tuple[Any, dict[str, Stored]]:
     """Return the rows of the setting `data`, with their pictures in the workspace, and what their clips are."""
     if args.data is None:
-        return []
+        return [], {}
     rows = read_captioned(Path(args.data))
     check_prompts(rows)
     return readable(with_stored_pictures(rows, workspace), False, args.skip_damaged)
