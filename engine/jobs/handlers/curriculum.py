@@ -9,9 +9,10 @@ from collections.abc import Generator
 
 from engine.config.algorithms import ALGORITHMS
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, Stage
+from engine.config.form_settings import defaults_of
 from engine.config.presets import load_preset, load_train_preset, overlay
 from engine.config.schema import TrainPreset
-from engine.errors import JobCancelled, JobError
+from engine.errors import ConfigError, JobCancelled, JobError
 from engine.families.registry import family_spec
 from engine.files.locks import acquire
 from engine.generation.clip_plan import at_least
@@ -57,6 +58,7 @@ def run_curriculum(config: CurriculumConfig, context: JobContext) -> JobSteps:
 def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgress, None, CurriculumState]:
     """Run attempts until the curriculum is done or stopped; return its last state."""
     workspace, preset, state = context.store.workspace, curriculum.preset(), curriculum.state()
+    check_stages(preset)
     while state.status == "running":
         state = _with_run(workspace, preset, state)
         curriculum.save(state)
@@ -82,6 +84,22 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
         state = advance_state(state, preset, result, restarts_from_start)
         curriculum.save(state)
     return state
+
+
+def check_stages(preset: CurriculumPreset) -> None:
+    """Raise ConfigError for a stage that cannot continue the adapter of the stage before it."""
+    trained = [stage_preset(stage) for stage in preset.stages]
+    for stage, before, now in zip(preset.stages[1:], trained, trained[1:], strict=False):
+        ranks = [{**defaults_of(one.algorithm), **one.settings}["lora_rank"] for one in (before, now)]
+        if before.model != now.model:
+            fault = f"trains the model '{now.model}', but the stage before it '{before.model}': name one model"
+        elif ranks[0] != ranks[1] or not ranks[1]:
+            fault = f"has lora_rank = {ranks[1]} and the stage before it {ranks[0]}: set one rank above 0 for both"
+        elif now.settings.get("lora_targets") is not None:
+            fault = "has lora_targets, but the adapter that it continues keeps its layers: set them in the first stage"
+        else:
+            continue
+        raise ConfigError(f"The stage '{stage.name}' {fault}.")
 
 
 def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:

@@ -279,3 +279,23 @@ def test_a_stage_is_read_by_the_former_name_of_its_preset() -> None:
         Stage.model_validate({"name": "s", key: "mini_nft", "gate": gate}) for key in ("recipe", "preset")
     )
     assert former == current and former.preset == "mini_nft" and "recipe" not in former.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"lora_rank": 8}}, "The stage '65 frames' has lora_rank = 8 and the stage before it 32: set one"),
+        ({"changes": {"model": "wan21_1_3b"}}, "trains the model 'wan21_1_3b', but the stage before it 'mini'"),
+        ({"settings": {"lora_targets": "to_q"}}, "has lora_targets, but the adapter that it continues keeps its"),
+    ],
+)
+def test_stages_that_cannot_continue_each_others_adapters_are_refused_at_once(
+    changes: dict[str, Any], message: str
+) -> None:
+    """Not when their turn comes, after the stages before have trained."""
+    preset = load_curriculum("mini_lengths")
+    driver.check_stages(preset)
+    stages = [preset.stages[0], preset.stages[1].model_copy(update=changes), preset.stages[2]]
+    with pytest.raises(ConfigError, match=message):
+        driver.check_stages(preset.model_copy(update={"stages": tuple(stages)}))
+    driver.check_stages(load_curriculum("seed_full"))
