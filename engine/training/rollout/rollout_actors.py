@@ -85,7 +85,9 @@ class RolloutActors:
         rows: Sequence[Mapping[str, Any]],
     ) -> Callable[[], Rollouts]:
         """Give the actors their work, with the network's present weights; the result waits for theirs."""
-        weights = {name: parameter.detach().cpu() for name, parameter in trainable(trainer.family.network)}
+        network: Any = trainer.family.network
+        own = getattr(network, "_orig_mod", network)  # of a compiled network, whose names have a prefix
+        weights = {name: parameter.detach().cpu() for name, parameter in trainable(own)}
         size = -(-len(requests) // self._count)
         check_whole_groups(trainer.reward_funcs, size, trainer.args.num_generations)
         cuts = [slice(start, start + size) for start in range(0, len(requests), size)]

@@ -94,6 +94,19 @@ def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
         assert [after[name] for name in names] == [before[name] for name in names]
 
 
+def test_a_compiled_network_gives_its_weights_to_actors(new_run: Any) -> None:
+    """Its parameters have names of their own, which an actor's plain network does not know."""
+    run = new_run("total_nft")
+    trainer = build_trainer(run.preset(), run)
+    use_actors(trainer, run, InProcessExecutor(), 2)
+    assert isinstance(trainer, OnlineTrainer) and trainer.actors is not None
+    rows = trainer.rows_of(0)
+    requests = trainer.requests_for(rows, 0)
+    plain = trainer.actors.generate(trainer, requests, rows)
+    trainer.family.network = torch.compile(trainer.family.network, backend="eager")  # type: ignore[assignment, misc]
+    assert torch.equal(trainer.actors.generate(trainer, requests, rows).latents, plain.latents)
+
+
 def test_rewards_of_actors_get_the_columns_of_the_data(run_with_columns: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[tuple[str, str]] = []
 
