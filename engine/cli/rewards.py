@@ -71,8 +71,8 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
         "test", parents=[shared_options()], help="send the probe clip to an external reward, print answer and latency"
     )
     testing.description = (
-        "Send a fixed clip to an external reward and print its raw scores, values, model and latency. The digest "
-        "changes when the model behind the reward changes."
+        "Send a fixed clip to an external reward and print its raw scores, values, model and latency, and the "
+        "fingerprint of its declaration."
     )
     testing.add_argument("key", help="key of the declaration in external_rewards/, or of one of its scores")
     testing.set_defaults(run=test_reward)
@@ -125,7 +125,7 @@ def test_reward(options: argparse.Namespace) -> None:
         print(f"{key:<28} {'no score' if raw is None else f'{raw:.6g}'}")
     if result.error:
         print(result.error, file=sys.stderr)
-    print(f"{result.seconds:.3f} s, digest {result.digest}")
+    print(f"{result.seconds:.3f} s, declaration {result.declared}")
 
 
 def serve_rewards(options: argparse.Namespace) -> None:

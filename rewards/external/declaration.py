@@ -17,6 +17,16 @@ KINDS = ("python", "http", "vlm", "head")
 """The tables of a declaration that name what computes the reward."""
 
 
+_CALLED = ("token_env", "timeout_s", "attempts", "backoff_s", "concurrency", "batch")
+_SHOWN = ("title", "question", "unit", "licence", "source", "required")
+# Of no effect on scores.
+_WITHOUT_EFFECT: Any = {
+    **dict.fromkeys(_SHOWN, True),
+    **{kind: set(_CALLED) for kind in KINDS},
+    "scores": {"__all__": {"title", "question"}},
+}
+
+
 class _DeclarationTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -98,6 +108,8 @@ class ExternalReward(_DeclarationTable):
     """Paper or address of the model."""
     of_prompt: bool = False
     """True if the reward compares the clip with its prompt."""
+    version: str = ""
+    """Version of the model behind it: change it when the model changes, then clips are scored again."""
     required: bool = False
     """A failure stops the work; otherwise the reward is missing for the clip, with the reason, and never 0."""
     calibration: RawRange | None = None
@@ -158,11 +170,18 @@ def read_declaration(path: Path) -> ExternalReward:
 
 
 def fingerprint(path: Path, declaration: ExternalReward) -> str:
-    """Return 8 hex digits that change with the declaration and with a Python file or head that it names."""
-    digest = hashlib.sha256(declaration.model_dump_json().encode())
+    """Return 8 hex digits that change with what affects the scores of a declaration, also with `code_of` it.
+
+    Titles and limits of calls have no effect on scores.
+    """
+    digest = hashlib.sha256(declaration.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
+    digest.update(code_of(path, declaration))
+    return digest.hexdigest()[:8]
+
+
+def code_of(path: Path, declaration: ExternalReward) -> bytes:
+    """Return the content of the Python file or head that a declaration names; b"" for none."""
     named = declaration.head.file if declaration.head else None
     if declaration.python and declaration.python.function.split(":")[0].endswith(".py"):
         named = declaration.python.function.split(":")[0]
-    if named is not None and (path.parent / named).is_file():
-        digest.update((path.parent / named).read_bytes())
-    return digest.hexdigest()[:8]
+    return (path.parent / named).read_bytes() if named is not None and (path.parent / named).is_file() else b""

@@ -3,30 +3,30 @@
 It shows that the model of a server has changed.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rewards.clip import Clip
-from rewards.external.clients import ClipScores, compares_clips
+from rewards.external.clients import ONLY, compares_clips
 from rewards.external.declaration import KINDS, ExternalReward
-from rewards.external.registry import is_external, open_external
+from rewards.external.registry import external_fingerprint, is_external, open_external
 
 NUM_FRAMES, SIDE_PX, FPS = 17, 64, 8.0
 PROMPT = "a red square moving right on a grey background"
-DIGITS = 4
-"""Significant digits of a score that count: servers batch on GPUs, whose sums differ in the last digits."""
+TOLERANCE = 0.02
+"""Share of the range of raw scores by which two answers of one model may differ: GPUs sum in a varying order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
     """The answer to the probe clip.
 
-    It has raw scores by reward key, the identity of the model, and a hash of the scores.
+    It has raw scores by reward key with the sizes of their ranges, the identity of the model, and the fingerprint of
+    the declaration.
     """
 
     key: str
@@ -35,8 +35,9 @@ class ProbeResult:
     identity: str
     seconds: float
     scores: dict[str, float | None]
+    ranges: dict[str, float]
     error: str
-    digest: str
+    declared: str
 
 
 def probe_clip() -> Clip:
@@ -64,16 +65,20 @@ def run_probe(key: str) -> ProbeResult:
     # A client that compares clips needs a second one: the probe played backwards, which contradicts its prompt.
     answer = client.score([probe_clip(), *([reversed_probe()] if compares_clips(client) else [])])[0]
     seconds = time.perf_counter() - began
-    scores = {f"{declaration.key}.{name}" if name else declaration.key: value for name, value in answer.scores.items()}
+    names = dict(zip(declaration.reward_keys, tuple(declaration.scores) or (ONLY,), strict=True))
+    maps = {
+        key: declaration.scores[name].calibration if name else declaration.calibration for key, name in names.items()
+    }
     return ProbeResult(
         key=declaration.key,
         kind=kind_of(declaration),
         address=address_of(declaration),
         identity=client.identity,
         seconds=seconds,
-        scores=scores,
+        scores={key: answer.scores[name] for key, name in names.items()} if answer.scores else {},
+        ranges={key: abs(found.good - found.bad) if found else 1.0 for key, found in maps.items()},
         error=answer.error,
-        digest=_digest(answer),
+        declared=external_fingerprint([declaration.key]),
     )
 
 
@@ -101,7 +106,15 @@ def address_of(declaration: ExternalReward) -> str:
     return declaration.head.file
 
 
-def _digest(answer: ClipScores) -> str:
-    rounded = {name: None if value is None else f"{value:.{DIGITS - 1}e}" for name, value in answer.scores.items()}
-    text = json.dumps([rounded, answer.reason, bool(answer.error)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def has_changed(first: Mapping[str, Any], now: ProbeResult) -> bool:
+    """Return True if an answer is not that of the model and declaration of the `first` one, a `ProbeResult` as data."""
+    if (first.get("identity"), first.get("declared", now.declared)) != (now.identity, now.declared):
+        return True
+    scores = first.get("scores", {})
+    return any(_differ(scores.get(key), value, now.ranges[key]) for key, value in now.scores.items())
+
+
+def _differ(first: float | None, now: float | None, size: float) -> bool:
+    if first is None or now is None:
+        return first is not now
+    return abs(first - now) > TOLERANCE * size

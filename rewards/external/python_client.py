@@ -34,6 +34,7 @@ class PythonClient:
         self._python = python
         self._folder = folder
         self._names = tuple(names)
+        self._code = self._read_code()
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: queue.Queue[Any] = queue.Queue()
         self._lock = threading.Lock()
@@ -79,7 +80,13 @@ class PythonClient:
             raise CallFailed(f"{self._where} raised {reply['error']}.")
         return reply["values"]
 
+    def _read_code(self) -> bytes:
+        file = self._folder / self._python.function.rpartition(":")[0]
+        return file.read_bytes() if file.suffix == ".py" and file.is_file() else b""
+
     def _start(self) -> subprocess.Popen[bytes]:
+        if self._read_code() != self._code:
+            raise CallFailed(f"{self._where} has changed since the start of this work: start it again to use it.")
         self._replies = queue.Queue()
         process = self._process = subprocess.Popen(
             [sys.executable, "-m", "rewards.external.python_worker", self._python.function, str(self._folder)],

@@ -1,16 +1,19 @@
 """The external rewards of this process.
 
-They are found in folders, opened once, and named like the built-in ones.
+They are found in folders, opened once, and named like the built-in ones. After a change of a declaration the next user
+gets a new client; those that have the old one keep it. A process may hold declarations, so that all its later users get
+what they were: a run has the same rewards from its first step to its last.
 """
 
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewards.errors import RewardError
 from rewards.external.clients import ONLY, RewardClient
-from rewards.external.declaration import ExternalReward, fingerprint, read_declaration
+from rewards.external.declaration import ExternalReward, code_of, fingerprint, read_declaration
 from rewards.external.folders import declaration_files
 from rewards.import_object import import_object
 
@@ -24,13 +27,14 @@ PYTHON = "rewards.external.python_client:PythonClient"
 VLM = "rewards.external.vlm.client:VlmClient"
 HEAD = "rewards.external.head_client:HeadClient"
 
-_sources: dict[tuple[str, str], "AnswerSource"] = {}
+_sources: dict[tuple[str, str, bytes], "AnswerSource"] = {}
+_held: dict[Path, tuple["AnswerSource", str]] = {}
 _lock = threading.Lock()
 
 
 def base_declaration(key: str) -> ExternalReward:
     """Return the declaration of a reward or sub-score. Raises RewardError if it is unknown or wrong."""
-    return read_declaration(_file_of(key))
+    return _declaration(_file_of(key))
 
 
 def external_keys() -> list[str]:
@@ -38,7 +42,7 @@ def external_keys() -> list[str]:
     keys: list[str] = []
     for file in declaration_files().values():
         try:
-            keys += read_declaration(file).reward_keys
+            keys += _declaration(file).reward_keys
         except RewardError:
             continue
     return keys
@@ -63,10 +67,10 @@ def is_external(key: str) -> bool:
 def open_external(key: str) -> "DeclaredReward":
     """Return a declared reward. Raises RewardError for a wrong declaration or an unknown sub-score.
 
-    Its client is shared by its sub-scores and kept until the declaration changes.
+    Its client is shared by its sub-scores. After a change of the declaration it is closed with its last user.
     """
     file = _file_of(key)
-    declaration = read_declaration(file)
+    declaration = _declaration(file)
     if key not in declaration.reward_keys:
         raise RewardError(
             f"The external reward '{declaration.key}' has no score {key!r}; known are "
@@ -84,11 +88,27 @@ def external_fingerprint(keys: Sequence[str]) -> str:
     """
     files = declaration_files()
     named = sorted({key.split(".")[0] for key in keys} & files.keys())
-    return "+".join(f"{key}@{fingerprint(files[key], read_declaration(files[key]))}" for key in named)
+    return "+".join(f"{key}@{_fingerprint(files[key])}" for key in named)
+
+
+def hold_declarations(keys: Sequence[str]) -> None:
+    """Use the present declarations of the external rewards among `keys` until `release_declarations`.
+
+    Raises RewardError for a wrong declaration.
+    """
+    for key in {key.split(".")[0] for key in keys if is_external(key)}:
+        file = _file_of(key)
+        _held[file] = _source(file, _declaration(file)), _fingerprint(file)
+
+
+def release_declarations() -> None:
+    """Read declarations again from now on."""
+    _held.clear()
 
 
 def close_external() -> None:
     """Close all clients; the next use opens them again."""
+    _held.clear()
     with _lock:
         for source in _sources.values():
             source.client.close()
@@ -103,13 +123,25 @@ def _file_of(key: str) -> Path:
     return files[base]
 
 
+def _declaration(file: Path) -> ExternalReward:
+    return _held[file][0].declaration if file in _held else read_declaration(file)
+
+
+def _fingerprint(file: Path) -> str:
+    return _held[file][1] if file in _held else fingerprint(file, read_declaration(file))
+
+
 def _source(file: Path, declaration: ExternalReward) -> "AnswerSource":
-    identity = str(file.resolve()), fingerprint(file, declaration)
+    if file in _held:
+        return _held[file][0]
+    identity = str(file.resolve()), declaration.model_dump_json(), code_of(file, declaration)
     with _lock:
         if identity not in _sources:
             for old in [known for known in _sources if known[0] == identity[0]]:
-                _sources.pop(old).client.close()
-            _sources[identity] = import_object(ANSWERS)(declaration, _client(file, declaration))
+                del _sources[old]
+            source = import_object(ANSWERS)(declaration, _client(file, declaration))
+            weakref.finalize(source, source.client.close).atexit = False
+            _sources[identity] = source
         return _sources[identity]
 
 

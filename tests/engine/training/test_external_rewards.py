@@ -106,7 +106,7 @@ def test_a_killed_run_with_a_server_goes_on_as_if_it_had_not_been(algorithm, pre
     means = [row["rewards/red/mean"] for row in whole.metrics() if "rewards/red/mean" in row]
     assert means and all(0 < mean < 1 for mean in means)
     record = json.loads(whole.external_rewards_file.read_text())["red"]
-    assert record["identity"] == "redness 1" and record["address"] == server.url and record["digest"]
+    assert record["identity"] == "redness 1" and record["address"] == server.url and record["scores"]["red"] > 0
     assert not whole.alarms() and not killed.alarms()
 
 
@@ -124,7 +124,7 @@ def test_a_server_that_changes_raises_an_alarm(presets, tmp_path):
         server.behaviour = changed
         assert main.train(run, main.Recorder(run))
     alarms = [alarm for alarm in run.alarms() if alarm.name == "probe/red"]
-    assert len(alarms) == 1 and "model or version has changed" in alarms[0].sentence
+    assert len(alarms) == 1 and "model, version or declaration has changed" in alarms[0].sentence
 
 
 def test_a_required_server_that_is_down_stops_the_run_at_its_start(presets, tmp_path):
@@ -133,3 +133,39 @@ def test_a_required_server_that_is_down_stops_the_run_at_its_start(presets, tmp_
     with pytest.raises(TrainingError, match=r"cannot be reached.*required: start its server"):
         ProbeCallback(run, run.preset()).on_train_begin(None, TrainerState(), None)
     assert not run.external_rewards_file.exists()
+
+
+def probes(run: Run, *steps: int) -> list[str]:
+    """Let the callback probe at these steps; return the alarms' sentences."""
+    callback = ProbeCallback(run, run.preset())
+    callback.on_train_begin(None, TrainerState(), None)
+    for step in steps:
+        callback.on_step_end(None, TrainerState(global_step=step), None)
+    callback.on_train_end(None, TrainerState(), None)
+    return [alarm.sentence for alarm in run.alarms()]
+
+
+def test_a_server_that_stays_away_raises_one_alarm_and_is_recorded_when_it_comes(presets, tmp_path):
+    run = new_run(tmp_path / "a", "nft")
+    with reward_server(lambda body: (503, b"")) as server:
+        declare(presets, server.url, "")
+        (sentence,) = probes(run, 25, 50)
+        assert "'red' is missing, so nothing is learned from it" in sentence
+        assert not run.external_rewards_file.exists()
+        server.behaviour = redness
+        assert len(probes(run, 25)) == 1
+        assert json.loads(run.external_rewards_file.read_text())["red"]["identity"] == "redness 1"
+
+
+def test_a_declaration_that_was_edited_counts_from_the_next_start_and_raises_an_alarm(presets, tmp_path):
+    run = new_run(tmp_path / "a", "nft")
+    with reward_server(redness) as server:
+        declare(presets, server.url)
+        callback = ProbeCallback(run, run.preset())
+        callback.on_train_begin(None, TrainerState(), None)
+        declare(presets, server.url, "[calibration]\nbad = 0.1\ngood = 0.7\n")
+        callback.on_step_end(None, TrainerState(global_step=25), None)
+        callback.on_train_end(None, TrainerState(), None)
+        assert not run.alarms()
+        (sentence,) = probes(run)
+    assert "model, version or declaration has changed" in sentence

@@ -91,12 +91,27 @@ def test_unknown_keys_get_a_suggestion(declarations):
         reward_spec("align.tq")
 
 
-def test_fingerprint_changes_with_declaration_and_file(declarations, tmp_path):
+def test_fingerprint_changes_with_what_affects_scores_alone(declarations, tmp_path):
     code = tmp_path / "external_rewards" / "mine.py"
     code.write_text("a = 1")
     path = declarations("mine", 'title = "Mine"\n[python]\nfunction = "mine.py:f"')
     first = fingerprint(path, read_declaration(path))
     code.write_text("a = 2")
     second = fingerprint(path, read_declaration(path))
-    path.write_text(path.read_text().replace("Mine", "Ours"))
-    assert len({first, second, fingerprint(path, read_declaration(path))}) == 3
+    path.write_text(path.read_text().replace("Mine", "Ours") + "\ntimeout_s = 7\n")
+    assert first != second == fingerprint(path, read_declaration(path))
+    path.write_text('version = "2"\n' + path.read_text())
+    assert fingerprint(path, read_declaration(path)) not in (first, second)
+
+
+SERVER = 'title = "Judge"\n[scores.a]\ntitle = "A"\n[http]\nurl = "http://h/score"\n'
+
+
+@pytest.mark.parametrize("line", ["timeout_s = 5", "attempts = 1", "concurrency = 2", "batch = 4", 'token_env = "T"'])
+def test_limits_of_calls_need_no_new_scores(declarations, line):
+    path = declarations("judge", SERVER)
+    first = fingerprint(path, read_declaration(path))
+    path.write_text(SERVER.replace('title = "A"', 'title = "B"') + line)
+    assert fingerprint(path, read_declaration(path)) == first
+    path.write_text(SERVER + "frames = 4")
+    assert fingerprint(path, read_declaration(path)) != first

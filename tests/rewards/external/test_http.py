@@ -1,7 +1,9 @@
 """HTTP rewards against a server on loopback: numbers, retries, and every way to fail."""
 
+import gc
 import logging
 import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from rewards.errors import RewardError
 from rewards.external.clip_json import decode_frames, encode_clip
 from rewards.external.declaration import HttpServer
 from rewards.external.http_client import HttpClient
-from rewards.external.probe import probe_clip, run_probe
+from rewards.external.probe import has_changed, probe_clip, run_probe
+from rewards.external.registry import hold_declarations, open_external, release_declarations
 from rewards.suite import RewardSuite
 from tests.reward_server import redness, reward_server
 
@@ -216,8 +219,65 @@ def test_probe_tells_model_latency_and_a_changed_answer(declarations):
         first, again = run_probe("judge"), run_probe("judge")
         assert first.scores == {"judge": pytest.approx(share_of_red(probe_clip()))}
         assert (first.identity, first.kind, first.address) == ("redness 1", "http", server.url)
-        assert first.digest == again.digest and first.seconds > 0 and not first.error
+        assert not has_changed(asdict(first), again) and first.seconds > 0 and not first.error
         server.behaviour = lambda body: ok(body, 0.4)
-        assert run_probe("judge").digest != first.digest
+        assert has_changed(asdict(first), run_probe("judge"))
         server.behaviour = lambda body: (400, b"")
         assert "status 400" in run_probe("judge").error
+
+
+RANGED = "[calibration]\nbad = -5\ngood = 5\n"
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        ({"score": 2.1}, False),
+        ({"score": 2.3}, True),
+        ({"score": None, "reason": "no"}, True),
+        ({"score": 2.0, "version": "2"}, True),
+    ],
+)
+def test_a_probe_tolerates_the_noise_of_a_gpu_and_no_other_version(declarations, now, changed):
+    answer = {"score": 2.0}
+
+    def behaviour(body):
+        return 200, {"model": "m", "version": answer.get("version", "1"), "results": [dict(answer)]}
+
+    with reward_server(behaviour) as server:
+        declarations("judge", declared(server.url) + RANGED)
+        first = asdict(run_probe("judge"))
+        answer = now
+        assert has_changed(first, run_probe("judge")) == changed
+
+
+def test_an_edit_while_a_reward_is_in_use_neither_closes_nor_changes_it(declarations):
+    with reward_server(redness) as server:
+        path = declarations("judge", declared(server.url))
+        used, clip = suite(judge=1.0), clips(1)[0]
+        first = used.score(clip).parts["judge"]
+        path.write_text(declared(server.url).replace("timeout_s = 2", "timeout_s = 3") + RANGED)
+        assert not run_probe("judge").error, "opens the new declaration"
+        assert used.score(clip).parts["judge"] == first
+        assert suite(judge=1.0).score(clip).parts["judge"] != first
+        old = open_external("judge").source.client
+        path.write_text(declared(server.url))
+        open_external("judge")
+        gc.collect()
+        with pytest.raises(RuntimeError, match="shutdown"):
+            old.score([clip])
+
+
+def test_a_process_that_holds_declarations_sees_no_edit(declarations):
+    with reward_server(redness) as server:
+        path, clip = declarations("judge", declared(server.url)), clips(1)[0]
+        hold_declarations(["judge", "framing"])
+        first = suite(judge=1.0).score(clip)
+        for text in (declared(server.url) + RANGED, "title = half sav"):
+            path.write_text(text)
+            again = suite(judge=1.0).score(clip)
+            assert (again.parts, again.calibration) == (first.parts, first.calibration)
+            assert not run_probe("judge").error
+        path.write_text(declared(server.url) + RANGED)
+        release_declarations()
+        assert suite(judge=1.0).score(clip).parts != first.parts

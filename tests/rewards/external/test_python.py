@@ -142,6 +142,13 @@ def test_a_function_that_hangs_is_killed_and_started_again(client):
     _match(mine.score(clips(1))[0], "no answer within 0.5 s")
 
 
+def test_an_edited_file_is_not_taken_by_a_client_in_use(client, tmp_path):
+    one = client("mine.py:exits")
+    one.score(clips(1))
+    (tmp_path / "mine.py").write_text("def exits(prompts, **_):\n    return [0.75] * len(prompts)\n")
+    _match(one.score(clips(1))[0], "has changed since the start of this work: start it again to use it")
+
+
 def test_the_function_cannot_change_this_process(client):
     group, folder = clips(2), os.getcwd()
     state = np.random.get_state()[1].copy()
