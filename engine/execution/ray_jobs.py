@@ -2,7 +2,7 @@
 
 Ray is queried only for its state; results are in the folder that both sides share. The runner uses only the cluster's
 job server (its dashboard's address), so the worker needs not be a node of it. Ray is imported inside functions: it is
-an extra (`pip install 'dailies[ray]'`), and takes a second.
+an extra (`pip install -e '.[ray]'`), and takes a second.
 """
 
 import os
@@ -199,7 +199,7 @@ def _ray() -> tuple[type[Any], type[Exception]]:
         from ray.exceptions import RayError
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
-        raise ConfigError(f"Ray is not installed here ({error}): pip install 'dailies[ray]'.") from error
+        raise ConfigError(f"Ray is not installed here ({error}): `pip install -e '.[ray]'` in the clone.") from error
 
     class ClientWithTimeout(JobSubmissionClient):
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`SlurmRunner`: a Slurm task, submitted with submitit (an extra: `pip install 'dailies[slurm]'`).
+"""`SlurmRunner`: a Slurm task, submitted with submitit (an extra: `pip install -e '.[slurm]'`).
 
 Tested with submitit's "local" cluster only, which runs the same task on this machine; not tested with Slurm.
 """
@@ -83,7 +83,9 @@ class SlurmRunner(FolderRunner):
             executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
             executor.update_parameters(name="dailies", cpus_per_task=cpus, **options)
         except ImportError as error:
-            raise ConfigError(f"submitit is not installed here ({error}): pip install 'dailies[slurm]'.") from error
+            raise ConfigError(
+                f"submitit is not installed here ({error}): `pip install -e '.[slurm]'` in the clone."
+            ) from error
         except (RuntimeError, NameError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"Slurm cannot be used here: {reason} (options of {OPTIONS} are submitit's).") from error

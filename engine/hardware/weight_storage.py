@@ -24,8 +24,8 @@ def check_library(weights: WeightStorage) -> None:
     """Raise FamilyError when a library for this storage is not installed."""
     if weights == "int8" and importlib.util.find_spec(INT8_LIBRARY) is None:
         raise FamilyError(
-            f"weights = 'int8' needs {INT8_LIBRARY}, which is not installed: `pip install 'dailies[quantization]'`, or "
-            "set weights = 'float8' in the model's preset."
+            f"weights = 'int8' needs {INT8_LIBRARY}, which is not installed: `pip install -e '.[quantization]'` in "
+            "the clone of Dailies, or set weights = 'float8' in the model's preset."
         )
 
 

@@ -146,7 +146,7 @@ def open_engine(url: URL, busy_timeout_s: float, foreign_keys: bool) -> Engine:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"DAILIES_DATABASE_URL asks for {url.drivername}, which needs the module {error.name}: "
-            "pip install 'dailies[postgres]'."
+            "`pip install -e '.[postgres]'` in the clone of Dailies."
         ) from error
     event.listen(engine, "before_cursor_execute", _check_values)
     if is_sqlite:

@@ -52,8 +52,8 @@ def count_gguf(file: Path) -> int:
 def _open(file: Path) -> Any:
     if importlib.util.find_spec(LIBRARY) is None:
         raise FamilyError(
-            f"'{file}' needs {LIBRARY}, which is not installed: `pip install 'dailies[gguf]'`, or name a .safetensors "
-            "file."
+            f"'{file}' needs {LIBRARY}, which is not installed: `pip install -e '.[gguf]'` in the clone of Dailies, "
+            "or name a .safetensors file."
         )
     from gguf import GGUFReader
 

@@ -144,5 +144,5 @@ def test_a_gguf_file_that_cannot_be_read_is_one_sentence(
         with pytest.raises(FamilyError, match=r"wan\.gguf' cannot be read as GGUF .*: download it again\."):
             opened(tiny.folder, file)
     monkeypatch.setattr(gguf_files, "LIBRARY", "library_that_is_not_here")
-    with pytest.raises(FamilyError, match=r"is not installed: `pip install 'dailies\[gguf\]'`"):
+    with pytest.raises(FamilyError, match=r"is not installed: `pip install -e '.\[gguf\]'`"):
         opened(tiny.folder, file)

@@ -159,7 +159,10 @@ def test_int8_is_near_full_precision_and_its_adapter_learns_as_on_rounded_weight
 def test_int8_without_its_library_is_refused_in_a_sentence(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_storage, "INT8_LIBRARY", "library_that_is_not_here")
     preset = load_model_preset(tiny_model).model_copy(update={"weights": "int8"})
-    with pytest.raises(FamilyError, match=r"is not installed: `pip install 'dailies\[quantization\]'`, or set weights"):
+    with pytest.raises(
+        FamilyError,
+        match=r"is not installed: `pip install -e '.\[quantization\]'` in the clone of Dailies, or set weights",
+    ):
         open_model(preset, "cpu")
     state = model_state(preset)
     assert state.status == "incompatible" and "weights = 'float8'" in state.reason

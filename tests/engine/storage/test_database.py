@@ -174,7 +174,7 @@ def test_a_database_that_is_a_folder_is_one_sentence(workspace):
     [
         ("nonsense", "no database URL"),
         ("mysql://someone@here/dailies", "SQLite or PostgreSQL, but DAILIES_DATABASE_URL asks for mysql"),
-        ("postgresql+pg8000://someone@here/dailies", "needs the module pg8000: pip install"),
+        ("postgresql+pg8000://someone@here/dailies", "needs the module pg8000: `pip install"),
     ],
 )
 def test_a_bad_url_is_one_sentence(workspace, monkeypatch, url, sentence):
