@@ -231,14 +231,14 @@ def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
     before, seconds_before = yield from _made(family, plan.before, "before", plan.load)
     after, seconds_after = yield from _made(family, plan.after, "after", plan.load)
     suite = RewardSuite(plan.scored, monitored=MONITORED)
-    reports: list[RewardReport] = []
     clips = [*before, *after]
-    for start in range(0, len(clips), BATCH):
-        yield Progress(phase="score", step=start, of=len(clips))
-        reports += suite.score_many(clips[start : start + BATCH])
-    half = len(before)
-    columns = list(columns_of(plan, reports)) + list(judged(plan, clips))
     groups = [subject_of(request) for request in plan.before.requests]
+    reports: dict[int, RewardReport] = {}
+    for part in whole_subjects(groups + groups):
+        yield Progress(phase="score", step=len(reports), of=len(clips))
+        reports |= zip(part, suite.score_many([clips[index] for index in part]), strict=True)
+    half = len(before)
+    columns = list(columns_of(plan, [reports[index] for index in range(len(clips))])) + list(judged(plan, clips))
     first = plan.before.requests[0]
     return Evaluation(
         run=plan.run,
@@ -258,6 +258,24 @@ def evaluate(family: ModelFamily, plan: EvaluationPlan) -> Evaluating:
             if (measure := _measure(column, column.values[:half], column.values[half:], groups)).change.of > 0
         ),
     )
+
+
+def whole_subjects(subjects: Sequence[str], least: int = BATCH) -> Iterator[list[int]]:
+    """Yield the indices of clips in parts of `least` or more, with all clips of a subject in one part.
+
+    Rewards that compare clips do so within a part, so both sides of a prompt have to be in it.
+    """
+    members: dict[str, list[int]] = {}
+    for index, subject in enumerate(subjects):
+        members.setdefault(subject, []).append(index)
+    part: list[int] = []
+    for indices in members.values():
+        part += indices
+        if len(part) >= least:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _made(

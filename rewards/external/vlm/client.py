@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from itertools import combinations
 
 from rewards.clip import Clip
@@ -64,7 +65,7 @@ class VlmClient:
         return self._judge.mode == "pairwise"
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScores]:
-        """Return an answer for each clip; a pairwise judge compares those that have the same prompt."""
+        """Return an answer for each clip; a pairwise judge compares those of the same prompt and first picture."""
         return self._compare(clips) if self.compares else list(self._threads.map(self._score_one, clips))
 
     def close(self) -> None:
@@ -103,16 +104,17 @@ class VlmClient:
     # ------------------------------------------------------------------------------------------------------- pairwise
 
     def _compare(self, clips: Sequence[Clip]) -> list[ClipScores]:
-        groups: dict[str, list[int]] = defaultdict(list)
-        for index, clip in enumerate(clips):
-            groups[clip.prompt].append(index)
+        subjects = [_subject(clip) for clip in clips]
+        groups: dict[tuple[str, bytes], list[int]] = defaultdict(list)
+        for index, subject in enumerate(subjects):
+            groups[subject].append(index)
         pairs = [pair for members in groups.values() for pair in combinations(members, 2)]
         answers = self._ask_both_orders([(clips[i], clips[j]) for i, j in pairs])
         given = dict(zip([order for i, j in pairs for order in ((i, j), (j, i))], answers, strict=True))
         self._report_bias(answers)
         return [
-            win_rate(index, [other for other in groups[clip.prompt] if other != index], given, self._where)
-            for index, clip in enumerate(clips)
+            win_rate(index, [other for other in groups[subject] if other != index], given, self._where)
+            for index, subject in enumerate(subjects)
         ]
 
     def judge_pairs(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[Answers | CallFailed]:
@@ -159,6 +161,11 @@ class VlmClient:
                 100 * max(share, 1 - share),
                 len(decisive),
             )
+
+
+def _subject(clip: Clip) -> tuple[str, bytes]:
+    """Return what compared clips have in common: the prompt, and the picture that they were made from."""
+    return clip.prompt, b"" if clip.first_picture is None else sha256(clip.first_picture.tobytes()).digest()
 
 
 def win_rate(

@@ -17,8 +17,14 @@ from rewards.external.vlm.verdicts import Choice
 
 TOP_LOGPROBS = 20  # the most that OpenAI's interface allows
 PAIR_ENDING = "Which video is better? Answer with one letter, A or B, or with the word tie."
-_ONE_WORD = re.compile(r"\W*(A|B|tie)\W*", re.IGNORECASE)
-_ENDING = re.compile(r"answer\W+(A|B|tie)\b", re.IGNORECASE)
+_LAST_LINE = re.compile(
+    r"\W*(?:(?:the|my|final)\s+)*(?:answer\W+(?:is\W+)?)?(?:video\s+(?=[AB]\b)|an?\s+(?=tie))?(A|B|tie)(?:\s+is\s+better)?\W*",
+    re.IGNORECASE,
+)
+# The letter is a capital and no article: "answer: A video that ..." chooses nothing.
+_ENDING = re.compile(
+    r"(?i:answer)\W+(?i:is\W+)?(?:(?i:video)\s+)?(?:((?i:(?:a\s+)?tie)|[AB])\b)(?!\s+(?!because|as|since|is)\w)"
+)
 
 
 def request_about(judge: VlmJudge, clip: Clip, names: Sequence[str]) -> dict[str, Any]:
@@ -86,15 +92,17 @@ def numbers_after(text: str, labels: Mapping[str, str]) -> Mapping[str, float]:
 
 
 def choice_in(text: str) -> Choice:
-    """Return the choice of an answer.
+    """Return the choice of an answer, "" for one that cannot be read.
 
-    The whole answer is A, B or tie; a longer one has lines such as "answer: A", of which the last counts.
+    What a reasoning model thinks first does not count. The last line is A, B, tie or a short sentence of it; otherwise
+    the last phrase such as "answer: A" counts.
     """
-    whole = _ONE_WORD.fullmatch(text.strip())
-    endings = _ENDING.findall(text)
-    word = whole.group(1) if whole else endings[-1] if endings else ""
+    lines = [line for line in text.rpartition("</think>")[2].partition("<think>")[0].splitlines() if line.strip()]
+    last = _LAST_LINE.fullmatch(lines[-1]) if lines else None
+    endings = _ENDING.findall("\n".join(lines))
+    word = last.group(1) if last else endings[-1] if endings else ""
     choices: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
-    return choices.get(word.lower(), "")
+    return choices.get(word.lower().split()[-1] if word else "", "")
 
 
 def text_of(answer: Any) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_only_clips_of_one_prompt_are_compared(declarations):
         reports = suite(judge=1.0).score_group(group)
     assert [report.parts["judge"] for report in reports] == [0.0, 1.0, 1.0, None, 0.0]
     assert "only one" in reports[3].results["judge"].reason
+    assert len(judge.requests) == 4
+
+
+def test_only_clips_of_one_picture_are_compared(declarations):
+    """Image-to-video: a redder first picture makes redder clips, which is no merit of theirs."""
+    dark, bright = (np.full((32, 32, 3), level, np.uint8) for level in (20, 200))
+    group = [
+        replace(clip_of(red, "one"), first_picture=picture)
+        for red, picture in zip(LEVELS[:4], [dark, bright] * 2, strict=True)
+    ]
+    with judge_server(prefers_red) as judge:
+        declarations("judge", declared(judge.url, "pairwise"))
+        reports = suite(judge=1.0).score_group(group)
+    assert [report.parts["judge"] for report in reports] == [0.0, 1.0, 1.0, 0.0]
     assert len(judge.requests) == 4
 
 
@@ -228,6 +243,15 @@ def test_the_gauge_of_a_judge_becomes_a_metric(declarations):
         ("Answer: A? No. My final answer is\nAnswer: B", "B"),
         ("", ""),
         ("C", ""),
+        ("Answer: A tie", "tie"),
+        ("My answer: a tie.", "tie"),
+        ("Answer: A video that moves more is better", ""),
+        ("Both are good. Answer: B because it moves.", "B"),
+        ("Answer: Video B", "B"),
+        ("Video A is better.", "A"),
+        ("The answer is **A**", "A"),
+        ("<think>if the answer: A, then ...</think>\nB", "B"),
+        ("<think>perhaps\nanswer: A", ""),
     ],
 )
 def test_choices(text, choice):
