@@ -126,6 +126,8 @@ class PythonClient:
     def _answers(self, values: Any, count: int) -> list[ClipScores]:
         columns = values if isinstance(values, Mapping) else {ONLY: values}
         for name, column in columns.items():
+            if not isinstance(column, list):
+                raise CallFailed(f"{self._where} gave {str(column)[:60]} for {name} instead of a list of numbers.")
             if len(column) != count:
                 of = f" for {name}" if name else ""
                 raise CallFailed(f"{self._where} gave {len(column)} values{of} for {count} clips.")

@@ -9,6 +9,9 @@ from rewards.external.declaration import ExternalReward, RawRange
 from rewards.features import ClipFeatures
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 
+ROUNDING = 1e-3
+"""A score without calibration may be outside 0..1 by this much: sums of probabilities are rounded."""
+
 
 class AnswerSource:
     """The answers of one declaration, computed once a clip and shared by its sub-scores."""
@@ -40,10 +43,14 @@ class AnswerSource:
         """
         answer = features.once(self._piece, lambda: self._ask([features])[0])
         if answer.error:
-            if self.declaration.required:
-                raise RewardError(f"{answer.error} The reward is required, so nothing is scored without it.")
-            raise RewardUnavailable(answer.error)
+            raise self.failure(answer.error)
         return answer
+
+    def failure(self, why: str) -> RewardError:
+        """Return the error for a clip without a score: RewardUnavailable unless the reward is required."""
+        if self.declaration.required:
+            return RewardError(f"{why} The reward is required, so nothing is scored without it.")
+        return RewardUnavailable(why)
 
     def _ask(self, group: Sequence[ClipFeatures]) -> list[ClipScores]:
         if isinstance(self.client, FeaturesClient):
@@ -91,19 +98,19 @@ class DeclaredReward:
     def score(self, features: ClipFeatures) -> RewardResult:
         """Return the clip's value.
 
-        Raises RewardUnavailable when it could not be scored, RewardError if it is required or out of range.
+        Raises RewardUnavailable when it could not be scored or is out of range, RewardError if it is required.
         """
         answer = self.source.answer(features)
         raw = answer.scores[self._name]
         if raw is None:
             return not_applicable(answer.reason)
-        if self._range is None and not 0 <= raw <= 1:
-            raise RewardError(
-                f"The reward '{self.SPEC.key}' gave {raw:g}, but without a calibration its scores must be in 0..1: "
+        if self._range is None and not -ROUNDING <= raw <= 1 + ROUNDING:
+            raise self.source.failure(
+                f"The reward '{self.SPEC.key}' gave {raw!r}, but without a calibration its scores must be in 0..1: "
                 "give `bad` and `good` raw scores in its declaration."
             )
         return RewardResult(
-            value=raw if self._range is None else self._range.value(raw),
+            value=min(1.0, max(0.0, raw)) if self._range is None else self._range.value(raw),
             raw=raw,
             backend=self.source.client.identity,
             confidence=answer.confidence,

@@ -180,10 +180,19 @@ def test_token_is_sent_and_shown_nowhere(declarations, monkeypatch, caplog):
 def test_raw_scores_outside_the_unit_interval_need_a_calibration(declarations):
     with reward_server(lambda body: ok(body, 3.5)) as server:
         declarations("judge", declared(server.url))
-        with pytest.raises(RewardError, match=r"gave 3.5, .*`bad` and `good`"):
+        assert "gave 3.5, but" in suite(judge=1.0).score(clips(1)[0]).missing["judge"]
+        declarations("judge", "required = true\n" + declared(server.url))
+        with pytest.raises(RewardError, match=r"gave 3.5, .*`bad` and `good`.*required"):
             suite(judge=1.0).score(clips(1)[0])
         declarations("judge", declared(server.url) + "[calibration]\nbad = 0\ngood = 7\n")
         assert suite(judge=1.0).score(clips(1)[0]).parts["judge"] == 0.5
+
+
+@pytest.mark.parametrize(("raw", "value"), [(1.0000001, 1.0), (-1e-7, 0.0)])
+def test_a_rounded_probability_is_no_failure(declarations, raw, value):
+    with reward_server(lambda body: ok(body, raw)) as server:
+        declarations("judge", declared(server.url))
+        assert suite(judge=1.0).score(clips(1)[0]).parts["judge"] == value
 
 
 def test_trl_functions_share_the_call(declarations):

@@ -42,6 +42,9 @@ class Score(float):
     def __reduce__(self):
         return Score, (float(self),)
 
+def dicts(prompts, completions, **_):
+    return {"a": {"x": [0.3]}}
+
 def own_numbers(prompts, completions, **_):
     return [Score(0.5)] * len(prompts)
 
@@ -110,6 +113,7 @@ def test_sub_scores(client):
         ("raises", r"raised ValueError: no such colour \(mine.py, line \d+\)"),
         ("not_a_number", "nan, which is no finite number"),
         ("short", "1 values for 2 clips"),
+        ("dicts", "for a instead of a list of numbers"),
         ("nothing", "raised TypeError"),
         ("own_objects", "raised TypeError: Object of type Answer is not JSON serializable"),
         ("exits", "exit code 7"),
