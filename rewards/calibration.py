@@ -6,6 +6,8 @@ in it the clips and the command. A *set* is one domain: "real" (filmed or photo-
 shapes of the embedded model).
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -130,10 +132,23 @@ def report_calibration(calibration: Calibration) -> str:
 
 
 def mix_calibration(mix: "Mix") -> str:
-    """Return the calibration that a report of this mix would name now.
+    """Return the calibration that a report of this mix would name now; totals compare only within one.
 
-    Raises RewardError for a calibration set that does not exist.
+    It is "set-version.revision", a fingerprint of each external reward, "~" with a digest of the back ends if the mix
+    names any, and "#" with a digest of its weights and gates. Raises RewardError for a calibration set that does not
+    exist.
     """
-    declared = external_fingerprint([key for key, weight in mix.weights.items() if weight > 0])
-    known = report_calibration(read_calibration(mix.calibration))
-    return f"{known}+{declared}" if declared else known
+    counted = {key: weight for key, weight in sorted(mix.weights.items()) if weight > 0}
+    declared = external_fingerprint(list(counted))
+    backends = _digest(dict(sorted(mix.backends.items()))) if mix.backends else ""
+    parts = (("", report_calibration(read_calibration(mix.calibration))), ("+", declared), ("~", backends))
+    return "".join(f"{sign}{part}" for sign, part in parts if part) + f"#{_digest([counted, mix.gates.model_dump()])}"
+
+
+def measures_alike(one: str | None, other: str) -> bool:
+    """Return True if the values of rewards compare between two calibrations of reports, whatever the weights."""
+    return one is not None and one.partition("#")[0] == other.partition("#")[0]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]

@@ -13,6 +13,7 @@ from app.text import general, score
 from app.views import clips
 from app.views.scores import spec_of
 from engine.storage.library import ClipRecord
+from rewards.calibration import measures_alike
 from rewards.mix import GateStrengths, Mix, combine, failed_rewards
 
 MIN_SHARED = 4  # clips that both rewards must have scored for a correlation
@@ -51,7 +52,7 @@ def row(record: ClipRecord, report: Mapping[str, Any] | None, calibration: str) 
         "gates": dict(report["gates"]) if report else {},
         "unjudged": list(report.get("unjudged", ())) if report else [],
         "missing": list(report.get("missing", ())) if report else [],
-        "old": report is not None and report.get("calibration") != calibration,
+        "old": report is not None and not measures_alike(report.get("calibration"), calibration),
         "short": record.num_frames < MIN_FRAMES,
     }
 

@@ -26,6 +26,7 @@ from engine.labelling.campaign_spec import AXES, CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import LOOK_AHEAD, CampaignProgress
 from engine.labelling.stats.agreement import agreement
+from engine.labelling.stats.campaign_rewards import comparable_reports
 from engine.labelling.stats.judge_agreement import JudgeAgreement, campaign_judges
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
@@ -249,7 +250,7 @@ def results(context: AppContext, campaign_id: str, mix: str, axis: str | None = 
     votes = campaigns.votes(campaign_id)
     ranking = rank(vote_table(votes, axis))
     clips = list(dict.fromkeys(clip for vote in votes for clip in (vote.left_clip, vote.right_clip)))
-    agreements = agreement_by_reward(votes, scores_by_clip(context.store.reports(clips, mix)), axis)
+    agreements = agreement_by_reward(votes, scores_by_clip(comparable_reports(context.store, clips, mix)), axis)
     plots = {"ranking": strengths(ranking), "wins": win_matrix(ranking), "rewards": reward_bars(agreements)}
     lacking = [sentence for name, sentence in text.lacking(mix).items() if votes and plots[name] is None]
     figures = summary(campaign_id, campaigns.progress(campaign_id), votes, campaign_judges(campaigns, campaign_id))

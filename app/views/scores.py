@@ -9,7 +9,7 @@ from app.text import score
 from engine.config.presets import load_preset
 from engine.errors import DailiesError, RewardError
 from rewards import RewardReport, RewardResult, RewardSpec, is_reward, known_rewards, reward_spec
-from rewards.calibration import mix_calibration
+from rewards.calibration import measures_alike, mix_calibration
 from rewards.mix import NOT_APPLICABLE
 
 GATE_OPEN = 0.995  # below this a penalty lowers the total by more than rounding
@@ -67,7 +67,8 @@ def remarks(stored: Mapping[str, Any] | None) -> list[str]:
 def is_old(stored: Mapping[str, Any]) -> bool:
     """Return True if a report's calibration differs from that of its mix now; False if that is unknown."""
     try:
-        return bool(stored.get("calibration") != mix_calibration(load_preset("rewards", str(stored.get("mix")))))
+        present = mix_calibration(load_preset("rewards", str(stored.get("mix"))))
+        return not measures_alike(stored.get("calibration"), present)
     except (DailiesError, RewardError):
         return False
 

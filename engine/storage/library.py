@@ -323,12 +323,20 @@ class Library:
             queries = (query.where(REPORTS.c.clip_id.in_(piece)) for piece in pieces(clip_ids))
             return {row.clip_id: row.report for each in queries for row in connection.execute(each)}
 
-    def scored_by(self, mix: str, calibration: str | None = None) -> list[str]:
-        """Return the ids of all clips that `mix` has scored, with this `calibration` unless it is None."""
+    def scored_by(
+        self, mix: str, calibration: str | None = None, identities: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Return the ids of all clips that `mix` has scored, with this `calibration` unless it is None.
+
+        With a calibration, clips with a missing reward are left out, and those of which a reward had another identity
+        (model and version) than in `identities`.
+        """
         query = select(REPORTS.c.clip_id, REPORTS.c.report).where(REPORTS.c.mix == mix)
         with self.database.reading() as connection:
             rows = connection.execute(query).all()
-        return [clip for clip, report in rows if calibration is None or report.get("calibration") == calibration]
+        return [
+            clip for clip, report in rows if calibration is None or _is_current(report, calibration, identities or {})
+        ]
 
     def mixes(self) -> list[str]:
         """Return the mixes of the clips' newest reports, by name."""
@@ -359,6 +367,12 @@ class Library:
         query = update(CLIPS).where(*conditions).values(**values)
         with self.database.writing() as connection:
             return sum(connection.execute(query.where(CLIPS.c.id.in_(piece))).rowcount for piece in pieces(clip_ids))
+
+
+def _is_current(report: Mapping[str, Any], calibration: str, identities: Mapping[str, str]) -> bool:
+    known = {key: result.get("backend") for key, result in report["results"].items() if result["value"] is not None}
+    same = all(known.get(key, identity) == identity for key, identity in identities.items())
+    return report.get("calibration") == calibration and not report.get("missing") and same
 
 
 def _row_of(record: ClipRecord) -> dict[str, Any]:

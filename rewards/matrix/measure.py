@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from rewards import REWARDS
+from rewards.calibration import read_calibration, report_calibration
 from rewards.clip import Clip
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
@@ -206,7 +207,7 @@ class _Side:
         self.home = any(mix.key == HOME[reference.domain] for mix in mixes)
         self.suite = RewardSuite(_rewards_of(mixes, every=self.home))
         self._reference, self._mixes = reference, mixes
-        self._calibration = ""
+        self._calibration = report_calibration(read_calibration(mixes[0].calibration))
         self._whole: dict[str, Scores] = {}
         self._damaged: dict[str, dict[str, Scores]] = {}
         self._reasons: dict[str, str] = {}
@@ -217,7 +218,6 @@ class _Side:
         totals = {f"{TOTAL}{key}": total.value for key, total in found.items()}
         gates = {f"gate.{gate}": level for gate, level in report.gates.items()}
         scores = {**report.parts, **gates, **totals}
-        self._calibration = report.calibration
         if damage is None:
             self._whole[name] = scores
             self._reasons |= {key: result.reason for key, result in report.results.items() if result.reason}

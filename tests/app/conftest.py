@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from app.context import AppContext
+from engine.config.presets import load_preset
 from engine.jobs.queue import JobQueue
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord, Library
 from rewards import Clip, RewardReport, RewardResult
-from rewards.calibration import read_calibration, report_calibration
+from rewards.calibration import mix_calibration
 
 MakeClip = Callable[..., ClipRecord]
 
@@ -41,7 +42,7 @@ def report() -> Callable[[str, float], RewardReport]:
             gates={"motion": 0.4, "sharpness": 1.0, "cut": 1.0},
             total=value,
             seconds={},
-            calibration=report_calibration(read_calibration("mini")),
+            calibration=mix_calibration(load_preset("rewards", "mini")),
             notes=("loop_break does not apply here; the other rewards share its weight.",),
         )
 

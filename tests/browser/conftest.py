@@ -24,6 +24,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from engine.config.presets import load_preset
 from engine.files.locks import try_lock
 from engine.jobs.worker_control import worker_state
 from engine.request import GenerationRequest
@@ -31,7 +32,7 @@ from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord, Library, now
 from engine.workspace import Workspace
 from rewards import Clip, RewardReport, RewardResult
-from rewards.calibration import read_calibration, report_calibration
+from rewards.calibration import mix_calibration
 
 START_S = 180.0  # a machine that is busy with other things takes long to load gradio
 WAIT_MS = 120_000
@@ -269,7 +270,7 @@ def report(clip_id: str, score: float) -> RewardReport:
         gates=gates,
         total=score,
         seconds={},
-        calibration=report_calibration(read_calibration("mini")),
+        calibration=mix_calibration(load_preset("rewards", "mini")),
     )
 
 

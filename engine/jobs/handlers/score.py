@@ -25,6 +25,7 @@ from engine.storage.video_import import import_clip, store_video
 from engine.video.reader import skipped_in, videos_in
 from engine.workspace import Workspace
 from rewards.calibration import mix_calibration
+from rewards.external.probe import probes_of
 from rewards.suite import RewardSuite
 
 Scoring = Generator[JobProgress, None, dict[str, str]]
@@ -46,9 +47,11 @@ def score_clips(config: ScoreConfig, context: JobContext) -> JobSteps:
 def score_folder(config: ScoreFolderConfig, context: JobContext) -> JobSteps:
     """Import and score a folder's videos, here or on a cluster.
 
-    Clips that the mix has already scored with the current calibration are skipped. Result: `clip_ids`; `unscored`, an
-    error message by clip id; `unread`, an error message by file name, also for files that are not videos. A video that
-    cannot be read does not stop the others; when no video can be read, the first error is raised.
+    Clips that the mix has already scored as it is now, with no reward missing, are skipped.
+
+    Result: `clip_ids`; `unscored`, an error message by clip id; `unread`, an error message by file name, also for files
+    that are not videos. A video that cannot be read does not stop the others; when no video can be read, the first
+    error is raised.
     """
     store, videos, skipped = context.store, videos_in(config.folder), skipped_in(config.folder)
     scorer = {"workspace": str(store.workspace.root), "mix": config.mix, "known": _scored_by(config.mix, store)}
@@ -66,8 +69,11 @@ def score_folder(config: ScoreFolderConfig, context: JobContext) -> JobSteps:
 
 
 def _scored_by(mix_key: str, store: Library) -> list[str]:
-    """Return the clips that the mix has scored with the current calibration; others are scored again."""
-    return store.scored_by(mix_key, mix_calibration(load_preset("rewards", mix_key)))
+    """Return the clips that need no new score: by this mix as it is, by the same models, and with no reward missing."""
+    mix = load_preset("rewards", mix_key)
+    answers = probes_of([key for key, weight in mix.weights.items() if weight])
+    identities = {key: answer.identity for answer in answers for key in answer.scores if not answer.error}
+    return store.scored_by(mix_key, mix_calibration(mix), identities)
 
 
 def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:

@@ -1,13 +1,16 @@
 """Learn a mix of rewards from a campaign's votes, and save it as a preset."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.config.presets import load_preset
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.learned_mix import LearnedMix, learn_mix, save_mix
 from engine.labelling.stats.reward_agreement import TOTAL, scores_by_clip
-from engine.storage.library import now
+from engine.storage.library import Library, now
+from rewards.calibration import measures_alike, mix_calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,4 +45,14 @@ def learn_campaign_mix(campaigns: Campaigns, campaign_id: str, mix: str, folder:
 
 def _scores(campaigns: Campaigns, campaign_id: str, mix: str) -> dict[str, dict[str, float | None]]:
     clips = {clip for pair in campaigns.pairs(campaign_id) for clip in (pair.clip_a, pair.clip_b)}
-    return scores_by_clip(campaigns.store.reports(clips, mix))
+    return scores_by_clip(comparable_reports(campaigns.store, clips, mix))
+
+
+def comparable_reports(store: Library, clips: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
+    """Return the reports of clips by `mix`, without those made by another calibration, back end or declaration.
+
+    Differences between the others and these would measure the calibration. Raises ConfigError for an unknown mix.
+    """
+    present = mix_calibration(load_preset("rewards", mix))
+    reports = store.reports(clips, mix)
+    return {clip: report for clip, report in reports.items() if measures_alike(report.get("calibration"), present)}

@@ -14,7 +14,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
 from app.text import general, labelling, monitor, system, training
-from engine.config.presets import load_curriculum, load_train_preset
+from engine.config.presets import load_curriculum, load_preset, load_train_preset
 from engine.families.lora import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
@@ -31,7 +31,7 @@ from engine.runs.samples import RunSamples
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord, Library
 from rewards import Clip, RewardReport, RewardResult
-from rewards.calibration import read_calibration, report_calibration
+from rewards.calibration import mix_calibration
 
 NUM_FRAMES, STEPS = 17, 12
 PROMPTS = ("a large red circle moving left over a meadow", "a yellow star bouncing at night, looping")
@@ -63,7 +63,7 @@ def report(clip_id: str, score: float) -> RewardReport:
         gates={"motion": 0.6, "sharpness": 1.0, "cut": 1.0},
         total=score,
         seconds={},
-        calibration=report_calibration(read_calibration("mini")),
+        calibration=mix_calibration(load_preset("rewards", "mini")),
     )
 
 

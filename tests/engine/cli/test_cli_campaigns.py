@@ -12,6 +12,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import FILES, save_clip
 from engine.storage.library import ClipRecord, Library
+from rewards.calibration import mix_calibration
 from rewards.clip import Clip
 
 
@@ -44,7 +45,9 @@ def put_scored():
             for name in FILES:
                 (folder / name).write_text("a clip")
             values = {"seam": 0.4 + 0.3 * (number % 2), "t_lpips": (number * 7 % 24) / 24}
-            store.save_report(clip, "mini", {"total": 0.5, "results": {k: {"value": v} for k, v in values.items()}})
+            results = {key: {"value": value} for key, value in values.items()}
+            present = mix_calibration(load_preset("rewards", "mini"))
+            store.save_report(clip, "mini", {"total": 0.5, "results": results, "calibration": present})
         return ids
 
     return put

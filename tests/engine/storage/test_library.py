@@ -11,7 +11,7 @@ from engine.errors import ConfigError, StoreError
 from engine.request import GenerationRequest
 from engine.runs.stale_totals import withdraw_old_totals
 from engine.storage.library import ClipFilter, ClipRecord, Library
-from rewards.calibration import mix_calibration
+from rewards.calibration import measures_alike, mix_calibration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -142,6 +142,22 @@ def test_reports_of_another_calibration_count_as_not_scored(store):
     assert set(store.scored_by("a")) == {record(0).id, record(1).id}
 
 
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({}, True),
+        ({"missing": {"judge": "The server cannot be reached."}}, False),
+        ({"results": {"judge": {"value": 0.5, "backend": "model 1"}}}, False),
+        ({"results": {"judge": {"value": None, "backend": "numpy"}}}, True),
+        ({"results": {"judge": {"value": 0.5, "backend": "model 2"}}}, True),
+    ],
+)
+def test_a_report_with_a_missing_reward_or_of_another_model_counts_as_not_scored(store, change, counts):
+    store.add_clip(record(0))
+    store.save_report(record(0).id, "a", report(0.5, flow=0.5) | {"calibration": "mini-1.2"} | change)
+    assert bool(store.scored_by("a", "mini-1.2", {"judge": "model 2"})) == counts
+
+
 def test_totals_of_another_calibration_order_nothing(store):
     present = mix_calibration(load_preset("rewards", "mini"))
     made_with = (present, "mini-0.9", None, present)
@@ -157,6 +173,18 @@ def test_totals_of_another_calibration_order_nothing(store):
     assert kept is not None and kept["total"] == 0.6, "the report stays"
     store.save_report(record(1).id, "mini", report(0.9) | {"calibration": present})
     assert ids(store, order="best")[:2] == [4, 1], "scored again"
+
+
+def test_another_weight_makes_other_totals_and_another_back_end_other_values():
+    mix = load_preset("rewards", "mini")
+    present = mix_calibration(mix)
+    weights = {**mix.weights, next(iter(mix.weights)): 7.0}
+    gates = mix.gates.model_copy(update={"motion": 0.25})
+    for change in ({"weights": weights}, {"gates": gates}, {"backends": {**mix.backends, "flow": "raft"}}):
+        changed = mix_calibration(mix.model_copy(update=change))
+        assert changed != present and measures_alike(changed, present) == ("backends" not in change)
+    same = dict(reversed(mix.weights.items()))
+    assert mix_calibration(mix.model_copy(update={"weights": same})) == present
 
 
 def test_each_mix_keeps_its_own_report(store):
