@@ -23,7 +23,7 @@ from rewards.package_data import ASSETS
 if TYPE_CHECKING:
     from rewards.mix import Mix
 
-REVISION = 6
+REVISION = 7
 """Increased when the measurement of a reward or a gate changes and the anchors do not; part of `report_calibration`."""
 
 PATH = ASSETS / "calibration" / "calibration.json"

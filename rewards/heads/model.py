@@ -18,7 +18,7 @@ from scipy.special import expit
 from rewards.errors import RewardError
 from rewards.heads.embedding import BLOCKS
 
-FORMAT = 1
+FORMAT = 2
 CARD = "dailies_reward_head"  # key of the card in the metadata of the safetensors file
 ARRAYS = ("mean", "scale", "weights")
 

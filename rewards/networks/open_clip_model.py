@@ -6,6 +6,10 @@ back ends (`[backends] clip` of a mix)
     ViT-L-14   OpenAI's; weights `clip_l14`, MIT (Radford et al. 2021, arXiv:2103.00020)
     mini       made for the embedded world by `python -m tools.mini.train_clip`; weights `mini_clip`, Apache-2.0
 
+These networks see squares. ViT-B-32 and ViT-L-14 see the whole frame: of one that is not square they encode squares
+that cover it, two for 16:9, and the vector is their mean, scaled to length 1. `mini`, whose clips are square, sees the
+middle square.
+
 The frames of a clip are encoded once, and those of a group of clips in one batch. Every 8th frame is encoded; in a clip
 of fewer than 57, every 4th, every 2nd or each, so that there are at least 8 if the clip has as many.
 """
@@ -38,25 +42,27 @@ REMEMBERED_TEXTS = 20_000
 class ClipChoice:
     """A network: `weights` in the catalog, `architecture` for weights without a configuration.
 
-    `distractors` is the set of `rewards.metrics.clip_vid_distractors` that suits its training data.
+    `distractors` is the set of `rewards.metrics.clip_vid_distractors` that suits its training data. `whole`: it sees
+    the whole frame instead of the middle square.
     """
 
     weights: str
     architecture: str = ""
     distractors: str = "real"
+    whole: bool = True
 
 
 CHOICES = {
     "ViT-B-32": ClipChoice(weights="clip_b32", architecture="ViT-B-32"),
     "ViT-L-14": ClipChoice(weights="clip_l14", architecture="ViT-L-14-quickgelu"),
-    "mini": ClipChoice(weights="mini_clip", distractors="mini"),
+    "mini": ClipChoice(weights="mini_clip", distractors="mini", whole=False),
 }
 
 
 class OpenClip:
     """A loaded network in evaluation mode; vectors are `float32` and of length 1."""
 
-    def __init__(self, path: Path, architecture: str = "") -> None:
+    def __init__(self, path: Path, architecture: str = "", *, whole: bool = False) -> None:
         """Load a file with weights of `architecture`, or a folder.
 
         A folder has `open_clip_config.json`, weights and a vocabulary. Raises RewardError when it is neither.
@@ -67,6 +73,7 @@ class OpenClip:
         model, self._prepare = _create(name, path)
         self._model = model.eval().requires_grad_(False).to(device())
         self._tokenize = open_clip.get_tokenizer(name)
+        self._whole = whole
         self._texts: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()  # clips of a group are scored in threads
         self.scale = float(self._model.logit_scale.exp())
@@ -76,16 +83,41 @@ class OpenClip:
         import torch
         from PIL import Image
 
-        vectors = []
+        places = [self._squares(*frame.shape[:2]) for frame in frames]
+        crops = [frame[place] for frame, mine in zip(frames, places, strict=True) for place in mine]
+        encoded = []
         with torch.inference_mode():
-            for start in range(0, len(frames), BATCH):
-                pictures = [self._prepare(Image.fromarray(frame)) for frame in frames[start : start + BATCH]]
+            for start in range(0, len(crops), BATCH):
+                pictures = [self._prepare(Image.fromarray(crop)) for crop in crops[start : start + BATCH]]
                 batch = torch.stack(pictures).to(device())
-                vectors.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
-        return np.concatenate(vectors)
+                encoded.append(self._model.encode_image(batch, normalize=True).float().cpu().numpy())
+        vectors = np.concatenate(encoded)
+        if len(crops) == len(frames):
+            return vectors
+        starts = np.cumsum([0, *(len(mine) for mine in places[:-1])])
+        sums = np.add.reduceat(vectors, starts, axis=0)
+        return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
 
     def encode_pixels(self, frames: "Tensor") -> "Tensor":
         """Encode frames `float[N,3,H,W]` in 0..1 as `float32[N,D]`, with gradients to the frames."""
+        import torch
+
+        places = self._squares(*frames.shape[-2:])
+        vectors = torch.stack([self._encode_middle(frames[(..., *place)]) for place in places])
+        return torch.nn.functional.normalize(vectors.sum(0), dim=-1) if len(places) > 1 else vectors[0]
+
+    def _squares(self, height: int, width: int) -> list[tuple[slice, slice]]:
+        """Return the rows and columns of the squares that cover a frame; all of it if the middle is all that counts."""
+        side = min(height, width)
+        if not self._whole or height == width:
+            return [(slice(None), slice(None))]
+        count = -(-max(height, width) // side)
+        starts = np.rint(np.linspace(0, max(height, width) - side, count)).astype(int).tolist()
+        along, across = [slice(start, start + side) for start in starts], slice(0, side)
+        return [(part, across) if height > width else (across, part) for part in along]
+
+    def _encode_middle(self, frames: "Tensor") -> "Tensor":
+        """Encode the middle square of frames, as `_prepare` does."""
         import torch
 
         visual = self._model.visual
@@ -195,7 +227,7 @@ def open_clip_net(name: str = DEFAULT) -> OpenClip:
     """
     choice = clip_choice(name)
     path = resolve(choice.weights)
-    return open_network(choice.weights, lambda: OpenClip(path, choice.architecture))
+    return open_network(choice.weights, lambda: OpenClip(path, choice.architecture, whole=choice.whole))
 
 
 def sampled_frames(num_frames: int) -> np.ndarray:

@@ -57,6 +57,32 @@ def test_vectors_are_open_clips_own(tiny: Path) -> None:
     assert network.scale == pytest.approx(scale)
 
 
+@pytest.mark.parametrize(("shape", "count"), [((36, 63), 2), ((63, 36), 2), ((30, 100), 4), ((40, 40), 1)])
+def test_a_network_that_sees_whole_frames_averages_squares_that_cover_them(
+    tiny: Path, shape: tuple[int, int], count: int
+) -> None:
+    whole, middle = OpenClip(tiny, whole=True), OpenClip(tiny)
+    frame = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    (found,), side = whole.encode_frames([frame]), min(shape)
+    starts = np.rint(np.linspace(0, max(shape) - side, count)).astype(int)
+    squares = [frame[:, s : s + side] if shape[1] > shape[0] else frame[s : s + side] for s in starts]
+    mean = middle.encode_frames(squares).mean(axis=0)
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=1e-6)
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255
+    np.testing.assert_allclose(whole.encode_pixels(pixels)[0].cpu().numpy(), found, atol=2e-2)
+    painted = frame.copy()
+    painted[: shape[0] // 8, : shape[1] // 8] = 0
+    painted[-(shape[0] // 8) :, -(shape[1] // 8) :] = 255
+    assert float(whole.encode_frames([painted])[0] @ found) < 0.9999, "the corners are seen"
+
+
+def test_frames_of_several_sizes_are_encoded_together(tiny: Path) -> None:
+    network, random = OpenClip(tiny, whole=True), np.random.default_rng(0)
+    frames = [random.integers(0, 256, (*size, 3), np.uint8) for size in ((36, 63), (40, 40), (30, 100))]
+    alone = np.concatenate([network.encode_frames([frame]) for frame in frames])
+    np.testing.assert_allclose(network.encode_frames(frames), alone, atol=1e-6)
+
+
 def test_the_raw_value_is_the_margin_in_logits(tiny: Path) -> None:
     chosen = [0, 4, 8, 12, 16, 20, 24, 28, 32]
     rivals = list(distractors_of(CLIP.prompt, "mini"))
