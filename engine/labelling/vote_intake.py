@@ -205,7 +205,13 @@ def _vote_row(campaign_id: str, showing: _Showing, row: IncomingVote) -> dict[st
 
 
 def _count(connection: Connection, state: _State) -> None:
-    """Count the votes of all labellers and the free slots of all pairs again."""
+    """Count the votes of all labellers and the free slots of all pairs again.
+
+    The rows are locked first: what is voted meanwhile is either counted here, or added afterwards by the vote itself.
+    """
+    for table, name in ((PAIRS, PAIRS.c.id), (LABELLERS, LABELLERS.c.labeller)):
+        locked = select(name).where(table.c.campaign_id == state.campaign_id).order_by(name).with_for_update()
+        connection.execute(locked).all()
     taken = select(func.count()).where(ASSIGNMENTS.c.pair_id == PAIRS.c.id, ASSIGNMENTS.c.slot.is_not(None))
     of_pairs = update(PAIRS).where(PAIRS.c.campaign_id == state.campaign_id)
     free = state.spec.labellers_per_pair - taken.correlate(PAIRS).scalar_subquery()
