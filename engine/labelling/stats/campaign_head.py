@@ -1,6 +1,7 @@
 """Train a reward head on a campaign's votes, and save it as an external reward."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.config.presets import NAME, load_preset, preset_keys
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DailiesError
 from engine.files.atomic import write_text_atomic
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.preference_pairs import tally_pairs
@@ -19,6 +20,8 @@ from rewards.heads.embedding import embed
 from rewards.heads.model import HeadCard, save_head
 from rewards.registry import REWARDS
 from rewards.suite import RewardSuite
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,9 @@ def train_campaign_head(
     """Train a reward head on the campaign's votes, and declare it as `key` in `folder`.
 
     The campaign's clips are embedded with the networks of `mix`. Yield the progress, and the saved head at the end;
-    stop iterating to cancel. `folder` is a folder of external rewards. Raises ConfigError for a bad name or one in use,
-    an unknown mix, or too few votes, and RewardUnavailable when a network of the mix is not on this machine.
+    stop iterating to cancel. `folder` is a folder of external rewards. Pairs of clips that cannot be read are left out.
+    Raises ConfigError for a bad name or one in use, an unknown mix, one without built-in rewards, or too few votes, and
+    RewardUnavailable when a network of the mix is not on this machine.
     """
     path = folder / f"{key}.toml"
     if not NAME.fullmatch(key):
@@ -53,13 +57,19 @@ def train_campaign_head(
         raise ConfigError(f"A reward named '{key}' exists already: choose another name.")
     base = load_preset("rewards", mix)
     rewards = [reward for reward, weight in base.weights.items() if weight > 0 and reward in REWARDS]
+    if not rewards:
+        raise ConfigError(f"The mix '{mix}' has no built-in reward, which a head is trained on: name another mix.")
     suite = RewardSuite(base.model_copy(update={"weights": {reward: base.weights[reward] for reward in rewards}}))
     tallies = [tally for tally in tally_pairs(campaigns.votes(campaign_id)) if tally.votes]
     clips = sorted({clip for tally in tallies for clip in (tally.clip_a, tally.clip_b)})
     embeddings: dict[str, Mapping[str, np.ndarray]] = {}
     for number, clip_id in enumerate(clips):
         yield HeadProgress(done=number, total=len(clips))
-        features = suite.features(load_clip(campaigns.store.workspace, clip_id))
+        try:
+            features = suite.features(load_clip(campaigns.store.workspace, clip_id))
+        except DailiesError as error:
+            log.warning("The pairs of the clip %s are left out: %s", clip_id, error)
+            continue
         report = suite.score_features(features)
         embeddings[clip_id] = embed(features, report.results, rewards)
     title = campaigns.get(campaign_id).title

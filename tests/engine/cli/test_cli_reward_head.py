@@ -2,15 +2,18 @@
 
 import json
 import uuid
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from engine.cli.main import main
 from engine.config.presets import load_preset
+from engine.errors import ConfigError
 from engine.labelling.campaigns import Campaigns
+from engine.labelling.stats.campaign_head import train_campaign_head
 from engine.labelling.votes import Vote
-from engine.storage.clip_files import load_clip, save_clip
+from engine.storage.clip_files import load_clip, remove_files, save_clip
 from engine.storage.library import ClipRecord, Library
 from rewards import reward_spec
 from rewards.clip import Clip
@@ -80,7 +83,24 @@ def test_a_head_is_trained_declared_and_scores_like_its_voters(campaign, workspa
     result = next(iter(reports.values())).results["redder"]
     assert 0 < result.confidence <= 1 and result.backend == "head redder"
     assert main(["rewards", "test", "redder"]) == 0
-    assert "digest" in capsys.readouterr().out
+    assert "declaration" in capsys.readouterr().out
+
+
+def test_a_missing_clip_costs_its_pair_and_a_mix_without_built_in_rewards_is_refused(campaign, workspace, capsys):
+    campaign_id, redness = campaign
+    alone = MIX.replace("framing = 1.0", "nothing = 1.0")
+    (workspace.saved / "external_rewards").mkdir(exist_ok=True)
+    (workspace.saved / "external_rewards" / "nothing.toml").write_text(
+        'title = "N"\n[http]\nurl = "http://127.0.0.1:9/"\n'
+    )
+    (workspace.saved / "rewards" / "alone.toml").write_text(alone)
+    assert main(["campaigns", "head", campaign_id, "redder", "--mix", "alone"]) == 2
+    assert "'alone' has no built-in reward" in capsys.readouterr().err
+    remove_files(workspace, next(iter(redness)))
+    with pytest.raises(ConfigError, match="got 19 pairs of 19 prompts"), closing(Library(workspace)) as store:
+        list(
+            train_campaign_head(Campaigns(store), campaign_id, "small", workspace.saved / "external_rewards", "redder")
+        )
 
 
 def test_names_in_use_and_bad_names_are_refused(campaign, capsys):
