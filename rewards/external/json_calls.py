@@ -1,7 +1,8 @@
 """Calls of a server that takes and answers JSON.
 
 They have retries with back-off, time-outs, and messages without secrets. Retried are failures that may pass: no
-connection, a time-out, status 408, 429 and 5xx. Another status, or an answer that cannot be read, fails at once.
+connection, a time-out, status 408, 429 and 5xx, after the seconds of "Retry-After" if it is given. Another status, or
+an answer that cannot be read, fails at once.
 """
 
 import json
@@ -45,9 +46,10 @@ class JsonCalls:
         token = self._token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         for attempt in range(1, self._attempts + 1):
-            problem, may_pass = "", True
+            problem, may_pass, wait_s = "", True, self._backoff_s * 2 ** (attempt - 1)
             try:
-                status, content = self._request(body, headers)
+                status, content, asked_s = self._request(body, headers)
+                wait_s = max(wait_s, min(asked_s, self._timeout_s))
                 if status == httpx.codes.OK:
                     return self._parsed(content, token)
                 problem = f"answered with status {status}{_detail(content, token)}"
@@ -61,7 +63,7 @@ class JsonCalls:
             if not may_pass:
                 raise CallFailed(f"{self._where} {problem}.")
             if attempt < self._attempts:
-                time.sleep(self._backoff_s * 2 ** (attempt - 1))
+                time.sleep(wait_s)
         raise CallFailed(f"{self._where} {problem}, in {self._attempts} attempts.")
 
     def close(self) -> None:
@@ -77,8 +79,8 @@ class JsonCalls:
             raise CallFailed(f"The token in {self._token_env} has characters that a header cannot have: set it again.")
         return token
 
-    def _request(self, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Return status and content.
+    def _request(self, body: Any, headers: dict[str, str]) -> tuple[int, bytes, float]:
+        """Return status, content, and the seconds to wait that the server asks for, 0 for none.
 
         The time limit is for the whole answer, also of a server that sends it slowly.
         """
@@ -91,7 +93,8 @@ class JsonCalls:
                     raise CallFailed(f"{self._where} answered with more than {MAX_ANSWER_BYTES} bytes.")
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the answer takes too long")
-            return response.status_code, content
+            asked = response.headers.get("Retry-After", "")
+            return response.status_code, content, float(asked) if asked.isdecimal() else 0.0
 
     def _parsed(self, content: bytes, token: str) -> Any:
         try:

@@ -112,18 +112,20 @@ def text_of(answer: Any) -> str:
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError("gave an answer without a message") from error
     if not isinstance(text, str):
+        if answer["choices"][0].get("finish_reason") == "length":
+            raise ValueError("reached its limit of tokens before an answer: raise max_tokens, or turn off thinking")
         raise ValueError("gave an answer without text")
     return text
 
 
 def _body(judge: VlmJudge, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     system = [{"role": "system", "content": judge.system}] if judge.system else []
+    limits = {"max_tokens": judge.token_limit, "temperature": 0, "seed": 0}
     return {
         "model": judge.model,
         "messages": [*system, {"role": "user", "content": list(parts)}],
-        "max_tokens": judge.token_limit,
-        "temperature": 0,
-        "seed": 0,
+        **{name: value for name, value in limits.items() if name not in judge.omit},
+        **judge.body,
     }
 
 

@@ -1,7 +1,7 @@
 """`VlmJudge`: the table of a declaration whose reward is asked from a vision language model (VLM)."""
 
 import hashlib
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,10 @@ class VlmJudge(ServerTable):
     """Of a rubric that is answered in lines "label: number": the label of each score. Without them it is JSON."""
     max_tokens: int | None = Field(None, ge=1)
     """Limit of the answer; None: 1 for yes_no, 512 for rubric, 16 for pairwise."""
+    body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the request, such as { chat_template_kwargs = { enable_thinking = false } }."""
+    omit: tuple[Literal["max_tokens", "temperature", "seed"], ...] = ()
+    """Fields that the server refuses; put max_completion_tokens into `body` instead of max_tokens."""
     frames: int | None = Field(8, ge=1)
     """Evenly spaced frames of each clip that are sent; a pair has twice as many."""
     picture: Literal["png", "jpeg"] = "jpeg"
@@ -43,7 +47,8 @@ class VlmJudge(ServerTable):
     @property
     def asked(self) -> str:
         """8 hex digits that change with what the judge is shown and asked, but not with how it is called."""
-        asked = self.model_dump_json(include={"model", "mode", "ask", "system", "frames", "picture"})
+        fields = {"model", "mode", "ask", "system", "frames", "picture", *({"body", "omit"} & self.model_fields_set)}
+        asked = self.model_dump_json(include=fields)
         return hashlib.sha256(asked.encode()).hexdigest()[:8]
 
     @property

@@ -135,6 +135,17 @@ def test_two_failures_that_pass_are_retried(declarations):
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize(("header", "waited"), [("1", 1.0), ("600", 2.0), ("soon", 0.001)])
+def test_a_busy_server_is_asked_again_when_it_says_within_the_time_limit(declarations, monkeypatch, header, waited):
+    answers, waits = [(429, b"")], []
+    with reward_server(lambda body: answers.pop() if answers else ok(body)) as server:
+        server.headers["Retry-After"] = header
+        declarations("judge", declared(server.url))
+        monkeypatch.setattr("rewards.external.json_calls.time.sleep", waits.append)
+        assert suite(judge=1.0).score(clips(1)[0]).parts["judge"] == 0.5
+    assert waits[0] == waited
+
+
 def test_a_server_that_is_down_or_hangs_is_missing_in_time(declarations):
     declarations("judge", declared("http://127.0.0.1:9/score"))
     assert "cannot be reached" in suite(judge=1.0).score(clips(1)[0]).missing["judge"]

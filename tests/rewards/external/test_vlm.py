@@ -10,6 +10,7 @@ import pytest
 from rewards import Clip, Mix, RewardError, mix_reward_func
 from rewards.external.probe import run_probe
 from rewards.external.vlm.messages import choice_in, numbers_in
+from rewards.external.vlm.table import VlmJudge
 from rewards.suite import RewardSuite
 from tests.judge_server import judge_server, prefers_red, redness, say, videos, yes_with
 
@@ -155,11 +156,33 @@ def test_a_failed_comparison_leaves_out_the_clips_that_it_is_about(declarations)
     assert "status 400" in reports[0].missing["judge"]
 
 
+def test_fields_of_the_request_are_added_and_left_out(declarations):
+    body = "body = { max_completion_tokens = 400, seed = 3, extra = { think = false } }"
+    more = f'omit = ["max_tokens", "temperature"]\n{body}\n'
+    with judge_server(lambda body: say('{"score": 0.5}')) as judge:
+        declarations("judge", declared(judge.url, "rubric", more))
+        assert suite(judge=1.0).score(clip_of(90)).parts["judge"] == 0.5
+    (body,) = judge.requests
+    assert (body["max_completion_tokens"], body["seed"], body["extra"]) == (400, 3, {"think": False})
+    assert not {"max_tokens", "temperature"} & body.keys()
+
+
+def test_only_fields_that_are_set_change_what_was_asked():
+    table = {"url": "http://h/v1", "model": "m", "mode": "pairwise", "ask": "Which?"}
+    plain, other = VlmJudge(**table), VlmJudge(**table, body={"think": False})
+    assert plain.asked == VlmJudge(**table, timeout_s=3).asked != other.asked
+
+
 FAILURES = {
     "no log-probabilities": ("yes_no", say("Yes"), "no log-probabilities"),
     "positive log-probability": ("yes_no", yes_with(1.0, No=3.0), "not numbers of at most 0"),
     "no choices": ("rubric", (200, {"choices": []}), "without a message"),
     "empty message": ("rubric", (200, {"choices": [{"message": {"content": None}}]}), "without text"),
+    "thought too long": (
+        "pairwise",
+        (200, {"choices": [{"message": {"content": None}, "finish_reason": "length"}]}),
+        "raise max_tokens, or turn off thinking",
+    ),
     "no object": ("rubric", say("4 of 5"), "'4 of 5', which has no JSON object with score"),
     "not a number": ("rubric", say('{"score": "good"}'), "'good' for"),
     "nan": ("rubric", say('{"score": NaN}'), "nan"),
@@ -172,7 +195,7 @@ def test_a_failure_is_missing_with_its_reason(declarations, name):
     mode, reply, message = FAILURES[name]
     with judge_server(lambda body: reply) as judge:
         declarations("judge", declared(judge.url, mode))
-        report = suite(judge=1.0, framing=1.0).score(clip_of(90))
+        report, *_ = suite(judge=1.0, framing=1.0).score_group([clip_of(90), clip_of(10)])
         assert report.parts["judge"] is None and message.split("' for")[0] in report.missing["judge"]
         declarations("judge", declared(judge.url, mode, before="required = true\n"))
         with pytest.raises(RewardError, match="required"):
