@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers.video_utils import VideoMetadata
 
 from rewards.external.frame_scores import even_frames
 
@@ -56,12 +57,18 @@ def score_clip(prompt: str, frames: np.ndarray, fps: float) -> Mapping[str, floa
     """Return the scores of one clip, sampled at 2 frames per second."""
     model, processor = load()
     seen = even_frames(frames, max(2, min(MOST_FRAMES, round(len(frames) / fps * FPS))))
+    # Without it the processor takes 24 frames per second, and the model sees a clip of a fraction of its length.
+    rate = VideoMetadata(
+        total_num_frames=len(seen), fps=len(seen) / (len(frames) / fps), frames_indices=list(range(len(seen)))
+    )
     content = [{"type": "video"}, {"type": "text", "text": QUESTION.replace("{prompt}", prompt)}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
     video = torch.from_numpy(np.ascontiguousarray(seen)).permute(0, 3, 1, 2)
-    inputs = processor(text=[text], videos=[video], return_tensors="pt").to(model.device)
+    inputs = processor(
+        text=[text], videos=[video], video_metadata=[rate], do_sample_frames=False, return_tensors="pt"
+    ).to(model.device)
     made = model.generate(
         **inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, output_logits=True, return_dict_in_generate=True
     )
@@ -72,18 +79,20 @@ def score_clip(prompt: str, frames: np.ndarray, fps: float) -> Mapping[str, floa
 def expected_scores(tokens: Sequence[int], logits: Sequence[Tensor], tokenizer: Any) -> Mapping[str, float | None]:
     """Return the expected digit of each aspect from the tokens and the logits of an answer.
 
-    `logits` holds a `float[V]` for each token. An aspect without a digit in the answer is None.
+    `logits` holds a `float[V]` for each token. The digit follows the aspect and a colon, in one line and after the
+    model's reasons. An aspect without such a digit is None.
     """
     pieces = [tokenizer.decode([token]) for token in tokens]
     ends = np.cumsum([len(piece) for piece in pieces]).tolist()
     text = "".join(pieces)
+    reasons = len(text) if "<think>" in text and "</think>" not in text else text.rfind("</think>") + 1
     digits = {value: tokenizer.encode(str(value), add_special_tokens=False) for value in range(1, 6)}
     if any(len(ids) != 1 for ids in digits.values()):
         return dict.fromkeys(LABELS)
     scores: dict[str, float | None] = {}
     for name, label in LABELS.items():
-        answers = re.finditer(rf"{re.escape(label)}\W*?([1-5])(?!\d)", text, re.IGNORECASE)
-        places = [answer.start(1) for answer in answers]
+        answers = re.finditer(rf"{re.escape(label)}[^:;\n]*:\W*([1-5])(?!\.?\d)", text, re.IGNORECASE)
+        places = [answer.start(1) for answer in answers if answer.start() >= reasons]
         if not places:
             scores[name] = None
             continue

@@ -218,8 +218,11 @@ def test_videoscore2_generates_and_reads_with_a_model_of_its_class(monkeypatch):
     )
     monkeypatch.setattr(score_videoscore2, "load", lambda: (model, processor))
     monkeypatch.setattr(score_videoscore2, "MAX_NEW_TOKENS", 4)
-    clip = red_clip()
+    given, generate = {}, model.generate
+    monkeypatch.setattr(model, "generate", lambda **inputs: given.update(inputs) or generate(**inputs))
+    clip = red_clip(40)
     scores = score_videoscore2.score(["a red light"], [clip.frames], [clip.fps])
+    assert given["second_per_grid_ts"].tolist() == [1.0], "2 frames of a patch at 2 frames per second"
     assert scores == {"visual": [None], "alignment": [None], "physics": [None]}  # a random model has no last line
 
 
@@ -239,6 +242,27 @@ def test_videoscore2_reads_expected_digits_at_the_last_place():
     assert scores["visual"] == pytest.approx(4.5)
     assert scores["alignment"] == pytest.approx(3.0)  # equal logits: the mean of 1 to 5
     assert scores["physics"] is None
+
+
+ASPECTS = "(1) visual quality - clarity: 3\n(2) text-to-video alignment: 4\n(3) physical/common-sense consistency: 5"
+
+
+@pytest.mark.parametrize(
+    ("answer", "digits"),
+    [
+        (ASPECTS, [3, 4, 5]),
+        (f"<think>visual quality: 1</think>{ASPECTS}", [3, 4, 5]),
+        ("<think>visual quality: 1, and", [None] * 3),
+        ("I rate (1) visual quality; (2) text-to-video alignment; (3) physical/common-sense consistency.", [None] * 3),
+    ],
+)
+def test_videoscore2_reads_scores_and_no_numbering(answer, digits):
+    tokenizer = letter_tokenizer()
+    tokens = tokenizer.encode(answer)
+    logits = torch.zeros(len(tokens), len(tokenizer))
+    logits[torch.arange(len(tokens)), torch.tensor(tokens)] = 30.0
+    scores = score_videoscore2.expected_scores(tokens, list(logits), tokenizer)
+    assert list(scores.values()) == pytest.approx(digits)
 
 
 def test_unifiedreward_is_asked_and_read_in_its_format(declared, monkeypatch):
