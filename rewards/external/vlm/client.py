@@ -16,9 +16,11 @@ from rewards.clip import Clip
 from rewards.external.clients import ONLY, CallFailed, ClipScores, checked_answer
 from rewards.external.json_calls import JsonCalls
 from rewards.external.vlm.messages import (
+    Pictures,
     choice_in,
     numbers_after,
     numbers_in,
+    pictures_of,
     probability_of_yes,
     request_about,
     request_about_pair,
@@ -133,14 +135,27 @@ class VlmClient:
         return (first, second) if first or second else CallFailed(f"{self._where} {UNREADABLE}.")
 
     def _ask_both_orders(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[Choice | CallFailed]:
-        """Return two answers a pair, several calls at a time."""
+        """Return two answers a pair, several calls at a time; each clip is encoded once."""
+        clips = {id(clip): clip for pair in pairs for clip in pair}
+        pictures = dict(zip(clips, self._threads.map(self._encode, clips.values()), strict=True))
         orders = [order for one, other in pairs for order in ((one, other), (other, one))]
-        return list(self._threads.map(lambda order: self._choose(*order), orders))
+        asked = [(first.prompt, pictures[id(first)], pictures[id(second)]) for first, second in orders]
+        return list(self._threads.map(lambda order: self._choose(*order), asked))
 
-    def _choose(self, first: Clip, second: Clip) -> Choice | CallFailed:
-        """Return the choice of one order, or the failure of its call."""
+    def _encode(self, clip: Clip) -> Pictures | CallFailed:
         try:
-            return choice_in(text_of(self._post(request_about_pair(self._judge, first, second))))
+            return pictures_of(self._judge, clip)
+        except CallFailed as error:
+            return error
+
+    def _choose(self, prompt: str, first: Pictures | CallFailed, second: Pictures | CallFailed) -> Choice | CallFailed:
+        """Return the choice of one order, or the failure of its call."""
+        if isinstance(first, CallFailed):
+            return first
+        if isinstance(second, CallFailed):
+            return second
+        try:
+            return choice_in(text_of(self._post(request_about_pair(self._judge, prompt, first, second))))
         except CallFailed as error:
             log.warning("%s", error)
             return error

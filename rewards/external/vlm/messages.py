@@ -27,10 +27,14 @@ _ENDING = re.compile(
 )
 
 
+Pictures = list[dict[str, Any]]
+"""Frames of a clip as parts of a message."""
+
+
 def request_about(judge: VlmJudge, clip: Clip, names: Sequence[str]) -> dict[str, Any]:
     """Return the body of a pointwise request; `names` are the numbers that a rubric asks for."""
     question = _text(judge.ask.replace(PROMPT, clip.prompt))
-    parts = [*_pictures(judge, clip), question]
+    parts = [*pictures_of(judge, clip), question]
     if judge.mode == "rubric" and not judge.labels:
         shape = ", ".join(f"{json.dumps(name)}: number" for name in names)
         parts.append(_text(f"Answer with one JSON object and nothing else: {{{shape}}}"))
@@ -40,10 +44,10 @@ def request_about(judge: VlmJudge, clip: Clip, names: Sequence[str]) -> dict[str
     return body
 
 
-def request_about_pair(judge: VlmJudge, first: Clip, second: Clip) -> dict[str, Any]:
+def request_about_pair(judge: VlmJudge, prompt: str, first: Pictures, second: Pictures) -> dict[str, Any]:
     """Return the body of a request that shows `first` as video A and `second` as video B."""
-    shown = [_text("Video A:"), *_pictures(judge, first), _text("Video B:"), *_pictures(judge, second)]
-    return _body(judge, [*shown, _text(judge.ask.replace(PROMPT, first.prompt)), _text(PAIR_ENDING)])
+    shown = [_text("Video A:"), *first, _text("Video B:"), *second]
+    return _body(judge, [*shown, _text(judge.ask.replace(PROMPT, prompt)), _text(PAIR_ENDING)])
 
 
 def probability_of_yes(answer: Any, judge: VlmJudge) -> float | None:
@@ -129,7 +133,8 @@ def _body(judge: VlmJudge, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _pictures(judge: VlmJudge, clip: Clip) -> list[dict[str, Any]]:
+def pictures_of(judge: VlmJudge, clip: Clip) -> Pictures:
+    """Return the frames of a clip that the judge is shown. Raises CallFailed for one that cannot be encoded."""
     frames = encode_clip(clip, judge.frames, judge.picture)["frames"]
     address = f"data:image/{judge.picture};base64,"
     return [{"type": "image_url", "image_url": {"url": address + frame}} for frame in frames]

@@ -9,6 +9,7 @@ import pytest
 
 from rewards import Clip, Mix, RewardError, mix_reward_func
 from rewards.external.probe import run_probe
+from rewards.external.vlm import messages
 from rewards.external.vlm.messages import choice_in, numbers_in
 from rewards.external.vlm.table import VlmJudge
 from rewards.suite import RewardSuite
@@ -78,6 +79,16 @@ def test_win_rate_follows_the_preference_in_a_group_larger_than_a_batch(declarat
     assert len(judge.requests) == len(group) * (len(group) - 1)
     details = reports[0].results["judge"].details
     assert details == {"compared": 8, "disagreement": 0, "unreadable": 0, "first_chosen": 0.5}
+
+
+def test_a_clip_is_encoded_once_for_all_its_opponents(declarations, monkeypatch):
+    encoded, encode = [], messages.encode_clip
+    monkeypatch.setattr(messages, "encode_clip", lambda clip, *how: encoded.append(clip) or encode(clip, *how))
+    with judge_server(prefers_red) as judge:
+        declarations("judge", declared(judge.url, "pairwise"))
+        reports = suite(judge=1.0).score_group([clip_of(red) for red in LEVELS[:4]])
+    assert len(encoded) == 4 and len(judge.requests) == 12
+    assert [report.parts["judge"] for report in reports] == pytest.approx([0.0, 1.0, 1 / 3, 2 / 3])
 
 
 def test_only_clips_of_one_prompt_are_compared(declarations):
