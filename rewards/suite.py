@@ -45,6 +45,12 @@ class RewardSuite:
         counted = [key for key, weight in mix.weights.items() if weight > 0]
         self._modules = {key: load_reward(key) for key in dict.fromkeys([*counted, *monitored])}
 
+    @property
+    def is_faster_together(self) -> bool:
+        """True if calls of external rewards run at the same time for a group, and none compares its clips."""
+        external = [module.compares for module in self._modules.values() if hasattr(module, "compares")]
+        return bool(external) and not any(external)
+
     def features(self, clip: Clip, like: ClipFeatures | None = None) -> ClipFeatures:
         """Return the clip's shared pieces, as this mix computes them.
 

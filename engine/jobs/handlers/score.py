@@ -26,7 +26,7 @@ from engine.video.reader import skipped_in, videos_in
 from engine.workspace import Workspace
 from rewards.calibration import mix_calibration
 from rewards.external.probe import probes_of
-from rewards.suite import RewardSuite
+from rewards.suite import GROUP_CLIPS, RewardSuite
 
 Scoring = Generator[JobProgress, None, dict[str, str]]
 
@@ -168,17 +168,33 @@ def make_overlays(config: OverlaysConfig, context: JobContext) -> JobSteps:
 
 
 def score_each(clip_ids: Sequence[str], mix_key: str, store: Library) -> Scoring:
-    """Score clips one by one.
+    """Score clips one by one, or in groups if a mix calls servers.
 
     A clip that cannot be scored does not stop the others; when no clip can be scored, the last error is raised.
     """
     suite = open_suite(mix_key)
     unscored: dict[str, str] = {}
-    for step, clip_id in enumerate(clip_ids):
-        yield JobProgress(phase="score", step=step, of=len(clip_ids))
-        if why := score_one(suite, clip_id, store, must=len(unscored) == len(clip_ids) - 1):
-            unscored[clip_id] = why
+    size = GROUP_CLIPS if suite.is_faster_together else 1
+    for start in range(0, len(clip_ids), size):
+        yield JobProgress(phase="score", step=start, of=len(clip_ids))
+        part = clip_ids[start : start + size]
+        if len(part) > 1 and _scored_together(suite, part, store):
+            continue
+        for clip_id in part:
+            if why := score_one(suite, clip_id, store, must=len(unscored) == len(clip_ids) - 1):
+                unscored[clip_id] = why
     return unscored
+
+
+def _scored_together(suite: RewardSuite, clip_ids: Sequence[str], store: Library) -> bool:
+    """Score clips in one call and save their reports. Return False if one cannot be scored."""
+    try:
+        reports = suite.score_group([load_clip(store.workspace, clip_id) for clip_id in clip_ids], clip_ids)
+        for clip_id, report in zip(clip_ids, reports, strict=True):
+            store.save_report(clip_id, suite.mix.key, report.to_dict())
+    except DailiesError:
+        return False
+    return True
 
 
 def open_suite(mix_key: str) -> RewardSuite:

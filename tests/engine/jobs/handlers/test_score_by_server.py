@@ -1,5 +1,6 @@
-"""A folder that is scored again: clips are skipped only if their scores are those that they would get now."""
+"""Scoring with a server: what is scored again, and calls at the same time."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS
 from engine.jobs.spec import JobSpec
-from engine.storage.library import Library
+from engine.storage.clip_files import save_clip
+from engine.storage.library import ClipRecord, Library
 from engine.video.writer import write_lossless
+from rewards.clip import Clip
 from rewards.external.registry import close_external
 from tests.reward_server import reward_server
 
@@ -66,4 +69,27 @@ def test_missing_scores_other_weights_and_other_models_are_scored_again(
         assert scored()["results"]["judge"] == {**up["results"]["judge"], "value": 0.8, "raw": 0.8, "backend": "two 1"}
         state["status"] = 503
         assert scored()["calls"] == 0, "a server that is away takes no scores away"
+    close_external()
+
+
+def test_the_clips_of_a_job_are_scored_at_the_same_time(presets: Path, store: Library) -> None:
+    """Four calls that each wait for all four can only be answered if they overlap."""
+    barrier, ids = threading.Barrier(4, timeout=20), [f"{number:016x}" for number in range(4)]
+    for number, clip_id in enumerate(ids):
+        frames = np.random.default_rng(number).integers(0, 256, (9, 32, 32, 3), np.uint8)
+        save_clip(store.workspace, clip_id, Clip(frames=frames, fps=8.0, prompt="a"))
+        shape = {"num_frames": 9, "width": 32, "height": 32, "fps": 8.0}
+        store.add_clip(ClipRecord(id=clip_id, prompt="a", source="imported", **shape))
+
+    def together(body: dict[str, Any]) -> tuple[int, Any]:
+        barrier.wait()
+        return 200, {"results": [{"score": 0.25}]}
+
+    with reward_server(together) as server:
+        text = f'title = "Judge"\n[http]\nurl = "{server.url}"\nattempts = 1\n'
+        (presets / "external_rewards" / "judge.toml").write_text(text)
+        steps = KINDS["score"].start(JobSpec.score(ids, "mine").config, JobContext(store=store))
+        assert [(step.step, step.of) for step in steps] == [(0, 4)]
+    reports = store.reports(ids, "mine")
+    assert [reports[clip_id]["results"]["judge"]["value"] for clip_id in ids] == [0.25] * 4
     close_external()
