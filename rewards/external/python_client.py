@@ -126,10 +126,10 @@ class PythonClient:
     def _answers(self, values: Any, count: int) -> list[ClipScores]:
         columns = values if isinstance(values, Mapping) else {ONLY: values}
         for name, column in columns.items():
+            of = f" for {name}" if name else ""
             if not isinstance(column, list):
-                raise CallFailed(f"{self._where} gave {str(column)[:60]} for {name} instead of a list of numbers.")
+                raise CallFailed(f"{self._where} gave {str(column)[:60]}{of} instead of a list of numbers.")
             if len(column) != count:
-                of = f" for {name}" if name else ""
                 raise CallFailed(f"{self._where} gave {len(column)} values{of} for {count} clips.")
         rows = [{name: column[row] for name, column in columns.items()} for row in range(count)]
         return [checked_answer(row, self._names, self._where) for row in rows]
