@@ -1,6 +1,6 @@
 // The rows of a recipe's settings, and its lists.
 import { make, stamp } from "../scripts/dom.js";
-import { hintIcon } from "../scripts/hints.js";
+import { labelIcon } from "../scripts/hints.js";
 
 // The rows of preflight checks; `levels` are the words of their levels.
 export const checkRows = (checks, levels) =>
@@ -27,7 +27,7 @@ export function settingRow(template, setting, words) {
     .join(" ");
   help.id = `help-${setting.name}`;
   mistake.id = `mistake-${setting.name}`;
-  label.append(hintIcon(words.about.replace("{term}", setting.label), help.textContent));
+  labelIcon(label, input, words.about, help.textContent);
   input.ariaLabel = [setting.label, setting.name, setting.unit].filter(Boolean).join(" "); // without the icon's name
   input.setAttribute("aria-describedby", `${help.id} ${mistake.id}`);
   input.dataset.setting = setting.name;

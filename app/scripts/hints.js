@@ -3,11 +3,21 @@ import { make } from "./dom.js";
 
 const GAP = 6; // px
 
+let count = 0;
+
 export function hintIcon(about, sentence) {
   const icon = make("button", { type: "button", className: "help-icon", title: sentence });
   icon.ariaLabel = about;
   icon.dataset.hint = sentence;
   return icon;
+}
+
+// An icon in the label of `field`. The label names its field: a press on its text would otherwise go to the icon, the
+// first button in it.
+export function labelIcon(title, field, about, sentence) {
+  const label = title.closest("label");
+  title.append(hintIcon(about.replace("{term}", title.textContent), sentence));
+  if (label) label.htmlFor = field.id ||= `field-${++count}`;
 }
 
 // Icons in the labels of the fields named in `words.fields`, which has their sentences; the fields keep their names.
@@ -16,7 +26,7 @@ export function fieldIcons(element, { fields, about }) {
     const field = element.querySelector(`[name="${name}"]`),
       title = field.closest("label")?.firstElementChild ?? field.closest("dd").previousElementSibling;
     field.ariaLabel = title.textContent;
-    title.append(hintIcon(about.replace("{term}", title.textContent), sentence));
+    labelIcon(title, field, about, sentence);
   }
 }
 
