@@ -225,8 +225,12 @@ def test_no_server_function_answers_null_or_a_wrong_type_with_a_traceback(client
                 assert reply.status_code in (200, 422), (name, data, reply.text)
 
 
-def test_words_in_place_of_paths_reach_no_file(client: TestClient, place: Path) -> None:
-    """Server functions that take a name: none of them reads a file that the name leads to."""
+@pytest.mark.parametrize("each", [pytest.param(False, id="one-word-a-key"), pytest.param(True, marks=pytest.mark.slow)])
+def test_words_in_place_of_paths_reach_no_file(client: TestClient, place: Path, each: bool) -> None:
+    """Server functions that take a name: none of them reads a file that the name leads to.
+
+    They get a key alone with one of the words, or with each word.
+    """
     secret, page = place / "secret", page_of(client)
     words = [str(secret), f"{secret}.toml", os.path.relpath(secret), f"../../{secret}", f"curriculum:{secret}"]
     keys = ("id", "key", "recipe", "run", "model", "mix", "adapter", "prompts", "pairs", "campaign", "curriculum")
@@ -234,11 +238,10 @@ def test_words_in_place_of_paths_reach_no_file(client: TestClient, place: Path) 
     known: dict[str, Any] = {"recipe": "mini_grpo", "run": "", "settings": {}}
     for place_of_function, (number, name) in enumerate(functions):
         for turn, word in enumerate(words):
-            # A key alone with every word without a login; behind one, where the functions are the same, with one word.
             alone = [
                 known | {key: word}
                 for at, key in enumerate(keys)
-                if not client.cookies or (place_of_function + at) % len(words) == turn
+                if each or (place_of_function + at) % len(words) == turn
             ]
             for data in (word, dict.fromkeys(keys, word) | {"settings": {}}, *alone):
                 body = {"component_id": number, "fn_name": name, "session_hash": "crafted", "data": data}

@@ -33,8 +33,12 @@ class Case(NamedTuple):
     rows: tuple[str, ...]
 
 
-# With networks in two halves, since the rows of a domain take a minute even on quiet cores.
-CASES = [pytest.param(Case(domain, False, QUICK_ROWS), id=domain) for domain in QUICK_CLIPS] + [
+# With networks in two halves, since the rows of a domain take a minute even on quiet cores; films take twice as long as
+# the clips of mini.
+CASES = [
+    pytest.param(Case(domain, False, QUICK_ROWS), id=domain, marks=[pytest.mark.slow] if domain == "real" else [])
+    for domain in QUICK_CLIPS
+] + [
     pytest.param(Case(domain, True, rows), id=f"{domain}-networks-{rows[0]}", marks=pytest.mark.slow)
     for domain in QUICK_CLIPS
     for rows in (QUICK_ROWS[:4], QUICK_ROWS[4:])
