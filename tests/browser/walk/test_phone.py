@@ -85,4 +85,4 @@ def test_the_queue_is_read_and_ordered(phone: Walker) -> None:
     for name in (jobs.QUEUE_WORDS["close"], jobs.QUEUE_WORDS["resume"], jobs.QUEUE_WORDS["cancel_pending"]):
         in_reach(page, drawer.get_by_role("button", name=name, exact=True))
     in_reach(page, drawer.locator(".jobs .job").first.get_by_role("button", name=jobs.QUEUE_WORDS["cancel"]))
-    in_reach(page, drawer.locator(".ended .job").first.get_by_role("button", name=jobs.QUEUE_WORDS["log"]))
+    in_reach(page, drawer.locator(".ended .job").first.get_by_role("button", name=jobs.QUEUE_WORDS["retry"]))
