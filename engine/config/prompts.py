@@ -6,15 +6,17 @@
     negative     the negative prompt, optional (also `negative_prompt`)
 
 Sources are a text file (one prompt per line, `#` begins a comment), a table (.csv, .json, .jsonl, .parquet) with these
-columns, and a data set of the hub, `hub:owner/name`, with an optional `@revision` and `#split` (default: train). A
-picture is a path, relative to its file, or a column of pictures as data sets store them (bytes). Other columns are
-passed to reward functions. Pictures are copied into the workspace before they are used, see `SourceRow.stored`.
+columns, and a data set of the hub, `hub:owner/name`, with an optional `/subset`, `@revision` and `#split` (default:
+train). A picture is a path, relative to its file, or a column of pictures as data sets store them (bytes). Other
+columns are passed to reward functions. Pictures are copied into the workspace before they are used, see
+`SourceRow.stored`.
 """
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ from engine.errors import ConfigError, StoreError
 from engine.files.tables import TABLE_READERS
 from engine.files.text_files import Table, TableRow, prompt_lines
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
+from engine.hub.repository import DEFAULT_REVISION, HubSource
 from engine.request import PICTURE, PROMPT_LIMIT
 from engine.storage.images import read_picture, save_picture
 from engine.suggestions import did_you_mean
@@ -33,8 +36,8 @@ PICTURES = ("image", "last_image")
 TEXTS = {"prompt": ("prompt",), "negative": ("negative", "negative_prompt")}
 COLUMNS = ("prompt", *PICTURES, "negative", "negative_prompt")
 HUB, TEXT = "hub:", ".txt"
-HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.-]+))?")
-NEARLY = 0.75  # similarity above which an unknown column is a misspelt one
+HUB_NAME = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(/(?P<subset>[\w.-]+))?(@(?P<revision>[\w./-]+))?(#(?P<split>[\w.-]+))?")
+NEARLY = 0.8  # similarity from which an unknown column is a misspelt one
 Row = TypeVar("Row")
 
 
@@ -194,15 +197,25 @@ def _check_columns(table: Table, where: str, unit: str) -> None:
     """
     for row in table.rows:
         for name in row.fields.keys() - set(COLUMNS):
-            if near := nearly_known(name):
+            if near := misspelt(name, row.fields):
                 place = f"{where}, {unit} {row.line}, column '{name[:40]}'"
                 raise ConfigError(f"{place}: this column is not known. Did you mean '{near}'?")
 
 
-def nearly_known(name: str) -> str | None:
-    """Return the known column that a column's name is nearly; None for any other name."""
-    near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=NEARLY)
-    return near[0] if near and near[0] != name else None
+def misspelt(name: str, columns: Collection[str]) -> str | None:
+    """Return the known column that the name of a table's column misspells; None for any other name.
+
+    A known column that the table has is not misspelt, and names such as `image_id` are names of their own.
+    """
+    near = None if name in COLUMNS else _most_alike(name)
+    same = next((names for names in TEXTS.values() if near in names), (near,))
+    return None if any(known in columns for known in same) else near
+
+
+@lru_cache
+def _most_alike(name: str) -> str | None:
+    known = [column for column in COLUMNS if not name.startswith(f"{column}_")]
+    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=NEARLY)), None)
 
 
 def _text(fields: Mapping[str, Any], column: str, place: str) -> str | None:
@@ -249,32 +262,44 @@ def _picture(value: Any, where: str, folder: Path | None) -> Path | bytes | str 
 
 
 def _hub_table(name: str) -> Table:
-    """Return the rows of a data set of the hub, or of its cache where downloads are off.
+    """Return the rows of a data set of the hub: from the hub where downloads are automatic, or from its cache.
 
-    Raises ConfigError.
+    Videos and sounds are left out. Raises ConfigError.
     """
     match = HUB_NAME.fullmatch(name.removeprefix(HUB))
     if match is None:
         raise ConfigError(
-            f"'{name[:100]}' names no data set: write hub:owner/name, with @revision or #split if needed."
+            f"'{name[:100]}' names no data set: write hub:owner/name, with /subset, @revision or #split if needed."
         )
     import datasets
 
-    is_allowed = is_automatic()
-    config = datasets.DownloadConfig(local_files_only=not is_allowed)
+    place, revision = _hub_place(match["id"], match["revision"])
     try:
-        rows = datasets.load_dataset(
-            match["id"], revision=match["revision"], split=match["split"] or "train", download_config=config
-        )
+        rows = datasets.load_dataset(place, match["subset"], revision=revision, split=match["split"] or "train")
+        others = [column for column, kind in rows.features.items() if hasattr(kind, "decode")]
+        rows = rows.remove_columns([column for column in others if column not in PICTURES])
+        values = rows.with_format("arrow")[:].to_pylist()  # pictures as they are stored
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         why = " ".join(str(error).split())[:200].rstrip(".")
-        advice = (
-            "check the name and the network"
-            if is_allowed
-            else f"run `dailies datasets get {match['id']}`, or set {ALLOW_DOWNLOAD}=1"
+        raise ConfigError(
+            f"The data set '{match['id']}' cannot be read ({why}): check its name, subset and split"
+            + (", and the network." if is_automatic() else f", or set {ALLOW_DOWNLOAD}=1 to read it from the hub.")
+        ) from error
+    return Table(rows=tuple(TableRow(line=number, fields=row) for number, row in enumerate(values, start=1)))
+
+
+def _hub_place(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Return the place of a data set, and the revision to ask the hub for.
+
+    It is the folder in the hub's cache unless downloads are automatic. Raises ConfigError.
+    """
+    if is_automatic() or Path(name).is_dir():
+        return name, revision
+    folder = HubSource(repository=name, revision=revision or DEFAULT_REVISION, kind="dataset").snapshot()
+    if folder is None:
+        at = f"@{revision}" if revision else ""
+        raise ConfigError(
+            f"The data set '{name}{at}' is not in the hub's cache: run `dailies datasets get {name}{at}`, or set "
+            f"{ALLOW_DOWNLOAD}=1."
         )
-        raise ConfigError(f"The data set '{match['id']}' cannot be read ({why}): {advice}.") from error
-    for column, kind in rows.features.items():
-        if isinstance(kind, datasets.Image):
-            rows = rows.cast_column(column, datasets.Image(decode=False))
-    return Table(rows=tuple(TableRow(line=number, fields=dict(row)) for number, row in enumerate(rows, start=1)))
+    return str(folder), None

@@ -6,13 +6,13 @@ pictures inside tables are written there. The table names all of them relative t
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.config.data_sets import DataKind
-from engine.config.prompts import PICTURES, nearly_known
+from engine.config.prompts import PICTURES, misspelt
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.files.tables import TABLE_READERS
@@ -196,7 +196,7 @@ def _prompt_line(fields: Mapping[str, Any], folder: Path, files: _Files) -> Row:
     prompt = fields[column].strip() if isinstance(fields[column], str) else ""
     if not prompt or len(prompt) > PROMPT_LIMIT:
         raise ConfigError(f"its prompt is no text, empty, or longer than {PROMPT_LIMIT:,} characters.")
-    others = {name: value for name, value in fields.items() if _is_passed_on(name, value)}
+    others = {name: value for name, value in fields.items() if _is_passed_on(name, value, fields)}
     return {**others, "prompt": prompt, **_pictures(fields, folder, files)}
 
 
@@ -205,7 +205,7 @@ def _pictures(fields: Mapping[str, Any], folder: Path, files: _Files) -> Row:
     return {name: files.find(value, folder, IMAGE_KINDS) for name, value in given.items()}
 
 
-def _is_passed_on(name: str, value: Any) -> bool:
+def _is_passed_on(name: str, value: Any, columns: Collection[str]) -> bool:
     """Return whether a column stays: negative prompts, and what reward functions may read."""
     is_plain = isinstance(value, str | bool | int | float) and value == value
-    return is_plain and name not in (*NAMES["prompt"], *PICTURES) and nearly_known(name) is None
+    return is_plain and name not in (*NAMES["prompt"], *PICTURES) and misspelt(name, columns) is None

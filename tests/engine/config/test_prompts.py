@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from engine.config.prompts import PromptRow, prompt_sets, read_prompts, read_rows, spread, stored_rows
 from engine.errors import ConfigError
 from engine.storage.images import load_picture
 from engine.workspace import Workspace
+from tests.stub_hub import running_hub, use_hub
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 ROWS = [
@@ -139,27 +141,74 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str, sent
         read_rows(str(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    "name", ["prompt_id", "prompt_en", "prompts", "image_id", "image_1", "image_url", "first_image"]
+)
+def test_columns_with_names_of_their_own_are_passed_on(folder: Path, name: str) -> None:
+    """Only a name that misspells a column which the table lacks is refused."""
+    assert read_rows(str(write(folder, "jsonl", [{"prompt": "x", name: "3"}])))[0].more == {name: "3"}
+
+
 def test_rows_are_spread_evenly() -> None:
     assert spread(list(range(10)), 3) == [0, 3, 6] and spread([1], 5) == [1]
 
 
-def test_data_sets_of_the_hub_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DAILIES_ALLOW_DOWNLOAD", raising=False)
+def test_names_of_data_sets_of_the_hub() -> None:
     with pytest.raises(ConfigError, match="names no data set: write hub:owner/name"):
         read_rows("hub:nothing")
-    with pytest.raises(ConfigError, match="'nobody/not-here' cannot be read .*set DAILIES_ALLOW_DOWNLOAD=1"):
-        read_rows("hub:nobody/not-here@main#test")
+
+
+@pytest.mark.parametrize("permission", [None, "0"])
+def test_no_data_set_is_downloaded_without_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, permission: str | None
+) -> None:
+    """The hub is not asked. What `dailies datasets get` left in the hub's cache is read."""
+    if permission is None:
+        monkeypatch.delenv("DAILIES_ALLOW_DOWNLOAD", raising=False)
+    else:
+        monkeypatch.setenv("DAILIES_ALLOW_DOWNLOAD", permission)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    source = tmp_path / "source"
+    source.mkdir()
+    pq.write_table(pa.table({"prompt": ["a red ball"]}), source / "train-00000-of-00001.parquet")
+    with running_hub() as hub:
+        hub.add("owner/prompts", source)
+        use_hub(hub, monkeypatch)
+        with pytest.raises(
+            ConfigError, match="'owner/prompts' is not in the hub's cache: run `dailies datasets get own"
+        ):
+            read_rows("hub:owner/prompts#train")
+        assert hub.tokens == []
+    cached = tmp_path / "hub" / "datasets--owner--prompts"
+    (cached / "snapshots").mkdir(parents=True)
+    source.rename(cached / "snapshots" / ("a" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("a" * 40)
+    assert [row.prompt for row in read_rows("hub:owner/prompts")] == ["a red ball"]
 
 
 def test_data_sets_of_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
     """Through `datasets`, which also opens a folder of the same layout under a relative name; pictures stay encoded."""
-    rows = [{"prompt": "a red ball", "image": str(folder / "pictures" / "first.png"), "subject": "ball"}]
+    (folder / "a.mp4").write_bytes(b"no video")
+    picture, video = str(folder / "pictures" / "first.png"), str(folder / "a.mp4")
+    rows = [{"prompt": "a red ball", "image": picture, "prompt_id": 3, "video": video}]
     features = datasets.Features(
-        {"prompt": datasets.Value("string"), "image": datasets.Image(), "subject": datasets.Value("string")}
+        {
+            "prompt": datasets.Value("string"),
+            "image": datasets.Image(),
+            "prompt_id": datasets.Value("int64"),
+            "video": datasets.Video(decode=False),
+        }
     )
-    (folder / "owner" / "name").mkdir(parents=True)
-    datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "owner" / "name" / "train.parquet")
+    (folder / "owner" / "name" / "small").mkdir(parents=True)
+    table = datasets.Dataset.from_list(rows, features=features).cast_column("video", datasets.Video())
+    table.to_parquet(folder / "owner" / "name" / "small" / "train.parquet")
+    card = "---\nconfigs:\n- config_name: small\n  data_files: small/train.parquet\n---\n"
+    (folder / "owner" / "name" / "README.md").write_text(card)
     monkeypatch.chdir(folder)
-    row = stored_rows("hub:owner/name", workspace)[0]
-    assert (row.prompt, dict(row.more)) == ("a red ball", {"subject": "ball"})
+    row = stored_rows("hub:owner/name/small", workspace)[0]
+    assert (row.prompt, dict(row.more)) == ("a red ball", {"prompt_id": 3})
     assert np.array_equal(load_picture(workspace, str(row.image)), PIXELS)
+    with pytest.raises(ConfigError, match="'owner/name' cannot be read .*check its name, subset and split"):
+        read_rows("hub:owner/name/large")
