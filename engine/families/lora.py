@@ -27,7 +27,7 @@ from engine.families.lora_files import (
     state_of,
     write_parts,
 )
-from engine.hardware.weight_storage import restore_adapter
+from engine.hardware.weight_storage import refresh_offloading, restore_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,18 +101,23 @@ def _add(network: Any, name: str, lora: Lora, folder: Path) -> None:
     with several_adapters():
         network.load_lora_adapter(dict(lora.tensors), prefix=None, adapter_name=_inner(name), metadata=lora.settings())
     restore_adapter(network, _inner(name), lora.tensors)
+    refresh_offloading(network)
     network.eval()
     _READ.setdefault(network, {})[_inner(name)] = state_of(folder)
 
 
 def unload_adapter(network: Any, name: str) -> None:
     """Remove an adapter from the network and free its weights; adapters that remain loaded are disabled."""
+    from diffusers.utils.peft_utils import delete_adapter_layers
+
     if _inner(name) not in loaded_adapters(network):
         raise FamilyError(f"Adapter '{name}' is not loaded.")
     others = [adapter for adapter in loaded_adapters(network) if adapter != _inner(name)]
     if others:
         network.set_adapters(others[0])
-    network.delete_adapters(_inner(name))
+    delete_adapter_layers(network, _inner(name))  # without the network's own offloading, which ignores experts
+    getattr(network, "peft_config", {}).pop(_inner(name), None)
+    refresh_offloading(network)
     _READ.get(network, {}).pop(_inner(name), None)
     if others:
         network.disable_adapters()

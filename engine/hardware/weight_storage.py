@@ -100,3 +100,15 @@ def offload_blocks(network: Any, device: str) -> None:
         num_blocks_per_group=1,
         use_stream=torch.device(device).type in ("cuda", "xpu"),
     )
+
+
+def refresh_offloading(network: Any) -> None:
+    """Offload the layers of blocks that are there now, after layers were added or removed.
+
+    Each expert of a network is offloaded on its own. A network that is not offloaded stays as it is.
+    """
+    from diffusers.hooks.group_offloading import _maybe_remove_and_reapply_group_offloading
+
+    names = getattr(network, "experts", {})
+    for owner in [getattr(network, name) for name in names] or [network]:
+        _maybe_remove_and_reapply_group_offloading(owner)

@@ -1,11 +1,13 @@
 """Weights in 8 bits and blocks on the CPU: the same numbers as a network that is stored as usual."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers.hooks import group_offloading
 from torch import Tensor
 
 from engine.config.model_availability import model_state
@@ -119,6 +121,67 @@ def test_an_adapter_is_loaded_onto_stored_weights(
     assert not torch.equal(predicted(stored, tiny), base)
     activate_adapter(stored.network, None)
     assert torch.equal(predicted(stored, tiny), base)
+
+
+class Stream:
+    """A stream of a GPU, and the place of streams, as far as the hooks use them on a CPU."""
+
+    def __init__(self, *device: Any) -> None:
+        pass
+
+    def Stream(self) -> "Stream":
+        return self
+
+    def stream(self, stream: "Stream") -> Any:
+        return nullcontext()
+
+    def current_stream(self) -> "Stream":
+        return self
+
+    def synchronize(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("tiny", ["wan_experts", "ltx"], indirect=True)
+@torch.no_grad()
+def test_adapters_go_onto_blocks_that_are_loaded_by_a_stream(
+    tiny: SimpleNamespace, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such blocks keep a copy of each tensor on the CPU, which must include the adapter's."""
+    from engine.families.lora import activate_adapter, load_adapter, save_adapter, unload_adapter
+
+    maker = opened(tiny)
+    add_lora(maker)
+    save_adapter(maker.network, ADAPTER, tmp_path)
+    stored, plain = opened(tiny, offload_blocks=True), opened(tiny)
+    monkeypatch.setattr(group_offloading, "TorchDeviceBackend", Stream)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self, *device: self)
+    monkeypatch.setattr(Tensor, "is_pinned", lambda self, *device: True)
+    monkeypatch.setattr(Tensor, "record_stream", lambda self, stream: None)
+    for network in [getattr(stored.network, name) for name in getattr(stored.network, "experts", ())] or [
+        stored.network
+    ]:
+        hook = group_offloading._get_top_level_group_offload_hook(network)
+        assert hook is not None
+        hook.config.stream = Stream()
+        group_offloading._maybe_remove_and_reapply_group_offloading(network)
+    groups = offloaded(stored.network)
+    base = predicted(plain, tiny)
+    assert torch.equal(predicted(stored, tiny), base)
+    for family in (stored, plain):
+        activate_adapter(family.network, "mine", tmp_path)
+    assert torch.equal(predicted(stored, tiny), predicted(plain, tiny))
+    assert not torch.equal(predicted(stored, tiny), base)
+    unload_adapter(stored.network, "mine")
+    assert torch.equal(predicted(stored, tiny), base) and offloaded(stored.network) == groups
+    load_adapter(stored.network, "mine", tmp_path)
+    assert torch.equal(predicted(stored, tiny), predicted(plain, tiny))
+
+
+def offloaded(network: Any) -> set[str]:
+    """Return the names of the modules that are loaded on their own."""
+    hooks = {name: getattr(module, "_diffusers_hook", None) for name, module in network.named_modules()}
+    return {name for name, hook in hooks.items() if hook is not None and hook.get_hook("group_offloading")}
 
 
 @pytest.mark.parametrize("tiny", ["wan_experts", "ltx", "animatediff"], indirect=True)
