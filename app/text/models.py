@@ -120,9 +120,8 @@ def no_room(remaining_b: int, free_b: int) -> str:
     )
 
 
-def removal(size_b: int, kept: tuple[str, ...]) -> str:
-    rest = f" Kept for other models: {', '.join(kept)}." if kept else ""
-    return f"Frees {size(size_b)}.{rest}"
+def removal(size_b: int, remarks: str) -> str:
+    return f"Frees {size(size_b)}.{remarks}"
 
 
 def added(title: str) -> str:

@@ -3,7 +3,6 @@
 They are the state on this machine, the memory, and the effect of a download or a removal.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -20,19 +19,17 @@ from engine.config.model_downloads import plan_model, plan_removal, remove_model
 from engine.config.own_models import add_file, add_folder, forget, is_own
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError, DailiesError, HubAccessError, JobError
+from engine.errors import DailiesError, HubAccessError, JobError
 from engine.estimation.model_forecast import Fit, fit_generation, fit_training
 from engine.hardware.telemetry.monitor import device_gib
 from engine.hub.access import forget_token, store_token, token_source
 from engine.hub.download import SPARE_B, free_b
 from engine.hub.listing import hub_address, is_offline
 from engine.hub.permission import is_forbidden
-from engine.jobs.maintenance_configs import model_job
-from engine.jobs.spec import TRAIN, UNFINISHED, Job
+from engine.jobs.maintenance_configs import MODEL, check_unneeded, model_job
+from engine.jobs.spec import Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
-from engine.runs.run import Run
 
-KIND = "model"
 READ_JOBS = 200  # newest downloads whose ends are shown
 Row = dict[str, Any]
 
@@ -88,7 +85,7 @@ def closed() -> str:
 def _newest_jobs(context: AppContext) -> Mapping[str, Job]:
     """Return the newest download of each model."""
     newest: dict[str, Job] = {}
-    for job in context.queue.list(kind=KIND, limit=READ_JOBS):
+    for job in context.queue.list(kind=MODEL, limit=READ_JOBS):
         newest.setdefault(str(job.config.get("key")), job)
     return newest
 
@@ -195,7 +192,7 @@ def get(context: AppContext, key: str) -> dict[str, Any]:
 
 def cancel(context: AppContext, job_id: str) -> dict[str, Any]:
     """Cancel a download; what arrived is kept. Raises JobError for another kind of job."""
-    if context.queue.get(job_id).kind != KIND:
+    if context.queue.get(job_id).kind != MODEL:
         raise JobError(f"The job '{job_id}' downloads no model.")
     context.queue.cancel(job_id)
     return model_list(context)
@@ -216,7 +213,7 @@ def ask_remove(context: AppContext, key: str) -> dict[str, Any]:
     if is_own(context.workspace, key):
         return {"key": key, "question": text.FORGET, "ready": True}
     planned = plan_removal(load_model_preset(key))
-    return {"key": key, "question": text.removal(planned.size_b, planned.kept), "ready": bool(planned.sources)}
+    return {"key": key, "question": text.removal(planned.size_b, planned.remarks()), "ready": bool(planned.sources)}
 
 
 def remove(context: AppContext, key: str) -> dict[str, Any]:
@@ -224,23 +221,14 @@ def remove(context: AppContext, key: str) -> dict[str, Any]:
 
     Raises ConfigError while a job needs the model, HubError while it is downloaded.
     """
-    for job in context.queue.list(UNFINISHED, limit=None):
-        if _needs(context, job, key):
-            raise ConfigError(f"A {job.kind} job needs '{key}': cancel it, or wait for its end, and then remove it.")
-    if is_own(context.workspace, key):
+    own, preset = is_own(context.workspace, key), load_model_preset(key)
+    also = () if own else plan_removal(preset).also
+    check_unneeded(context.queue, context.workspace, (key, *also))
+    if own:
         forget(context.workspace, key)
     else:
-        remove_model(load_model_preset(key))
+        remove_model(preset)
     return model_list(context)
-
-
-def _needs(context: AppContext, job: Job, key: str) -> bool:
-    """Return True if a job's config names the model, or the job trains a run of it."""
-    if job.kind == KIND:
-        return False
-    if json.dumps(key) in json.dumps(job.config):
-        return True
-    return job.kind == TRAIN and Run.find(context.workspace, job.config["run"]).preset().model == key
 
 
 def save_token(context: AppContext, token: str) -> dict[str, Any]:

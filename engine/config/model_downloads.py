@@ -1,6 +1,6 @@
 """Download, verification and removal of a preset's model. Imports no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from engine.config.model_availability import NeededSource, needed_sources
 from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, HubError
-from engine.hub.cached import cached_b, find_damaged, forget_damaged, remove, verified_b
+from engine.hub.cached import cached_b, find_damaged, remove, verified_b
 from engine.hub.download import DownloadPlan, Progress, download, free_b, plan_download
 from engine.hub.permission import check_permitted
 from engine.hub.repository import HubSource
@@ -54,7 +54,7 @@ def fetch_model(preset: ModelPreset, progress: Progress | None = None, token: st
 def verify_model(
     preset: ModelPreset, progress: Callable[[int, int], None] | None = None, *, forget: bool = False
 ) -> list[str]:
-    """Compare every needed file with its checksum; return a sentence for each that is missing or damaged.
+    """Compare every needed file with its checksum; return a sentence for each that is missing, damaged or has none.
 
     `progress` is called with bytes read and bytes in all. With `forget`, damaged files are deleted, so that the next
     download replaces them. Raises ConfigError for a model in a local folder, which has no checksums.
@@ -70,31 +70,43 @@ def verify_model(
         if progress is not None:
             progress(done, total)
 
-    problems = [problem for source, one in on_hub for problem in find_damaged(source, one.needs, add)]
-    if problems and forget:
-        for source, one in on_hub:
-            forget_damaged(source, one.needs)
-    return problems
+    return [problem for source, one in on_hub for problem in find_damaged(source, one.needs, add, forget=forget)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRemoval:
-    """Effect of a removal: deleted repositories, and those kept because other models need them."""
+    """Effect of a removal: deleted repositories, and those kept because other models need them.
+
+    `also` are the keys of installed models that consist of the same repositories and are deleted as well. `kept` has
+    the keys of the models that need a repository.
+    """
 
     sources: tuple[HubSource, ...]
     size_b: int
-    kept: tuple[str, ...]
+    kept: Mapping[str, tuple[str, ...]]
+    also: tuple[str, ...]
+
+    def remarks(self) -> str:
+        """Return what is deleted as well, and what is kept, in sentences; "" for nothing."""
+        kept = "; ".join(f"{name} (for {', '.join(keys)})" for name, keys in self.kept.items())
+        also = f" Also deletes {', '.join(self.also)}: the same weights." if self.also and self.sources else ""
+        return also + (f" Kept for other models: {kept}." if kept else "")
 
 
 def plan_removal(preset: ModelPreset) -> ModelRemoval:
     """Return what the removal of a model deletes. Raises ConfigError for a model in a local folder."""
-    on_hub = [source for one in needed_sources(preset) if (source := one.on_hub)]
+    on_hub = {source.repository: source for one in needed_sources(preset) if (source := one.on_hub)}
     if not on_hub:
         raise ConfigError(f"{preset.title} is in the folder '{preset.source}': delete it there yourself.")
-    used = _used_by_others(preset.key)
-    gone = tuple(source for source in on_hub if source.repository not in used)
-    kept = tuple(source.repository for source in on_hub if source.repository in used)
-    return ModelRemoval(sources=gone, size_b=sum(cached_b(source) for source in gone), kept=kept)
+    others = _installed_repositories(preset.key)
+    also = tuple(key for key, names in others.items() if names == on_hub.keys())
+    kept = {
+        name: keys
+        for name in on_hub
+        if (keys := tuple(key for key, names in others.items() if name in names and key not in also))
+    }
+    gone = tuple(source for name, source in on_hub.items() if name not in kept)
+    return ModelRemoval(sources=gone, size_b=sum(cached_b(source) for source in gone), kept=kept, also=also)
 
 
 def remove_model(preset: ModelPreset) -> int:
@@ -102,17 +114,17 @@ def remove_model(preset: ModelPreset) -> int:
     return remove(plan_removal(preset).sources)
 
 
-def _used_by_others(key: str) -> set[str]:
-    """Return the repositories that other installed models need."""
-    used: set[str] = set()
-    for other in preset_keys("models"):
+def _installed_repositories(but: str) -> dict[str, set[str]]:
+    """Return the repositories of each other installed model that is on the hub."""
+    found: dict[str, set[str]] = {}
+    for key in preset_keys("models"):
         try:
-            sources = needed_sources(load_model_preset(other)) if other != key else ()
+            sources = needed_sources(load_model_preset(key)) if key != but else ()
         except DailiesError:
             continue
         if all(one.is_installed for one in sources):
-            used |= {source.repository for one in sources if (source := one.on_hub)}
-    return used
+            found[key] = {source.repository for one in sources if (source := one.on_hub)}
+    return {key: names for key, names in found.items() if names}
 
 
 def _hub(one: NeededSource) -> HubSource:

@@ -18,10 +18,12 @@ from engine.families.base import folder_needs
 from engine.families.files.gguf_files import GGUF, count_gguf
 from engine.families.files.model_folders import refuse_loose_files
 from engine.families.files.single_files import SUFFIX, read_header, refuse_quantised_file
+from engine.families.files.sources import local_path
 from engine.families.loading import INDEX_FILE, check_parts, read_json
+from engine.families.lora_files import SECOND
 from engine.families.registry import FAMILIES, family_class, family_spec
 from engine.files.atomic import write_text_atomic
-from engine.hub.selection import missing_files
+from engine.hub.selection import Needs, missing_files, read_object, select_files
 from engine.suggestions import validation_message
 from engine.workspace import Workspace
 
@@ -40,41 +42,68 @@ def add_folder(workspace: Workspace, key: str, folder: Path, like: str | None = 
         raise ConfigError(f"There is no folder '{folder}': name a diffusers folder, or a file by --file.")
     refuse_loose_files(folder)
     families = fitting_families(folder)
-    size = sum(count_parameters(file) for part in NETWORK_PARTS for file in (folder / part).glob(f"*{SUFFIX}"))
+    size = count_network(folder)
     base = _chosen(folder, like, families) if like else _only_one(folder, families, size)
     lacking = missing_files(folder, folder_needs(family_class(base.family)))  # type: ignore[arg-type]
     if lacking:
         raise ConfigError(f"'{folder}' lacks {lacking[0]}: download the model again.")
+    outside = {part: source for part, source in base.parts.items() if part not in _parts_inside(base)}
     changes: dict[str, object] = {
         "source": str(folder),
         "title": f"{folder.name} (local)",
-        "parts": {},
+        "parts": outside,
+        "scheduler": base.scheduler if outside else {},  # a motion adapter has its own noise levels
         "revision": None,
         "licence": "",
     }
     return _save(workspace, key, base, changes, size)
 
 
-def add_file(workspace: Workspace, key: str, file: Path, like: str) -> ModelPreset:
-    """Save a model preset whose network is a single file.
+def add_file(workspace: Workspace, key: str, file: Path, like: str, low_noise: Path | None = None) -> ModelPreset:
+    """Save a model preset whose network is a single file, or two for a model of two experts.
 
-    Its other parts are those of the preset `like`.
-
-    Raises ConfigError or FamilyError in one sentence.
+    Its other parts are those of the preset `like`. Raises ConfigError or FamilyError in one sentence.
     """
+    file, base = _checked_file(file), load_model_preset(like)
+    part, size = family_spec(base.family).network_part, count_parameters(file)
+    parts = {**base.parts, part: str(file)}
+    if has_two_experts(base, size) != (low_noise is not None):
+        raise ConfigError(
+            f"{base.title} has one network: leave --low-noise out."
+            if low_noise
+            else f"{base.title} has two experts: name the file of the high-noise expert by --file, and that of the "
+            "low-noise expert by --low-noise."
+        )
+    if low_noise is not None:
+        low_noise = _checked_file(low_noise)
+        parts[SECOND], size = str(low_noise), size + count_parameters(low_noise)
+    changes: dict[str, object] = {"title": f"{file.stem} (local)", "parts": parts, "licence": ""}
+    return _save(workspace, key, base, changes, size)
+
+
+def _checked_file(file: Path) -> Path:
+    """Return the absolute path of a file with a network. Raises ConfigError or FamilyError."""
     file = file.expanduser().resolve()
     if file.suffix not in (SUFFIX, GGUF) or not file.is_file():
         raise ConfigError(f"'{file}' is no {SUFFIX} or {GGUF} file: name one, or convert it to one of these formats.")
     if file.suffix == SUFFIX:
         refuse_quantised_file(file)
-    base = load_model_preset(like)
-    part = family_spec(base.family).network_part
-    changes: dict[str, object] = {
-        "title": f"{file.stem} (local)",
-        "parts": {**base.parts, part: str(file)},
-        "licence": "",
-    }
-    return _save(workspace, key, base, changes, count_parameters(file))
+    return file
+
+
+def has_two_experts(preset: ModelPreset, size: int) -> bool:
+    """Return True for a model of two networks: by its folder, or by the `size` of one of them if it is not here."""
+    main = needed_sources(preset)[0]
+    folder = main.on_hub.snapshot() if main.on_hub else local_path(main.source)
+    if folder is not None and (folder / INDEX_FILE).is_file():
+        return read_json(folder / INDEX_FILE).get("boundary_ratio") is not None
+    return _has_size(preset, 2 * size)
+
+
+def _parts_inside(preset: ModelPreset) -> tuple[str, ...]:
+    """Return the parts that the family reads from a model's folder."""
+    family = family_class(preset.family)
+    return (*getattr(family, "parts", ()), *getattr(family, "optional_parts", ()), *NETWORK_PARTS)
 
 
 def is_own(workspace: Workspace, key: str) -> bool:
@@ -105,6 +134,14 @@ def fitting_families(folder: Path) -> list[str]:
     if not fitting:
         raise FamilyError(f"'{folder}' ({pipeline}) fits no family of Dailies: {', '.join(FAMILIES)}.")
     return fitting
+
+
+def count_network(folder: Path) -> int:
+    """Return the number of weights of a folder's networks, each counted once. Raises FamilyError."""
+    paths = [f"{part}/{file.name}" for part in NETWORK_PARTS for file in (folder / part).glob("*")]
+    chosen = select_files(paths, Needs(parts=NETWORK_PARTS), lambda name: read_object(folder / name))
+    files = (folder / path for path in chosen if path.endswith(SUFFIX))
+    return sum(count_parameters(file) for file in files if file.is_file())
 
 
 def count_parameters(file: Path) -> int:

@@ -1,6 +1,7 @@
 """Models in the hub's cache: their size, verification and removal. Uses no network."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from engine.hub.download import digest_of
 from engine.hub.repository import COMMIT, HubSource
 from engine.hub.selection import Needs, missing_files, read_object, select_files
 
-SHA256_DIGITS = 64
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def is_complete(source: HubSource, needs: Needs) -> bool:
@@ -27,22 +28,28 @@ def cached_b(source: HubSource) -> int:
     return sum(file.stat().st_size for file in blobs.iterdir()) if blobs.is_dir() else 0
 
 
-def find_damaged(source: HubSource, needs: Needs, progress: Callable[[int], None] | None = None) -> list[str]:
-    """Return a sentence for each needed file that is missing or damaged.
+def find_damaged(
+    source: HubSource, needs: Needs, progress: Callable[[int], None] | None = None, *, forget: bool = False
+) -> list[str]:
+    """Return a sentence for each needed file that is missing, damaged, or has no checksum.
 
     Files are compared with the checksums that the hub gave when they were downloaded, which are their names in the
-    cache. `progress` is called with the number of bytes read since the last call.
+    cache. A cache without links, such as a copied one, has no such names. `progress` is called with the number of bytes
+    read since the last call. With `forget`, damaged files are deleted, so that the next download replaces them.
     """
     folder = source.snapshot()
     if folder is None:
         return [f"'{source.repository}' is not in the hub's cache."]
     problems = [f"'{source.repository}' lacks {name}." for name in missing_files(folder, needs)]
     for path in _selected(folder, needs):
-        digest = path.resolve().name
-        if not (len(digest) == SHA256_DIGITS or COMMIT.fullmatch(digest)):
-            problems.append(f"{path.relative_to(folder)} has no checksum in the cache.")
-        elif digest_of(path, digest, progress) != digest:
-            problems.append(f"{path.relative_to(folder)} differs from its checksum {digest[:12]}...")
+        blob, name = path.resolve(), path.relative_to(folder)
+        if not (SHA256.fullmatch(blob.name) or COMMIT.fullmatch(blob.name)):
+            problems.append(f"{name} cannot be compared: the cache has no checksum of it.")
+        elif digest_of(blob, blob.name, progress) != blob.name:
+            problems.append(f"{name} differs from its checksum {blob.name[:12]}...")
+            if forget:
+                path.unlink()
+                blob.unlink(missing_ok=True)
     return problems
 
 
@@ -50,16 +57,6 @@ def verified_b(source: HubSource, needs: Needs) -> int:
     """Return the number of bytes that `find_damaged` reads."""
     folder = source.snapshot()
     return sum(path.stat().st_size for path in _selected(folder, needs)) if folder else 0
-
-
-def forget_damaged(source: HubSource, needs: Needs) -> None:
-    """Delete the files whose content differs from their checksum, so that the next download replaces them."""
-    folder = source.snapshot()
-    for path in _selected(folder, needs) if folder else ():
-        blob = path.resolve()
-        if digest_of(blob, blob.name) != blob.name:
-            path.unlink()
-            blob.unlink(missing_ok=True)
 
 
 def remove(sources: Iterable[HubSource]) -> int:

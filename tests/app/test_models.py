@@ -61,7 +61,7 @@ def test_each_preset_is_in_one_group_with_what_can_be_done(
     found = rows(models.model_list(context))
     assert (found["mini"]["group"], found["mini"]["can_remove"], found["mini"]["get"]) == ("installed", False, "")
     assert (found["wan22_5b"]["group"], found["wan22_5b"]["get"]) == ("missing", "get")
-    assert found["wan21_1_3b"]["line"] == "partly downloaded, 3 MB of about 14 GB"
+    assert found["wan21_1_3b"]["line"] == "partly downloaded, 3 MB of about 29 GB"
     assert (found["wan21_1_3b"]["get"], found["wan21_1_3b"]["can_remove"]) == ("resume", True)
     assert found["broken"]["group"] == "unusable" and "lacks 'title'" in found["broken"]["line"]
     assert (found["gone"]["group"], found["gone"]["get"]) == ("missing", "") and "put its weights at" in found["gone"][

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -27,12 +27,11 @@ from engine.errors import ConfigError, DailiesError, HubError
 from engine.estimation.model_forecast import forecast_model, memory_summary
 from engine.families.registry import family_spec
 from engine.hub.permission import is_automatic, is_forbidden
+from engine.jobs.maintenance_configs import MODEL, check_unneeded
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import UNFINISHED, Job
 from engine.storage.library import Library
 from engine.workspace import Workspace
-
-MODEL_JOB = "model"
 
 
 def build_models(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +56,9 @@ def build_models(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--folder", metavar="FOLDER", help="a diffusers folder")
     source.add_argument(
         "--file", metavar="FILE", help="the network in one .safetensors or .gguf file, as ComfyUI reads it"
+    )
+    adding.add_argument(
+        "--low-noise", metavar="FILE", help="with --file, for a model of two experts: the file of the low-noise expert"
     )
     adding.add_argument(
         "--like", metavar="MODEL", help="model whose default clip it has; with --file, also whose other parts"
@@ -127,7 +129,7 @@ def _active_downloads(workspace: str | None) -> dict[str, Job]:
     if not place.root.is_dir():
         return {}
     with closing(Library(place)) as library:
-        jobs = JobQueue(library).list(UNFINISHED, kind=MODEL_JOB, limit=None)
+        jobs = JobQueue(library).list(UNFINISHED, kind=MODEL, limit=None)
         return {str(job.config.get("key")): job for job in jobs}
 
 
@@ -136,7 +138,7 @@ def get(options: argparse.Namespace) -> None:
     state = model_state(preset)
     if state.status == "incompatible":
         raise ConfigError(state.reason)
-    planned = plan_model(preset, token)
+    planned, token = with_token(partial(plan_model, preset), token)
     if planned.plans:
         if not (options.yes or confirm(preset, planned)):
             raise ConfigError(f"Nothing was downloaded: run `dailies models get {preset.key} --yes` to accept.")
@@ -158,9 +160,9 @@ def offer_model(key: str) -> None:
     downloadable = any(one.on_hub and not one.is_installed for one in needed_sources(preset))
     if not (downloadable and is_interactive()) or is_automatic() or is_forbidden():
         return
-    planned = plan_model(preset)
+    planned, token = with_token(partial(plan_model, preset), None)
     if confirm(preset, planned):
-        with_token(partial(_download, preset), None)
+        with_token(partial(_download, preset), token)
 
 
 def confirm(preset: ModelPreset, planned: ModelDownload) -> bool:
@@ -187,7 +189,9 @@ def verify(options: argparse.Namespace) -> None:
         problems = verify_model(preset, meter.show, forget=options.repair)
     if problems and not options.json:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        advice = "downloads what is missing" if options.repair else "after `verify --repair` downloads it again"
+        advice = (
+            "downloads what is missing" if options.repair else "after `verify --repair` downloads damaged files again"
+        )
         raise HubError(f"{preset.title}: {problems[0]}{more} `dailies models get {preset.key}` {advice}.")
     options.exit_code = 2 if problems else 0
     print_result(
@@ -197,10 +201,13 @@ def verify(options: argparse.Namespace) -> None:
 
 def add(options: argparse.Namespace) -> None:
     workspace = Workspace.from_env(options.workspace).prepare()
+    if options.folder and options.low_noise:
+        raise ConfigError("--low-noise belongs to --file: leave it out, a folder has both experts.")
     if options.folder:
         preset = add_folder(workspace, options.key, Path(options.folder), options.like)
     elif options.like:
-        preset = add_file(workspace, options.key, Path(options.file), options.like)
+        low_noise = Path(options.low_noise) if options.low_noise else None
+        preset = add_file(workspace, options.key, Path(options.file), options.like, low_noise)
     else:
         raise ConfigError("--file needs --like MODEL: the model whose text encoder, VAE and settings it uses.")
     state = model_state(preset)
@@ -215,20 +222,27 @@ def add(options: argparse.Namespace) -> None:
 def remove(options: argparse.Namespace) -> None:
     preset = load_model_preset(options.key)
     workspace = Workspace.from_env(options.workspace)
-    if is_own(workspace, preset.key):
+    planned = None if is_own(workspace, preset.key) else plan_removal(preset)
+    _check_unneeded(workspace, (preset.key, *(planned.also if planned else ())))
+    if planned is None:
         forget(workspace, preset.key)
-        result = {"key": preset.key, "freed_b": 0, "kept": []}
+        result = {"key": preset.key, "freed_b": 0, "kept": [], "also": []}
         return print_result(options, result, f"{preset.key} was removed from the workspace; its files were kept.")
-    planned = plan_removal(preset)
     names = ", ".join(source.repository for source in planned.sources) or "nothing"
-    kept = f" Kept for other models: {', '.join(planned.kept)}." if planned.kept else ""
     if not options.yes:
         confirm_deletion(
-            f"This deletes {names} ({planned.size_b / 1e9:.1f} GB).{kept}", f"dailies models rm {preset.key}"
+            f"This deletes {names} ({planned.size_b / 1e9:.1f} GB).{planned.remarks()}",
+            f"dailies models rm {preset.key}",
         )
     freed = remove_model(preset)
     print_result(
         options,
-        {"key": preset.key, "freed_b": freed, "kept": list(planned.kept)},
-        f"Deleted {names}: {freed / 1e9:.1f} GB freed.{kept}",
+        {"key": preset.key, "freed_b": freed, "kept": list(planned.kept), "also": list(planned.also)},
+        f"Deleted {names}: {freed / 1e9:.1f} GB freed.{planned.remarks()}",
     )
+
+
+def _check_unneeded(workspace: Workspace, keys: Sequence[str]) -> None:
+    if workspace.root.is_dir():
+        with closing(Library(workspace)) as library:
+            check_unneeded(JobQueue(library), workspace, keys)

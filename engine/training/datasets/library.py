@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.config.data_sets import DataKind, table_of
 from engine.errors import ConfigError, HubError, StoreError
 from engine.files.atomic import replace_folder, write_text_atomic
-from engine.hub.cached import cached_b, find_damaged, forget_damaged, remove, verified_b
+from engine.hub.cached import cached_b, find_damaged, remove, verified_b
 from engine.hub.download import (
     SPARE_B,
     DownloadPlan,
@@ -233,10 +233,7 @@ def forget_damaged_files(card: DataSetCard, progress: Progress | None = None) ->
         if progress is not None:
             progress(done, total)
 
-    problems = find_damaged(card.source, needs, add)
-    if problems:
-        forget_damaged(card.source, needs)
-    return problems
+    return find_damaged(card.source, needs, add, forget=True)
 
 
 def remove_data_set(workspace: Workspace, card: DataSetCard) -> tuple[int, bool]:

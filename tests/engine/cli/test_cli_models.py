@@ -19,8 +19,10 @@ from huggingface_hub import constants
 from engine.cli.main import main
 from engine.jobs.maintenance_configs import model_job
 from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobSpec
 from engine.jobs.submission import file_job
 from engine.jobs.worker_control import stop_worker
+from engine.request import GenerationRequest
 from engine.storage.library import Library
 from tests.stub_hub import TOKEN, StubHub, running_hub, use_hub
 
@@ -124,6 +126,36 @@ def test_a_gated_model_takes_a_token(cli: Cli, hub: StubHub, tmp_path: Path) -> 
     assert cli("get", "tiny", "--yes", "--token", TOKEN).returncode == 0
     kept = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     assert kept == [], "a token of the command line is not stored"
+
+
+def test_a_gated_model_in_shards_asks_for_a_token(
+    cli: Cli, hub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index of shards is already refused without one, before anything is downloaded."""
+    part = tmp_path / "repository" / "transformer"
+    (part / Path(WEIGHTS).name).rename(part / "diffusion_pytorch_model-00001-of-00001.safetensors")
+    index = {"metadata": {}, "weight_map": {"a": "diffusion_pytorch_model-00001-of-00001.safetensors"}}
+    (part / f"{Path(WEIGHTS).name}.index.json").write_text(json.dumps(index))
+    hub.gated.add(NAME)
+    monkeypatch.setattr("engine.cli.downloads.asking.is_interactive", lambda: True)
+    monkeypatch.setattr("engine.cli.downloads.asking.ask_secret", lambda question: TOKEN)
+    done = cli("get", "tiny", "--yes")
+    assert done.returncode == 0 and "is gated" in done.stderr and state(cli) == "installed"
+
+
+def test_models_of_the_same_weights_are_removed_together(cli: Cli, tmp_path: Path, queue: JobQueue) -> None:
+    """Unless a job needs one of them; a third model that is not installed does not count."""
+    presets = tmp_path / "presets" / "models"
+    for key, more in (("same", ""), ("other", 'parts = {transformer = "owner/tuned"}\n')):
+        (presets / f"{key}.toml").write_text(more + (presets / "tiny.toml").read_text())
+    cli("get", "tiny", "--yes")
+    job = queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="same")]))
+    refused = cli("rm", "tiny", "--yes")
+    assert refused.returncode == 2 and "A generate job needs 'same': cancel it" in refused.stderr
+    queue.cancel(job.id)
+    removed = cli("rm", "tiny", "--yes")
+    assert "Deleted owner/tiny" in removed.stdout and "Also deletes same: the same weights." in removed.stdout
+    assert state(cli) == "missing"
 
 
 def test_a_person_at_a_terminal_is_asked(hub: StubHub, cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from huggingface_hub import constants
 
 from engine.errors import HubAccessError, HubError
-from engine.hub.cached import cached_b, find_damaged, forget_damaged, is_complete, remove
+from engine.hub.cached import cached_b, find_damaged, is_complete, remove
 from engine.hub.download import DownloadPlan, download, plan_download
 from engine.hub.repository import HubSource
 from engine.hub.selection import Needs
@@ -220,12 +221,25 @@ def test_damage_is_found_and_replaced(hub: StubHub) -> None:
     with (folder / LARGE).open("r+b") as stream:
         stream.seek(1000)
         stream.write(b"damage")
-    (problem,) = find_damaged(SOURCE, NEEDS)
+    (problem,) = find_damaged(SOURCE, NEEDS, forget=True)
     assert re.fullmatch(rf"{re.escape(LARGE)} differs from its checksum \w{{12}}\.\.\.", problem)
-    forget_damaged(SOURCE, NEEDS)
     assert not is_complete(SOURCE, NEEDS)
     download((plan(),))
     assert find_damaged(SOURCE, NEEDS) == []
+
+
+def test_what_cannot_be_compared_is_kept(hub: StubHub) -> None:
+    """A cache without links, such as a copied one, has no checksums: nothing of it is damaged."""
+    (folder,) = download((plan(),))
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    shutil.rmtree(folder)
+    copy.rename(folder)
+    before = sorted(path for path in folder.rglob("*") if path.is_file())
+    problems = find_damaged(SOURCE, NEEDS, forget=True)
+    assert len(problems) == len(before) == 3
+    assert all("cannot be compared: the cache has no checksum of it." in problem for problem in problems)
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == before and is_complete(SOURCE, NEEDS)
 
 
 def test_removal_frees_the_space_and_refuses_while_a_download_runs(hub: StubHub, cache: Path) -> None:
