@@ -5,15 +5,15 @@ from typing import Literal
 
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, DailiesError, FamilyError
-from engine.families.base import folder_needs
+from engine.families.base import folder_needs, preferred_variant
 from engine.families.files.sources import is_path, local_path
-from engine.families.loading import NETWORK, check_parts
+from engine.families.loading import INDEX_FILE, NETWORK, check_parts
 from engine.families.registry import family_class
 from engine.hardware.weight_storage import check_library
 from engine.hub.cached import cached_b, is_complete
 from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic, is_forbidden
 from engine.hub.repository import HubSource
-from engine.hub.selection import Needs
+from engine.hub.selection import Needs, missing_files
 
 ModelStatus = Literal["installed", "incomplete", "missing", "incompatible"]
 
@@ -35,9 +35,18 @@ class NeededSource:
 
     @property
     def is_installed(self) -> bool:
-        """True when the path exists, or the hub's cache has all needed files of the revision."""
+        """True when the path, or the hub's cache at the revision, has all needed files."""
         hub_source = self.on_hub
-        return local_path(self.source) is not None if hub_source is None else is_complete(hub_source, self.needs)
+        return not self.lacking if hub_source is None else is_complete(hub_source, self.needs)
+
+    @property
+    def lacking(self) -> str:
+        """The first needed file that a path lacks, or the path; "" if it has all, or is no folder of a model."""
+        path = local_path(self.source)
+        if path is None:
+            return self.source
+        missing = missing_files(path, self.needs) if path.is_dir() else []
+        return "" if not missing or INDEX_FILE in missing else str(path / missing[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +65,9 @@ class ModelState:
 def needed_sources(preset: ModelPreset) -> tuple[NeededSource, ...]:
     """Return all sources of a preset: its own, then those of parts from elsewhere.
 
-    Weights in half precision are preferred for a model that computes in float16.
+    Weights in the model's own half precision are preferred.
     """
-    variant = "fp16" if preset.dtype == "float16" else None
+    variant = preferred_variant(preset.dtype)
     family = family_class(preset.family)
     main = NeededSource(
         source=preset.source,
@@ -85,7 +94,7 @@ def model_state(preset: ModelPreset) -> ModelState:
             return ModelState(status="installed")
     except DailiesError as error:
         return ModelState(status="incompatible", reason=str(error))
-    local = [one.source for one in missing if one.on_hub is None]
+    local = [one.lacking for one in missing if one.on_hub is None]
     if local:
         return ModelState(
             status="missing",

@@ -21,10 +21,8 @@ from engine.errors import FamilyError
 from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import (
-    NETWORK,
     Classes,
     find_file,
-    find_folder,
     move,
     on_device,
     read_network,
@@ -105,7 +103,7 @@ class AnimateDiffFamily(DiffusersFamily):
                 "parts = {motion_adapter = 'owner/name'}."
             )
         if not source.endswith(".safetensors"):
-            folder = find_folder(source, NETWORK)
+            folder = self.find_network(source)
             return read_network(MotionAdapter, folder, ".", "cpu", self.dtype)
         return _adapter_from_file(find_file(source))
 
@@ -193,7 +191,7 @@ class SparseCtrlFamily(AnimateDiffFamily):
         from diffusers import SparseControlNetModel
 
         source = self.options.parts.get("sparse_control")
-        where = find_folder(source, NETWORK) if source else self.folder / "controlnet"
+        where = self.find_network(source) if source else self.folder / "controlnet"
         self.control = read_network(SparseControlNetModel, where, ".", device, dtype)
         if not self.control.use_simplified_condition_embedding:
             raise FamilyError(f"'{where}' is a SparseCtrl for scribbles: name one for pictures (rgb).")

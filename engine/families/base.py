@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,7 @@ from engine.families.loading import (
     NETWORK,
     Classes,
     check_parts,
+    find_file,
     find_folder,
     move,
     on_device,
@@ -39,6 +41,8 @@ LIBRARIES = ("diffusers", "transformers")
 DENOISERS = ("transformer", "transformer_2")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")  # offloaded with `FamilyOptions.offload_text`
 NO_PARTS: Mapping[str, str] = {}
+VARIANTS = {"float16": "fp16", "bfloat16": "bf16"}
+"""The names of repositories for weights in half precision, by the data type that the model computes in."""
 
 
 class DiffusersFamily:
@@ -82,7 +86,8 @@ class DiffusersFamily:
 
     def open_folder(self, device: str, dtype: "torch.dtype") -> None:
         """Find and check the folder; set `folder`, `device`, `dtype`, `scheduler_config` and `text_key`."""
-        self.folder = find_folder(self.source, folder_needs(type(self), self.options.parts))
+        needs = folder_needs(type(self), self.options.parts, preferred_variant(dtype))
+        self.folder = find_folder(self.source, needs)
         check_parts(self.folder, {part: name for part, name in self.parts.items() if part not in self.options.parts})
         self.device, self.dtype = device, dtype
         own = read_json(self.folder / "scheduler" / "scheduler_config.json")
@@ -120,8 +125,8 @@ class DiffusersFamily:
         import diffusers
 
         if is_single_file(source):
-            return move(read_single_file(Path(source).expanduser(), self.folder, part, dtype), device, source)
-        folder = find_folder(source, NETWORK)
+            return move(read_single_file(find_file(source), self.folder, part, dtype), device, source)
+        folder = self.find_network(source)
         name = str(read_json(folder / "config.json").get("_class_name"))
         expected = self.parts.get(part) or self.parts[self.spec.network_part]
         if name not in ((expected,) if isinstance(expected, str) else expected):
@@ -129,6 +134,10 @@ class DiffusersFamily:
                 f"'{folder}' holds a {name}, but the {part} of this family is {expected}: name another folder."
             )
         return read_network(getattr(diffusers, name), folder, ".", device, dtype)
+
+    def find_network(self, source: str) -> Path:
+        """Return the folder of one network; see `find_folder`."""
+        return find_folder(source, replace(NETWORK, variant=preferred_variant(self.dtype)))
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
         """Decode denoised latents, see `ModelFamily.decode`."""
@@ -223,6 +232,11 @@ class DiffusersFamily:
         return unit_noise(shape, generators).to(self.device)
 
 
+def preferred_variant(dtype: object) -> str | None:
+    """Return the variant of weights for a data type, by its name or torch's: "fp16" for float16."""
+    return VARIANTS.get(str(dtype).removeprefix("torch."))
+
+
 def folder_needs(
     family: type[DiffusersFamily], overridden: Mapping[str, str] = NO_PARTS, variant: str | None = None
 ) -> Needs:
@@ -230,7 +244,8 @@ def folder_needs(
 
     `overridden` are sources of parts. Such parts are left out, but for the configuration of those in a single file.
     """
-    configs = (f"{part}/{CONFIG}" for part, source in overridden.items() if is_single_file(source))
+    files = {part for part, source in overridden.items() if is_single_file(source)}
+    configs = (f"{part}/{CONFIG}" for part in overridden if part in files and part in (*DENOISERS, *family.parts))
     return Needs(
         parts=tuple(part for part in (*family.parts, "tokenizer") if part not in overridden),
         optional=family.optional_parts,

@@ -54,7 +54,8 @@ def find_folder(source: str, needs: Needs) -> Path:
 
 def find_file(source: str) -> Path:
     """Return the path of one file: a path on disk, or `owner/name/file` on the hub. Raises FamilyError."""
-    if Path(source).is_file() or source.count("/") < 2:
+    source = os.path.expanduser(source)
+    if Path(source).is_file() or source.startswith(("/", ".")) or source.count("/") < 2:
         folder, name = Path(source).parent, Path(source).name
     else:
         owner, repository, name = source.split("/", 2)

@@ -1,6 +1,7 @@
 """The registry of model families, and `open_model`. Imports no torch until a model is opened."""
 
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
 
 from engine.errors import ConfigError
 from engine.families.files.sources import is_path, local_path
@@ -74,7 +75,7 @@ def local_source(preset: "ModelPreset") -> str:
     """Return the preset's source for `ModelFamily`: a folder, or a hub id with the preset's revision."""
     source = _local(preset.source)
     is_hub_id = not is_path(source) and local_path(source) is None and "@" not in source
-    return f"{source}@{preset.revision}" if preset.revision and is_hub_id else source
+    return f"{source}@{quote(preset.revision, safe='')}" if preset.revision and is_hub_id else source
 
 
 def _local(source: str) -> str:

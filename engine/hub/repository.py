@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DEFAULT_REVISION = "main"
@@ -21,11 +22,16 @@ class HubSource:
 
     @classmethod
     def read(cls, source: str, revision: str | None = None) -> "HubSource":
-        """Parse a source; `revision` applies when the source contains none."""
+        """Parse a source; `revision` applies when the source contains none.
+
+        A slash of the source's own revision is written %2F, as in "owner/name@refs%2Fpr%2F3".
+        """
         owner, name, *file = source.split("/", 2)
         name, _, own = name.partition("@")
         return cls(
-            repository=f"{owner}/{name}", revision=own or revision or DEFAULT_REVISION, file=file[0] if file else ""
+            repository=f"{owner}/{name}",
+            revision=unquote(own) or revision or DEFAULT_REVISION,
+            file=file[0] if file else "",
         )
 
     @property

@@ -20,8 +20,8 @@ QUANTISED = ("F8_E4M3", "F8_E5M2", "I8", "U8")
 
 
 def is_single_file(source: str) -> bool:
-    """Return True for the path of a file with weights, existing or not."""
-    return source.endswith((SUFFIX, GGUF)) and source.startswith(("/", ".", "~"))
+    """Return True for a file with weights: a path, existing or not, or `owner/name/file` on the hub."""
+    return source.endswith((SUFFIX, GGUF)) and (source.startswith(("/", ".", "~")) or source.count("/") > 1)
 
 
 @dataclass(frozen=True, slots=True)

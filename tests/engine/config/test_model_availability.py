@@ -12,10 +12,13 @@ from engine.config.model_availability import check_available, model_state, neede
 from engine.config.model_downloads import plan_model
 from engine.config.presets import load_model_preset, load_train_preset, preset_keys
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError, HubError, TrainingError
+from engine.errors import ConfigError, FamilyError, HubError, TrainingError
 from engine.families.files.sources import cached_revisions
-from engine.families.registry import FAMILIES, family_class, local_source
+from engine.families.loading import find_folder
+from engine.families.registry import FAMILIES, family_class, local_source, open_model
 from engine.generation.prompt_length import unread_end
+from engine.hub.repository import HubSource
+from engine.hub.selection import Needs
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.spec import JobSpec
 from engine.request import GenerationRequest
@@ -179,6 +182,41 @@ def test_a_missing_folder_is_named(cache: Path, tmp_path: Path) -> None:
     preset = load_model_preset(WAN).model_copy(update={"source": str(tmp_path / "gone")})
     with pytest.raises(ConfigError, match=r"put its weights at '.*gone', or correct `source`"):
         check_available(preset)
+
+
+def test_a_folder_without_all_weights_is_not_installed(cache: Path, tmp_path: Path, mini_folder: Path) -> None:
+    shutil.copytree(mini_folder, tmp_path / "torn")
+    preset = load_model_preset("mini").model_copy(update={"source": str(tmp_path / "torn")})
+    assert model_state(preset).status == "installed"
+    next((tmp_path / "torn" / "vae").glob("*.safetensors")).unlink()
+    assert model_state(preset).status == "missing" and "torn/vae/weights'" in why_unavailable(preset)
+    empty = load_model_preset("mini").model_copy(update={"parts": {"transformer": str(tmp_path)}})
+    assert model_state(empty).status == "missing" and f"{tmp_path}/config.json" in why_unavailable(empty)
+
+
+@pytest.mark.parametrize("key", ["animatediff_sd15", "mochi_1", "wan21_1_3b"])
+def test_a_job_needs_the_files_that_get_downloads(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of the variants in half precision."""
+    preset = load_model_preset(key)
+    asked: list[Needs] = []
+
+    def find(source: str, needs: Needs) -> Path:
+        asked.append(needs)
+        raise FamilyError("stop")
+
+    monkeypatch.setattr("engine.families.base.find_folder", find)
+    with pytest.raises(FamilyError, match="stop"):
+        open_model(preset, "cpu")
+    assert asked == [needed_sources(preset)[0].needs]
+    assert asked[0].variant == {"float16": "fp16", "bfloat16": "bf16"}[preset.dtype]
+
+
+def test_a_revision_with_slashes_is_loaded(cache: Path) -> None:
+    """As it is downloaded: pull requests of the hub have such revisions."""
+    preset = load_model_preset(WAN).model_copy(update={"revision": "refs/pr/3"})
+    snapshot(cache, preset.source, "model_index.json", ref="refs/pr/3")
+    assert HubSource.read(local_source(preset)) == HubSource(repository=preset.source, revision="refs/pr/3")
+    assert (find_folder(local_source(preset), Needs(files=("model_index.json",))) / "model_index.json").is_file()
 
 
 def test_downloads_that_are_allowed_are_left_to_the_job(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,9 +92,10 @@ def test_what_does_not_fit_is_one_sentence(tiny: Any, tmp_path: Path) -> None:
         opened(tiny.folder, tmp_path / "torn.safetensors")
 
 
-def test_only_a_path_is_a_single_file() -> None:
+def test_what_is_a_single_file() -> None:
     assert is_single_file("/a/b.safetensors") and is_single_file("~/b.safetensors")
-    assert not is_single_file("owner/name/b.safetensors") and not is_single_file("/a/b")
+    assert is_single_file("owner/name/b.gguf")
+    assert not is_single_file("owner/b.safetensors") and not is_single_file("/a/b")
 
 
 def write_gguf(original: Path, file: Path, kind: str) -> Path:
