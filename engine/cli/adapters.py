@@ -4,9 +4,11 @@ Adapters are those of the workspace; imports come from other programs.
 """
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from engine.cli.downloads.asking import confirm_deletion
 from engine.cli.options.adapters import add_adapters, combined_adapter, scales_of
 from engine.cli.options.export import add_export_options, new_export
 from engine.cli.options.shared import shared_options
@@ -14,7 +16,7 @@ from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError
-from engine.families.base import folder_needs
+from engine.families.base import folder_needs, preferred_variant
 from engine.families.combining import write_fused
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import check_fit, convert
@@ -22,7 +24,19 @@ from engine.families.loading import find_folder
 from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder
-from engine.runs.adapters import Adapter, AdapterCard, add_adapter, check_new_name, get_adapter, list_adapters
+from engine.jobs.maintenance_configs import check_unneeded
+from engine.jobs.queue import JobQueue
+from engine.runs.adapters import (
+    Adapter,
+    AdapterCard,
+    add_adapter,
+    check_new_name,
+    get_adapter,
+    is_of_model,
+    list_adapters,
+    remove_adapter,
+)
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 
@@ -49,12 +63,17 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
         "--alpha", type=float, metavar="N", help="lora_alpha of the training, if the file does not have it"
     )
     importing.add_argument("--network-only", action="store_true", help="skip layers of the text encoder")
+    importing.add_argument("--lora-only", action="store_true", help="skip whole differences of layers (.diff, .diff_b)")
     importing.add_argument("--trigger", default="", metavar="TEXT", help="text that prompts need for its effect")
     importing.add_argument(
         "--steps", type=int, metavar="N", help="for an adapter that distils the model: its steps, without guidance"
     )
     importing.add_argument("--note", default="", metavar="TEXT", help="note on its origin")
     importing.set_defaults(run=import_adapter)
+    removing = verbs.add_parser("rm", parents=[shared], help="delete an adapter from the workspace")
+    removing.add_argument("name", metavar="NAME", help="see `dailies adapters ls`")
+    removing.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    removing.set_defaults(run=delete_adapter)
     exporting = verbs.add_parser("export", parents=[shared], help="export an adapter for another program")
     exporting.add_argument("name", metavar="NAME", help="see `dailies adapters ls`")
     add_export_options(exporting)
@@ -109,15 +128,17 @@ def _facts(adapter: Adapter) -> dict[str, Any]:
 
 def _fit(adapter: Adapter, preset: ModelPreset) -> str:
     """Return "yes", or why the adapter's layers do not fit the model or cannot be compared with it."""
-    if preset.parts:
-        return "seen when it is used: the model has parts in several folders"
     family: Any = family_class(preset.family)
     try:
         parts = for_pipeline(read_parts(adapter.folder), family.spec.network_part)
-        check_fit(family, local_source(preset), adapter.name, parts)
+        is_checked = check_fit(family, local_source(preset), adapter.name, parts, preset.parts)
     except FamilyError as error:
         return f"no: {error}"
-    return "yes"
+    if not is_checked:
+        return "seen when it is used: the network is put together from several folders"
+    if is_of_model(adapter, preset.key):
+        return "yes"
+    return f"yes, but it is of {adapter.card.model}: import its file again with --model {preset.key}"
 
 
 def import_adapter(options: argparse.Namespace) -> None:
@@ -126,10 +147,16 @@ def import_adapter(options: argparse.Namespace) -> None:
     preset = load_model_preset(options.model)
     parts: dict[str, Lora] = {}
     for file, expert in _files(options):
-        loras = convert(file, family_spec(preset.family), alpha=options.alpha, network_only=options.network_only)
+        loras = convert(
+            file,
+            family_spec(preset.family),
+            alpha=options.alpha,
+            network_only=options.network_only,
+            lora_only=options.lora_only,
+        )
         parts |= {SECOND if expert == SECOND and part == FIRST else part: lora for part, lora in loras.items()}
     family: Any = family_class(preset.family)
-    check_fit(family, local_source(preset), options.name, parts)
+    check_fit(family, local_source(preset), options.name, parts, preset.parts)
     origin = ", ".join(file.name for file, _ in _files(options))
     few = {"num_steps": options.steps, "guidance": 1.0, "distilled": True} if options.steps else {}
     note = options.note or f"Imported from {origin}."
@@ -138,6 +165,21 @@ def import_adapter(options: argparse.Namespace) -> None:
     layers = sum(len(lora.ranks) for lora in parts.values())
     sentence = f"'{options.name}' has {layers} layers for {preset.title}: use it with `--adapter {options.name}`."
     print_result(options, {"name": options.name, "folder": str(folder), "layers": layers}, sentence)
+
+
+def delete_adapter(options: argparse.Namespace) -> None:
+    workspace = Workspace.from_env(options.workspace)
+    adapter = get_adapter(workspace, options.name)
+    with closing(Library(workspace)) as library:
+        check_unneeded(JobQueue(library), workspace, (adapter.name,))
+    if not options.yes:
+        confirm_deletion(
+            f"This deletes '{adapter.name}' from {adapter.folder}. Clips that were made with it stay, but cannot be "
+            "made again.",
+            f"dailies adapters rm {adapter.name}",
+        )
+    remove_adapter(workspace, adapter.name)
+    print_result(options, {"name": adapter.name}, f"Deleted '{adapter.name}'.")
 
 
 def export_adapter(options: argparse.Namespace) -> None:
@@ -162,8 +204,9 @@ def fuse_adapters(options: argparse.Namespace) -> None:
         )
     adapter = combined_adapter(Workspace.from_env(options.workspace), scales, preset)
     check_fit(family, local_source(preset), " + ".join(scales), adapter)
+    needs = folder_needs(family, variant=preferred_variant(preset.dtype))
     with new_export(options.folder), new_folder(options.folder) as partial:
-        write_fused(find_folder(local_source(preset), folder_needs(family)), partial, adapter)
+        write_fused(find_folder(local_source(preset), needs), partial, adapter)
     facts = {"model": preset.key, "adapters": scales, "folder": str(options.folder)}
     print_result(options, facts, f"{options.folder} holds {preset.title} with {' + '.join(scales)} in its weights.")
 

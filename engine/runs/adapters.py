@@ -4,6 +4,7 @@ adapters/<name>/   the weights (see `engine.families.lora_files`), adapter.json 
 """
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engine.config.presets import load_model_preset
 from engine.errors import ConfigError, StoreError
 from engine.families.files.single_files import read_header
 from engine.families.lora_files import SIDES, adapter_files, has_weights
@@ -65,7 +67,18 @@ class Adapter:
 
 def list_adapters(workspace: Workspace, model: str | None = None) -> list[Adapter]:
     """Return the adapters of a model (None: all models) by name; unusable folders are logged and left out."""
-    return [adapter for adapter in _read_all(workspace) if model is None or adapter.card.model == model]
+    return [adapter for adapter in _read_all(workspace) if model is None or is_of_model(adapter, model)]
+
+
+def is_of_model(adapter: Adapter, model: str) -> bool:
+    """Return True for an adapter of this model, or of one with the same weights."""
+    if adapter.card.model == model:
+        return True
+    try:
+        own, other = (load_model_preset(key) for key in (adapter.card.model, model))
+    except ConfigError:
+        return False
+    return (own.source, own.revision, own.parts) == (other.source, other.revision, other.parts)
 
 
 def newest_of_runs(workspace: Workspace) -> dict[str, Adapter]:
@@ -87,7 +100,13 @@ def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
     """Return the model's adapter of this name. Raises ConfigError with a suggestion for an unknown name."""
     adapters = {adapter.name: adapter for adapter in list_adapters(workspace, model)}
     if name not in adapters:
+        others = {adapter.name: adapter.card.model for adapter in list_adapters(workspace)}
         hint = did_you_mean(name, adapters) or "There is none for this model: leave the adapter empty."
+        if name in others:
+            hint = (
+                f"It is of '{others[name]}': if `dailies adapters ls --model {model}` says that it fits, import its "
+                f"file again with --model {model}."
+            )
         raise ConfigError(f"Unknown adapter '{name[:80]}' for model '{model}'. {hint}")
     return adapters[name]
 
@@ -148,6 +167,17 @@ def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Calla
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return workspace.adapters / name
+
+
+def remove_adapter(workspace: Workspace, name: str) -> None:
+    """Delete an adapter of the workspace. Raises ConfigError for an unknown name, StoreError."""
+    removed = temp_path(workspace, name)
+    try:
+        removed.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(get_adapter(workspace, name).folder, removed)  # as a whole: half an adapter is never offered
+        shutil.rmtree(removed)
+    except OSError as error:
+        raise StoreError(f"The adapter '{name}' cannot be deleted: {error.strerror or error}.") from error
 
 
 def write_card(folder: Path, card: AdapterCard) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_result
+from engine.config.model_availability import needed_sources
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
 from engine.families.exchange.exporting import FORMATS, write_format
-from engine.families.files.sources import is_path
 from engine.families.lora_files import for_pipeline, read_parts
 from engine.families.registry import family_spec
 from engine.hub.repository import RepositoryKind
@@ -67,11 +67,15 @@ def adapter_card(adapter: Adapter) -> str:
     """Return the text of a model card, with the fields that the hub's pages read."""
     preset, card = load_model_preset(adapter.card.model), adapter.card
     fields = ["library_name: diffusers", "tags: [lora, text-to-video]"]
-    fields += [] if is_path(preset.source) else [f"base_model: {preset.source}"]
+    part = family_spec(preset.family).network_part
+    trained = preset.parts.get(part, preset.source)
+    base = next((one.on_hub for one in needed_sources(preset) if one.source == trained), None)
+    fields += [f"base_model: {base.repository}"] if base else []
     trigger = f"Put this text into prompts: {card.trigger}\n\n" if card.trigger else ""
     origin = f"{card.note}\n\n" if card.note else ""
-    lines = "\n".join(fields)
-    return f"---\n{lines}\n---\n\n# {adapter.name}\n\nA LoRA for {preset.title}.\n\n{trigger}{origin}".rstrip() + "\n"
+    licence = f"Licence of the base model: {preset.licence}\n\n" if preset.licence else ""
+    lines, body = "\n".join(fields), f"# {adapter.name}\n\nA LoRA for {preset.title}.\n\n{trigger}{origin}{licence}"
+    return f"---\n{lines}\n---\n\n{body}".rstrip() + "\n"
 
 
 def push_campaign(options: argparse.Namespace) -> None:

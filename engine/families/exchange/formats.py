@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 IMPORT = "import it with `dailies adapters import NAME FILE --model MODEL`, which converts it."
 PLAIN = "ask its author for a plain LoRA, or merge it into the model's weights and use these as a separate model."
+DIFFERENCES = (".diff", ".diff_b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,9 @@ FORMS = (
     Form(
         key="differences",
         title="a file with whole differences of layers (.diff, .diff_b) in addition to a LoRA",
-        remedy=PLAIN,
-        is_of=lambda key: key.endswith((".diff", ".diff_b")),
+        remedy="import it with `dailies adapters import NAME FILE --model MODEL --lora-only`, which leaves these out, "
+        "so its effect may be weaker; or merge it into the model's weights and use these as a separate model.",
+        is_of=lambda key: key.endswith(DIFFERENCES),
     ),
     Form(
         key="kohya",

@@ -5,7 +5,6 @@ Supported: diffusers' format with or without network prefixes, PEFT's (`base_mod
 and lora_B or lora_down and lora_up, and layers by diffusers' names or those of the model's own code.
 """
 
-import importlib
 import json
 import math
 import re
@@ -14,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
-from engine.families.base import DiffusersFamily, folder_needs
+from engine.families.base import NO_PARTS, DiffusersFamily
 from engine.families.exchange.exporting import FOLDED, FOLDED_KEY
-from engine.families.exchange.formats import TEXT, form_of
+from engine.families.exchange.formats import DIFFERENCES, TEXT, form_of
 from engine.families.exchange.renaming import to_diffusers
-from engine.families.loading import find_folder, read_json
+from engine.families.files.single_files import is_single_file
+from engine.families.loading import INDEX_FILE, find_folder, read_json
 from engine.families.lora import find_mismatches
 from engine.families.lora_files import FIRST, METADATA_KEY, SECOND, SIDES, Lora, for_pipeline, read_file, split
+from engine.hub.selection import CONFIG, Needs
 from engine.model_spec import FamilySpec
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 TEXT_KEYS = ("text_encoder.", "text_encoder_2.", "connectors.", "lora_te")
 PREFIX = re.compile(
     r"((?:transformer|transformer_2|unet)\.)?"
-    r"(?:base_model\.model\.|(?:model\.)?diffusion_model\.|lora_unet_|lora_transformer_)*"
+    r"(?:base_model\.model\.|(?:model\.)?diffusion_model\.|lora_unet_+|lora_transformer_|pipe\.dit\.)*"
 )
 SIDE = re.compile(
     r"\.(?:lora_|lora\.|lora_linear_layer\.)(down|up|A|B)(?:\.[^.]+)?\.weight"
@@ -39,13 +40,18 @@ PEFT_CONFIG = "adapter_config.json"
 KOHYA_ALPHA = "ss_network_alpha"  # in the header of kohya's files
 
 
-def convert(file: Path, spec: FamilySpec, *, alpha: float | None = None, network_only: bool = False) -> dict[str, Lora]:
+def convert(
+    file: Path, spec: FamilySpec, *, alpha: float | None = None, network_only: bool = False, lora_only: bool = False
+) -> dict[str, Lora]:
     """Return the LoRA layers of a file by their network's name in the pipeline.
 
-    `alpha` is for files that state none; `network_only` leaves out the text encoders' layers. Raises FamilyError for a
-    file that cannot be read, has a format or layers that are not converted, or states no alpha.
+    `alpha` is for files that state none; `network_only` leaves out the text encoders' layers, `lora_only` whole
+    differences of layers. Raises FamilyError for a file that cannot be read, has a format or layers that are not
+    converted, or states no alpha.
     """
     tensors, header = read_file(file)
+    if lora_only:
+        tensors = {key: tensor for key, tensor in tensors.items() if not key.endswith(DIFFERENCES)}
     if network_only:
         tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(TEXT_KEYS)}
     form = form_of(tensors)
@@ -60,10 +66,10 @@ def convert(file: Path, spec: FamilySpec, *, alpha: float | None = None, network
     if alpha is None and not has_alphas:
         if header.get(FOLDED_KEY) == FOLDED:
             tensors |= _ranks_as_alphas(tensors)
-        elif form is not None and form.key == "peft":
-            header |= _settings_beside(file)
         elif KOHYA_ALPHA in header:
             alpha = _kohya_alpha(file, header[KOHYA_ALPHA])
+        elif METADATA_KEY not in header:
+            header |= _settings_beside(file, None if form is not None and form.key == "peft" else tensors)
     parts = split(file, tensors, header, alpha)
     renamed = {part: to_diffusers(file, lora, spec.layer_names) for part, lora in parts.items()}
     return for_pipeline(renamed, spec.network_part)
@@ -114,10 +120,11 @@ def _kohya_alpha(file: Path, text: str) -> float:
     return alpha
 
 
-def _settings_beside(file: Path) -> dict[str, str]:
+def _settings_beside(file: Path, tensors: "Mapping[str, Tensor] | None") -> dict[str, str]:
     """Return the PEFT `adapter_config.json` in the file's folder as a header; {} for none.
 
-    Raises FamilyError.
+    With the `tensors` of a file that is not in PEFT's format, also {} where the rank of no layer is that of the
+    settings, which may be those of another file. Raises FamilyError.
     """
     path = file.with_name(PEFT_CONFIG)
     if not path.is_file():
@@ -125,6 +132,9 @@ def _settings_beside(file: Path) -> dict[str, str]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         float(config["lora_alpha"])
+        downs = [tensor for key, tensor in (tensors or {}).items() if key.endswith(SIDES[0])]
+        if tensors is not None and not any(len(down) == config["r"] for down in downs):
+            return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FamilyError(f"'{path}' states no readable lora_alpha ({error}): pass it with --alpha.") from error
     if config.get("use_dora"):
@@ -134,33 +144,51 @@ def _settings_beside(file: Path) -> dict[str, str]:
     return {METADATA_KEY: json.dumps(config)}
 
 
-def check_fit(family: type[DiffusersFamily], source: str, name: str, parts: Mapping[str, Lora]) -> None:
-    """Raise FamilyError when layers do not fit the model in `source`, without reading its weights.
+def check_fit(
+    family: type[DiffusersFamily],
+    source: str,
+    name: str,
+    parts: Mapping[str, Lora],
+    elsewhere: Mapping[str, str] = NO_PARTS,
+) -> bool:
+    """Raise FamilyError when layers do not fit the model in `source`, from its configuration alone.
 
-    A model with parts from several sources (AnimateDiff) is checked when the adapter is used.
+    `elsewhere` are the sources of parts from elsewhere. Return False, without a check, for a model whose network is put
+    together from several sources (AnimateDiff).
     """
     part = family.spec.network_part
     if not isinstance(family.parts[part], str):
-        return
-    folder = find_folder(source, folder_needs(family))
-    index = read_json(folder / "model_index.json")
+        return False
+    folder = find_folder(source, Needs(files=(INDEX_FILE,)))
+    index = read_json(folder / INDEX_FILE)
     places = [FIRST, SECOND] if index.get("boundary_ratio") is not None else [part]
     for network, lora in parts.items():
         if network not in places:
             raise FamilyError(f"'{name}' has layers for '{network}', which the model in '{folder}' does not have.")
-        problems = (
-            find_mismatches(_meta_network(folder, network, index[network]), lora.tensors) if network in index else []
-        )
+        if network not in index:
+            continue
+        at = _config_folder(source, network, elsewhere.get(network))
+        problems = find_mismatches(_meta_network(at), lora.tensors)
         if problems:
             more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
-            raise FamilyError(f"'{name}' does not fit the model in '{folder}': {problems[0]}{more}.")
+            raise FamilyError(f"'{name}' does not fit the model in '{at}': {problems[0]}{more}.")
+    return True
 
 
-def _meta_network(folder: Path, part: str, entry: Any) -> Any:
-    """Return a network of the folder's index on the meta device, without memory for its tensors."""
+def _config_folder(source: str, part: str, elsewhere: str | None) -> Path:
+    """Return the folder of a network's configuration. One in a single file has that of the model."""
+    if elsewhere is None or is_single_file(elsewhere):
+        return find_folder(source, Needs(files=(INDEX_FILE, f"{part}/{CONFIG}"))) / part
+    return find_folder(elsewhere, Needs(files=(CONFIG,)))
+
+
+def _meta_network(folder: Path) -> Any:
+    """Return the network of a configuration on the meta device, without memory for its tensors."""
+    import diffusers
     import torch
 
-    library, name = entry
-    network = getattr(importlib.import_module(library), name)
+    network = getattr(diffusers, str(read_json(folder / CONFIG).get("_class_name")), None)
+    if network is None:
+        raise FamilyError(f"'{folder}' is no network of diffusers: choose another model.")
     with torch.device("meta"):
-        return network.from_config(network.load_config(folder, subfolder=part))
+        return network.from_config(network.load_config(folder))

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.families.lora_files import WEIGHTS_FILE, Lora, read_parts, write_parts
 from engine.files.locks import try_lock
+from engine.jobs.queue import JobQueue
+from engine.jobs.spec import JobSpec
+from engine.request import GenerationRequest
 from engine.runs.adapters import AdapterCard, add_adapter
 from engine.runs.run import Run, list_runs
 from engine.runs.run_inputs import start_of
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 LAYER = "transformer_blocks.0.attn1.to_q"
@@ -182,3 +187,16 @@ def test_the_list_says_what_an_adapter_is_and_whether_it_fits(
     assert main(["adapters", "ls", "--workspace", str(workspace.root)]) == 0
     printed = capsys.readouterr().out
     assert "in the style of rain" in printed and "cannot be read" in printed
+
+
+def test_an_adapter_is_deleted_unless_a_job_needs_it(workspace: Workspace, dailies: Command, lora: Lora) -> None:
+    add_adapter(workspace, "look", AdapterCard(model="mini"), lambda path: write_parts(path, {"transformer": lora}))
+    with closing(Library(workspace)) as library:
+        queue = JobQueue(library)
+        job = queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="mini", adapter="look")]))
+        told = dailies("adapters", "rm", "look", "--yes", refused=True)
+        assert "A generate job needs 'look': cancel it" in told and (workspace.adapters / "look").is_dir()
+        queue.cancel(job.id)
+    assert dailies("adapters", "rm", "look", "--yes") == {"name": "look"}
+    assert not (workspace.adapters / "look").exists()
+    assert "Unknown adapter 'look'" in dailies("adapters", "rm", "look", "--yes", refused=True)

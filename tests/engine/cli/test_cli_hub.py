@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from engine.cli.downloads.hub import adapter_card
 from engine.cli.main import main
 from engine.families.lora_files import WEIGHTS_FILE, Lora, read_parts, write_parts
-from engine.runs.adapters import AdapterCard, add_adapter
+from engine.package_data import PRESETS
+from engine.runs.adapters import AdapterCard, add_adapter, get_adapter
 from engine.workspace import Workspace
 from tests.stub_hub import TOKEN, StubHub, running_hub, use_hub
 
@@ -63,6 +66,7 @@ def test_an_adapter_arrives_whole_with_a_card(push: Push, hub: StubHub, adapter:
     assert all(torch.equal(read.tensors[key], tensor) for key, tensor in adapter.tensors.items())
     card = (folder / "README.md").read_text()
     assert "base_model: Lightricks/LTX-Video" in card and "Put this text into prompts: in the rain" in card
+    assert "Licence of the base model: Lightricks" in card
     (folder / "README.md").write_text("my own")
     push("adapter", "rain", "me/rain", "--format", "kohya")
     assert (folder / "README.md").read_text() == "my own", "a card that is there stays"
@@ -104,3 +108,16 @@ def test_refusals(push: Push, hub: StubHub, adapter: Lora, tmp_path: Path, monke
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "files that arrived are not sent again" in push("adapter", "rain", "me/rain", refused=True)
+
+
+def test_the_base_of_an_adapter_is_a_repository_of_the_hub(adapter: Lora, workspace: Workspace) -> None:
+    """That of the trained network, without its revision; none for a local model."""
+    saved = workspace.saved / "models"
+    saved.mkdir(parents=True, exist_ok=True)
+    text = (PRESETS / "models" / "wan21_1_3b.toml").read_text()
+    found = get_adapter(workspace, "rain")
+    for parts, base in (("{}", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"), ('{transformer = "me/tuned@v2"}', "me/tuned")):
+        (saved / "mine.toml").write_text(f"parts = {parts}\n{text}")
+        card = adapter_card(replace(found, card=found.card.model_copy(update={"model": "mine"})))
+        assert f"\nbase_model: {base}\n" in card
+    assert "base_model" not in adapter_card(replace(found, card=found.card.model_copy(update={"model": "mini"})))

@@ -1,6 +1,7 @@
 """LoRA files as other programs write them, brought in: the model they make is that of the LoRA they were made from."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -292,6 +293,41 @@ def test_a_text_encoders_layers_are_left_out_only_where_that_is_said(tiny: Simpl
     assert len(lora.ranks) == len(tensors) / 2
 
 
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_files_of_videox_fun_and_diffsynth_with_prefixes(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    for prefix, theirs in (("lora_unet_", kohya_wan(dict(tensors))), ("", in_wans_own_names(dict(tensors)))):
+        new = "lora_unet__" if prefix else "pipe.dit."
+        save_file({new + key.removeprefix(prefix): t for key, t in theirs.items()}, tmp_path / "a.safetensors")
+        found = convert(tmp_path / "a.safetensors", family.spec, alpha=ALPHA)["transformer"].tensors
+        assert found.keys() == tensors.keys() and all(found[key].equal(t) for key, t in tensors.items())
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_whole_differences_are_left_out_only_where_that_is_said(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    family, tensors = lora_of(tiny)
+    whole = comfyui_wan(dict(tensors))
+    bias = min(whole).split(".lora_")[0] + ".diff_b"
+    save_file({**whole, bias: torch.ones(3)}, tmp_path / "a.safetensors")
+    with pytest.raises(FamilyError, match=r"whole differences of layers .* --lora-only"):
+        convert(tmp_path / "a.safetensors", family.spec, alpha=ALPHA)
+    found = convert(tmp_path / "a.safetensors", family.spec, alpha=ALPHA, lora_only=True)["transformer"]
+    assert found.tensors.keys() == tensors.keys()
+
+
+@pytest.mark.parametrize("tiny", ["wan"], indirect=True)
+def test_settings_beside_a_file_of_any_form_state_its_alpha(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    """As diffusion-pipe writes; those of another rank belong to another file."""
+    family, tensors = lora_of(tiny)
+    save_file(comfyui_wan(dict(tensors)), tmp_path / "a.safetensors")
+    rank = len(next(t for key, t in tensors.items() if "lora_A" in key))
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 5, "r": rank}))
+    assert set(convert(tmp_path / "a.safetensors", family.spec)["transformer"].alphas.values()) == {5.0}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 5, "r": rank + 1}))
+    with pytest.raises(FamilyError, match="does not state its alpha"):
+        convert(tmp_path / "a.safetensors", family.spec)
+
+
 @pytest.mark.parametrize("tiny", ["wan_experts"], indirect=True)
 def test_fit_is_judged_without_reading_the_model(tiny: SimpleNamespace, tmp_path: Path) -> None:
     family, tensors = lora_of(tiny)
@@ -299,7 +335,15 @@ def test_fit_is_judged_without_reading_the_model(tiny: SimpleNamespace, tmp_path
     save_file(comfyui_wan(high), tmp_path / SECOND_FILE)
     lora = convert(tmp_path / SECOND_FILE, family.spec, alpha=ALPHA)["transformer"]
     wan: Any = family_class("wan")
-    check_fit(wan, str(tiny.folder), "x", {"transformer": lora, "transformer_2": lora})
+    assert check_fit(wan, str(tiny.folder), "x", {"transformer": lora, "transformer_2": lora})
+    configured = tmp_path / "configured"
+    for part in ("transformer", "transformer_2"):
+        (configured / part).mkdir(parents=True)
+        shutil.copy(tiny.folder / part / "config.json", configured / part)
+    shutil.copy(tiny.folder / "model_index.json", configured)
+    assert check_fit(wan, str(configured), "x", {"transformer": lora, "transformer_2": lora}), "no weights are needed"
+    (configured / "transformer" / "config.json").rename(tmp_path / "config.json")
+    assert check_fit(wan, str(configured), "x", {"transformer": lora}, {"transformer": str(tmp_path)})
     other = {key: tensor[:, :3] if "lora_A" in key else tensor for key, tensor in lora.tensors.items()}
     from dataclasses import replace
 
