@@ -90,7 +90,8 @@ class ModelPreset(BaseModel):
     licence: str = ""
     """Licence of the weights, in a few words."""
     download_gb: float | None = Field(None, gt=0)
-    """Size of the weights in GB, estimated from the parameter counts at 2 bytes each. The download may be larger."""
+    """Size of the weights in GB, estimated from the parameter counts: at 4 bytes each where the repository is known to
+    hold float32, else at 2 bytes. The download may be larger."""
     width: int = Field(ge=16, le=8192)
     """px; the default of a new clip, like the next five fields."""
     height: int = Field(ge=16, le=8192)

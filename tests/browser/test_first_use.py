@@ -21,7 +21,7 @@ def test_a_model_that_is_not_installed_says_so_before_generate(page: Page, studi
     options = page.get_by_role("option")
     expect(options.first).to_contain_text("mini (embedded)")
     page.get_by_role("option", name=general.not_installed("Wan 2.1 1.3B"), exact=True).click()
-    expect(page.locator("#model")).to_contain_text("is not installed (about 14 GB): run dailies models get")
+    expect(page.locator("#model")).to_contain_text("is not installed (about 29 GB): run dailies models get")
     expect(page.locator("#generate")).to_be_disabled()
     page.locator("#prompt textarea").fill("a cat on a mat")
     page.locator("#prompt textarea").press("Control+Enter")
