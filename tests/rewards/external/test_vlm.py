@@ -206,11 +206,12 @@ def test_a_failure_is_missing_with_its_reason(declarations, name):
     mode, reply, message = FAILURES[name]
     with judge_server(lambda body: reply) as judge:
         declarations("judge", declared(judge.url, mode))
-        report, *_ = suite(judge=1.0, framing=1.0).score_group([clip_of(90), clip_of(10)])
+        group = [clip_of(90), clip_of(10)]
+        report, *_ = suite(judge=1.0, framing=1.0).score_group(group)
         assert report.parts["judge"] is None and message.split("' for")[0] in report.missing["judge"]
         declarations("judge", declared(judge.url, mode, before="required = true\n"))
         with pytest.raises(RewardError, match="required"):
-            suite(judge=1.0).score(clip_of(90))
+            suite(judge=1.0).score_group(group)
 
 
 def test_a_token_that_the_judge_repeats_is_hidden(declarations, monkeypatch, caplog):
