@@ -134,17 +134,6 @@ HELD = "Waiting: the queue is paused"
 NO_LENGTH = "Unknown: max_steps is not set."
 
 
-DOES = {
-    "dpo": "Trains on pairs of clips: the model learns to prefer what people chose (direct preference optimisation).",
-    "kto": "Trains on clips that were found good or bad, without pairs (Kahneman-Tversky optimisation).",
-    "sft": "Trains on videos with captions, as the model was trained first (supervised fine-tuning).",
-    "grpo": "Generates clips in groups and reinforces the better ones (group relative policy optimisation).",
-    "nft": "Generates clips; trains towards those with high rewards, away from those with low ones (DiffusionNFT).",
-    "awm": "Generates clips and weights the matching loss of each by its advantage (advantage weighted matching).",
-    "draft": "Generates clips and follows the gradients of the rewards through decoder and last steps (DRaFT).",
-    "distill": "Trains a student that needs few denoising steps, on the clips of the full model (distillation).",
-    "dmd": "Trains a student that needs few denoising steps to match the full model's clips as a whole (DMD2).",
-}
 CURRICULUM_DOES = "Trains several presets one after another; each starts when the gate of the one before it is passed."
 
 

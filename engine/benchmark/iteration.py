@@ -19,7 +19,8 @@ from engine.config.presets import change_preset
 from engine.config.schema import TrainPreset
 from engine.errors import TrainingError
 from engine.estimation.memory import estimate_memory
-from engine.estimation.run_estimate import flop_per_update, load_of, plan
+from engine.estimation.run_estimate import flop_per_update, load_of
+from engine.estimation.run_plan import plan
 from engine.hardware.environment import merge_env, process_changes
 from engine.package_data import IMPORT_ROOT
 from engine.runs.run import Run

@@ -1,9 +1,7 @@
 """The training algorithms. Imports no torch.
 
-Each has its trainer, the class of its settings, and the kind of its data.
-
-To add an algorithm, add a line here, its loss (`engine/algorithms`), its settings, its trainer, and its network passes
-per update (`engine.estimation.run_estimate`). Form, documentation and command line read its settings.
+To add an algorithm, write its loss (`engine/algorithms`), its settings, its trainer and the cost of its updates
+(`engine.estimation.update_costs`), and name them here. Form, documentation, command line and estimates read this table.
 """
 
 from collections.abc import Mapping
@@ -19,35 +17,96 @@ SETTINGS = "engine.training.trainer_settings:"
 CLIP_SETTINGS = "engine.training.clip_settings:"
 PROMPT_SETTINGS = "engine.training.prompt_settings:"
 TRAINERS = "engine.training.trainers."
+COSTS = "engine.estimation.update_costs:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """`trainer` and `settings` are "module:NAME" of the classes.
+    """`trainer` and `settings` are "module:NAME" of the classes, `cost` of the function of an update's cost.
 
     `data`: "pairs" of a preferred and a rejected clip, "ratings" of single clips, clips with "captions", "rewards" of
     the policy's own clips, or a teacher's clips of "prompts".
 
     `few_steps`: settings with which it trains a model that is distilled to a few steps and leaves it so; None: it
-    cannot.
+    cannot. `does`: a sentence for the form.
     """
 
     trainer: str
     settings: str
+    cost: str
     data: Data
+    does: str
     few_steps: Mapping[str, str] | None = None
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {
-    "dpo": Algorithm(f"{TRAINERS}dpo:VideoDPOTrainer", f"{SETTINGS}VideoDPOConfig", "pairs"),
-    "kto": Algorithm(f"{TRAINERS}kto:VideoKTOTrainer", f"{CLIP_SETTINGS}VideoKTOConfig", "ratings"),
-    "sft": Algorithm(f"{TRAINERS}sft:VideoSFTTrainer", f"{CLIP_SETTINGS}VideoSFTConfig", "captions"),
-    "grpo": Algorithm(f"{TRAINERS}grpo:VideoGRPOTrainer", f"{SETTINGS}VideoGRPOConfig", "rewards", {"sde_form": "cps"}),
-    "nft": Algorithm(f"{TRAINERS}nft:VideoNFTTrainer", f"{SETTINGS}VideoNFTConfig", "rewards", {}),
-    "awm": Algorithm(f"{TRAINERS}awm:VideoAWMTrainer", f"{SETTINGS}VideoAWMConfig", "rewards", {}),
-    "draft": Algorithm(f"{TRAINERS}draft:VideoDraftTrainer", f"{PROMPT_SETTINGS}VideoDraftConfig", "rewards", {}),
-    "distill": Algorithm(f"{TRAINERS}distill:VideoDistillTrainer", f"{PROMPT_SETTINGS}VideoDistillConfig", "prompts"),
-    "dmd": Algorithm(f"{TRAINERS}dmd:VideoDMDTrainer", f"{PROMPT_SETTINGS}VideoDMDConfig", "prompts"),
+    "dpo": Algorithm(
+        trainer=f"{TRAINERS}dpo:VideoDPOTrainer",
+        settings=f"{SETTINGS}VideoDPOConfig",
+        cost=f"{COSTS}dpo",
+        data="pairs",
+        does="Trains on pairs of clips: the model learns to prefer what people chose (direct preference optimisation).",
+    ),
+    "kto": Algorithm(
+        trainer=f"{TRAINERS}kto:VideoKTOTrainer",
+        settings=f"{CLIP_SETTINGS}VideoKTOConfig",
+        cost=f"{COSTS}kto",
+        data="ratings",
+        does="Trains on clips that were found good or bad, without pairs (Kahneman-Tversky optimisation).",
+    ),
+    "sft": Algorithm(
+        trainer=f"{TRAINERS}sft:VideoSFTTrainer",
+        settings=f"{CLIP_SETTINGS}VideoSFTConfig",
+        cost=f"{COSTS}sft",
+        data="captions",
+        does="Trains on videos with captions, as the model was trained first (supervised fine-tuning).",
+    ),
+    "grpo": Algorithm(
+        trainer=f"{TRAINERS}grpo:VideoGRPOTrainer",
+        settings=f"{SETTINGS}VideoGRPOConfig",
+        cost=f"{COSTS}grpo",
+        data="rewards",
+        does="Generates clips in groups and reinforces the better ones (group relative policy optimisation).",
+        few_steps={"sde_form": "cps"},
+    ),
+    "nft": Algorithm(
+        trainer=f"{TRAINERS}nft:VideoNFTTrainer",
+        settings=f"{SETTINGS}VideoNFTConfig",
+        cost=f"{COSTS}nft",
+        data="rewards",
+        does="Generates clips; trains towards those with high rewards, away from those with low ones (DiffusionNFT).",
+        few_steps={},
+    ),
+    "awm": Algorithm(
+        trainer=f"{TRAINERS}awm:VideoAWMTrainer",
+        settings=f"{SETTINGS}VideoAWMConfig",
+        cost=f"{COSTS}awm",
+        data="rewards",
+        does="Generates clips and weights the matching loss of each by its advantage (advantage weighted matching).",
+        few_steps={},
+    ),
+    "draft": Algorithm(
+        trainer=f"{TRAINERS}draft:VideoDraftTrainer",
+        settings=f"{PROMPT_SETTINGS}VideoDraftConfig",
+        cost=f"{COSTS}draft",
+        data="rewards",
+        does="Generates clips and follows the gradients of the rewards through decoder and last steps (DRaFT).",
+        few_steps={},
+    ),
+    "distill": Algorithm(
+        trainer=f"{TRAINERS}distill:VideoDistillTrainer",
+        settings=f"{PROMPT_SETTINGS}VideoDistillConfig",
+        cost=f"{COSTS}distill",
+        data="prompts",
+        does="Trains a student that needs few denoising steps, on the clips of the full model (distillation).",
+    ),
+    "dmd": Algorithm(
+        trainer=f"{TRAINERS}dmd:VideoDMDTrainer",
+        settings=f"{PROMPT_SETTINGS}VideoDMDConfig",
+        cost=f"{COSTS}dmd",
+        data="prompts",
+        does="Trains a student that needs few denoising steps to match the full model's clips as a whole (DMD2).",
+    ),
 }
 
 

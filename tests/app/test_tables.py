@@ -1,7 +1,7 @@
 """Tables of the page's texts by key: each has an entry for every key that the engine knows."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, cast, get_args
 
 import pytest
@@ -11,10 +11,13 @@ from app.forms.mode_fields import DEFAULTS, PLANS
 from app.text import batches, general, jobs, labelling, models, modes, monitor, score, system, training
 from app.views.library import AGES
 from app.views.training.train_form import open_form
-from engine.config.algorithms import ALGORITHMS
+from engine.config import form_settings
+from engine.config.algorithms import ALGORITHMS, Algorithm
 from engine.config.model_availability import ModelStatus
 from engine.config.presets import load_train_preset
 from engine.estimation.memory import MemoryEstimate, Verdict
+from engine.estimation.run_estimate import flop_per_update
+from engine.estimation.run_plan import RunPlan, plan
 from engine.generation.pipeline import MODES
 from engine.generation.sweeps import AXES
 from engine.hub.access import TokenSource
@@ -29,13 +32,14 @@ from engine.runs.disk_usage import Cleanable
 from engine.runs.results import Role
 from engine.runs.run import Run
 from engine.storage.library import SortOrder, Source
+from engine.training.build import build_config
 from engine.training.preflight.preflight_check import Level
 from rewards.gates import Gates
+from rewards.import_object import import_object
 
 OVER = ("failed", "cancelled", "lost")
 PHASES = set(MemoryEstimate.__dataclass_fields__) - {"weights", "training"}
 COMPLETE: dict[str, tuple[Mapping[Any, object], Collection[str]]] = {
-    "algorithms": (training.DOES, ALGORITHMS),
     "job kinds": (training.KINDS, KINDS),
     "job priorities": (training.PRIORITIES, get_args(Priority)),
     "job states": (jobs.STATES, get_args(Status)),
@@ -69,10 +73,16 @@ def test_a_table_has_an_entry_for_every_key(name: str) -> None:
     assert set(table) == set(keys)
 
 
-@pytest.mark.parametrize("algorithm", ["draft", "dmd"])
-def test_the_form_opens_the_settings_of_a_run_of_an_algorithm_without_a_preset(
-    context: AppContext, algorithm: str
-) -> None:
-    base = load_train_preset("mini_distill" if ALGORITHMS[algorithm].data == "prompts" else "mini_nft")
-    run = Run.create(context.workspace, base.model_copy(update={"algorithm": algorithm, "settings": {}}))
-    assert open_form(context, run=run.id)["about"]["does"] == training.DOES[algorithm]
+def test_one_line_of_the_registry_adds_an_algorithm(context: AppContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets, form, command and estimate find it; its settings are those of the generated table."""
+    toy = replace(ALGORITHMS["nft"], does="Trains a toy.", cost="engine.estimation.update_costs:sft")
+    monkeypatch.setitem(cast(dict[str, Algorithm], ALGORITHMS), "toy", toy)
+    table = form_settings._table()
+    monkeypatch.setattr(form_settings, "_table", lambda: {**table, "toy": table["nft"]})
+    preset = load_train_preset("mini_nft", {"algorithm": "toy"})
+    run = Run.create(context.workspace, preset)
+    opened = open_form(context, run=run.id)
+    assert opened["about"]["does"] == "Trains a toy."
+    assert build_config(import_object(toy.settings), preset.settings, run.checkpoints).mixing == 1.0
+    passes, usual = (flop_per_update(cast(RunPlan, plan(one))) for one in (preset, load_train_preset("mini_nft")))
+    assert 0 < passes < usual

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +165,11 @@ def train(folder: Path, settings: dict[str, Any]) -> list[dict[str, float]]:
 
 def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) -> bool:
     from engine.config.presets import load_train_preset
-    from engine.estimation.flops import forward_flop
+    from engine.estimation.flops import FlopCount, forward_flop
     from engine.estimation.memory import estimate_memory
-    from engine.estimation.run_estimate import FLOP_COUNTS, load_of, plan
+    from engine.estimation.run_estimate import load_of
+    from engine.estimation.run_plan import plan
+    from engine.estimation.update_costs import cost_of
 
     rows = train(folder, settings)
     planned = plan(load_train_preset("gpu", {"settings": settings}))
@@ -177,8 +178,9 @@ def measure(name: str, folder: Path, settings: dict[str, Any], where: Device) ->
     device_name, reached, datasheet = where
     seconds = {part: last[f"time/{part}"] for part in ("rollout", "decode", "score")}
     seconds["update"] = last["time/step"] - sum(seconds.values())  # the optimiser and what the device still owed too
-    effort, whole = FLOP_COUNTS["grpo"](planned), forward_flop(planned.shape, planned.tokens)
-    trained = replace(effort, frozen=True).trained_flop(planned.shape, planned.tokens)
+    cost, whole = cost_of(planned), forward_flop(planned.shape, planned.tokens)
+    effort = FlopCount(forward=cost.forward, trained=cost.trained, frozen=True)
+    trained = effort.trained_flop(planned.shape, planned.tokens)
     work = {"rollout": effort.forward * whole, "update": effort.trained * trained}
     tflops = {part: flop / seconds[part] / 1e12 for part, flop in work.items()}
     peak_gib, reserved_gib = (last.get(f"memory/{kind}", 0.0) for kind in ("allocated", "reserved"))

@@ -19,6 +19,7 @@ from app.middleware.idempotency import request_key
 from app.text import jobs, training
 from app.views.jobs import line
 from app.views.training import recipe_facts
+from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.model_availability import check_available, why_unavailable
 from engine.config.presets import change_preset, load_preset, save_train_preset
@@ -77,7 +78,7 @@ def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str,
     return {
         "recipes": _options(recipes),
         "curricula": curricula(),
-        "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": training.DOES[preset.algorithm]},
+        "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": ALGORITHMS[preset.algorithm].does},
         "offered": _offered(context, preset),
         "settings": [_setting(setting, preset) for setting in settings_of(preset.algorithm)],
         "choices": {

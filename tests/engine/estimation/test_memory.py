@@ -22,7 +22,8 @@ from engine.estimation.memory import (
     verdict,
     weights,
 )
-from engine.estimation.run_estimate import flop_per_update, forecast, load_of, plan
+from engine.estimation.run_estimate import flop_per_update, forecast, load_of
+from engine.estimation.run_plan import plan
 from engine.runs.run import Run
 from engine.workspace import Workspace
 from tools.memory.measure import Shape, opened
