@@ -1,7 +1,7 @@
 """The trainers' settings as data: names, types, ranges, defaults and help texts.
 
-Read from `form_settings.json`, which `python -m tools.docs.trainer_settings` writes from the config classes. Imports no
-torch.
+Read from `form_settings.json`, which `python -m tools.docs.trainer_settings` writes from the config classes: each
+setting once, and what differs in an algorithm. Imports no torch.
 """
 
 import json
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.config.setting_ranges import Range
 from engine.errors import ConfigError, SettingsError
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 FILE = Path(__file__).with_name("form_settings.json")
 Kind = Literal["int", "float", "bool", "choice", "text"]
@@ -112,8 +112,11 @@ def defaults_of(algorithm: str) -> dict[str, Value]:
 
 @cache
 def _table() -> Mapping[str, Sequence[FormSetting]]:
-    tables = json.loads(FILE.read_text(encoding="utf-8"))
-    return {key: tuple(FormSetting(**row) for row in rows) for key, rows in tables.items()}
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    return {
+        key: tuple(FormSetting(name=name, **{**stored["shared"][name], **own}) for name, own in rows.items())
+        for key, rows in stored["algorithms"].items()
+    }
 
 
 def _integer(text: str) -> int:

@@ -40,13 +40,6 @@ class VideoDPOConfig(ScaledErrorArguments, DPOConfig):
         default=0.0,
         metadata={"help": "Multiple of a pair's `margin` (0..1) by which its implicit rewards must differ; 0 = off."},
     )
-    learning_rate: float = field(
-        default=1e-4, metadata={"help": "Learning rate; higher than TRL's 1e-6, which is for whole networks."}
-    )
-    gradient_checkpointing: bool | None = None
-    bf16: bool | None = False  # the model's preset sets the dtype of its networks; autocast would conflict with it
-    remove_unused_columns: bool = False  # the rows are prompts and clips, which no forward signature has
-    report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
         self.own_checkpointing()
@@ -129,6 +122,9 @@ class OnlineArguments(ClipDataArguments):
         },
     )
     data_weight: float = field(default=0.01, metadata={"help": "Weight of the denoising error of data."})
+    num_generations: int | None = 8
+    # The rewards' scales differ: each is normalised before they are summed (GDPO).
+    multi_objective_aggregation: str = "normalize_then_sum"
 
     def check_video(self) -> None:
         library: Any = self
@@ -221,14 +217,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     # A log-probability is a mean over about 1e6 elements: ratios move by 1e-5, and TRL's 0.2 would never fire. For
     # sde_form cps this is not the range of Flow-CPS' code, which leaves 1 / (2 std^2) out (engine.sampling.steps).
     epsilon: float = 1e-4
-    learning_rate: float = 1e-4
-    num_generations: int | None = 8
-    # The rewards' scales differ: each is normalised before they are summed (GDPO).
-    multi_objective_aggregation: str = "normalize_then_sum"
     loss_type: str = "grpo"
-    gradient_checkpointing: bool | None = None
-    bf16: bool | None = False
-    report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
         self.own_checkpointing()
@@ -283,12 +272,6 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
             "input of the network."
         },
     )
-    learning_rate: float = 1e-4
-    num_generations: int | None = 8
-    multi_objective_aggregation: str = "normalize_then_sum"
-    gradient_checkpointing: bool | None = None
-    bf16: bool | None = False
-    report_to: str | list[str] | None = "none"
 
     def __post_init__(self) -> None:
         self.own_checkpointing()

@@ -12,7 +12,7 @@ from engine.errors import ConfigError
 from engine.families.registry import family_spec, one_pass_guidance
 from engine.generation.validation import why_untrainable
 from engine.request import GenerationRequest
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 WITHOUT_EFFECT: Mapping[str, str] = {
     "sync_ref_model": "the reference is always the model before training",
@@ -80,6 +80,14 @@ class VideoArguments:
     checkpoint_blocks: bool = field(
         default=False, metadata={"help": "Recompute each block in the backward pass: much less memory, a fifth slower."}
     )
+
+    # Defaults of the library's settings.
+    learning_rate: float = 1e-4  # TRL's 1e-6 is for whole networks
+    logging_steps: float = 10  # transformers' 500 would leave most runs without a curve
+    gradient_checkpointing: bool | None = None
+    bf16: bool | None = False  # the model's preset sets the dtype of its networks; autocast would conflict with it
+    remove_unused_columns: bool = False  # the rows are prompts and clips, which no forward signature has
+    report_to: str | list[str] | None = "none"
 
     without_effect: ClassVar[Mapping[str, str]] = WITHOUT_EFFECT
     learns_from_start: ClassVar[bool] = False
@@ -180,12 +188,7 @@ class VideoArguments:
 
 @dataclass
 class PlainTrainerArguments(VideoArguments):
-    """Defaults of trainers whose next base class is `transformers.TrainingArguments`."""
-
-    learning_rate: float = 1e-4
-    gradient_checkpointing: bool | None = None
-    remove_unused_columns: bool = False
-    report_to: str | list[str] | None = "none"
+    """Settings of trainers whose next base class is `transformers.TrainingArguments`."""
 
     def __post_init__(self) -> None:
         self.own_checkpointing()

@@ -17,7 +17,9 @@ from app.__main__ import main as page_main  # noqa: E402
 from app.context import AppContext  # noqa: E402
 from app.page import build_server  # noqa: E402
 from engine.cli.main import build_parser, main  # noqa: E402
+from engine.config.algorithms import ALGORITHMS  # noqa: E402
 from engine.config.curriculum_preset import CurriculumPreset  # noqa: E402
+from engine.config.form_settings import settings_of  # noqa: E402
 from engine.config.presets import load_model_preset, load_train_preset  # noqa: E402
 from engine.config.schema import ModelPreset, TrainPreset  # noqa: E402
 from engine.request import GenerationRequest  # noqa: E402
@@ -27,13 +29,12 @@ from engine.video.writer import write_lossless  # noqa: E402
 from engine.workspace import Workspace  # noqa: E402
 
 # The toy models of the families and the weights and tokenizer that fill them belong to the tests.
-SETTINGS = ROOT / "engine" / "config" / "form_settings.json"
 TOYS = "engine/families/toys/__init__.py"
 TOY_PARTS = "engine/conftest.py"
 
 __all__ = [
+    "ALGORITHMS",
     "ROOT",
-    "SETTINGS",
     "TOYS",
     "TOY_PARTS",
     "AppContext",
@@ -52,6 +53,7 @@ __all__ = [
     "open_mini",
     "page_main",
     "seed_for",
+    "settings_of",
     "train_in_process",
     "write_lossless",
 ]
@@ -85,7 +87,8 @@ def train_in_process(run: Run) -> int:
 
 def make_clips(family: Any, requests: list[GenerationRequest]) -> list[Any]:
     """The clips (`frames`: `uint8[T,H,W,3]`) of requests in their order, each through its generation mode."""
-    from engine.generation.pipeline import ClipReady, generate
+    from engine.generation.context import ClipReady
+    from engine.generation.pipeline import generate
 
     made = [event for event in generate(family, requests) if isinstance(event, ClipReady)]
     return [next(one.clip for one in made if one.request == request) for request in requests]

@@ -68,13 +68,12 @@ def merge(into: dict[str, str], more: Mapping[str, str]) -> None:
 def schema(folder: Path) -> dict[str, Any]:
     """The SQLite database of the workspace in `folder`, and the JSON schemas of presets and requests."""
     models = (access.GenerationRequest, access.ModelPreset, access.TrainPreset, access.CurriculumPreset)
-    settings = json.loads(access.SETTINGS.read_text(encoding="utf-8"))
     return {
         "database": database(folder / "dailies.db"),
         "fields": {model.__name__: without_texts(model.model_json_schema()) for model in models},
         "settings": {
-            algorithm: {one["name"]: [one["kind"], one["optional"], one["default"]] for one in fields}
-            for algorithm, fields in settings.items()
+            algorithm: {one.name: [one.kind, one.optional, one.default] for one in access.settings_of(algorithm)}
+            for algorithm in access.ALGORITHMS
         },
     }
 

@@ -22,7 +22,7 @@ from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, Ga
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.schema import ModelPreset, NetworkShape, TrainPreset
 from examples.tour.settings import Contest, Lengthening, Measuring, Person, Showing, TourSize, Training, VotingSettings
-from rewards.external.declaration import ExternalReward, HttpServer, PythonFunction, RawRange, SubScore, TrainedHead
+from rewards.external.declaration import Anchors, ExternalReward, HttpServer, PythonFunction, SubScore, TrainedHead
 from rewards.external.vlm.table import VlmJudge
 from rewards.import_object import import_object
 from rewards.mix import GateStrengths, Mix
@@ -80,7 +80,7 @@ PARTS: dict[type[BaseModel], str] = {
     NetworkShape: "`network` of a model",
     AlarmSettings: "`alarms` of a training preset",
     GateStrengths: "`gates` of a mix",
-    RawRange: "`calibration` of an external reward or of one of its scores",
+    Anchors: "`calibration` of an external reward or of one of its scores",
     SubScore: "One of the `scores` of an external reward",
     PythonFunction: "`python` of an external reward",
     HttpServer: "`http` of an external reward",
@@ -119,7 +119,7 @@ def sections() -> Iterator[str]:
             yield f"### {PARTS[part]}\n"
             yield table(part)
         if root is TrainPreset:
-            yield from (settings(algorithm) for algorithm in ALGORITHMS)
+            yield from settings()
 
 
 def parts_of(root: type[BaseModel]) -> list[type[BaseModel]]:
@@ -179,18 +179,23 @@ def default(field: FieldInfo) -> str:
     return "see below" if isinstance(value, BaseModel) else f"`{value!r}`"
 
 
-def settings(algorithm: str) -> str:
-    """Return the table of an algorithm's settings. Fields of a library are described by that library."""
+def settings() -> Iterator[str]:
+    """Yield a table of the settings that all algorithms share, and one of the others for each algorithm."""
+    rows = {algorithm: list(setting_rows(algorithm)) for algorithm in ALGORITHMS}
+    shared = [row for row in next(iter(rows.values())) if all(row in others for others in rows.values())]
+    head = ("| field | type | default | meaning |", "| --- | --- | --- | --- |")
+    yield "\n".join(["### `settings` of every algorithm\n", *head, *shared, ""])
+    for algorithm, own in rows.items():
+        title = f"### Further `settings` of the algorithm `{algorithm}`\n"
+        yield "\n".join([title, *head, *(row for row in own if row not in shared), ""])
+
+
+def setting_rows(algorithm: str) -> Iterator[str]:
+    """Yield the rows of an algorithm's settings. Fields of a library are described by that library."""
     config_class = import_object(ALGORITHMS[algorithm].settings)
-    lines = [
-        f"### `settings` of the algorithm `{algorithm}`\n",
-        "| field | type | default | meaning |",
-        "| --- | --- | --- | --- |",
-    ]
     for setting in settings_of(algorithm):
         description = escaped(meaning(config_class, setting))
-        lines.append(f"| `{setting.name}` | {accepted(setting)} | `{setting.default}` | {description} |")
-    return "\n".join(lines) + "\n"
+        yield f"| `{setting.name}` | {accepted(setting)} | `{setting.default}` | {description} |"
 
 
 def meaning(config_class: Any, setting: FormSetting) -> str:

@@ -189,18 +189,35 @@ def _kind(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
     return kinds.get(hint, "text"), (), False
 
 
-def row_of(setting: FormSetting) -> dict[str, Any]:
-    """Return a setting as `form_settings.json` stores it."""
-    limits = {"range": setting.range.model_dump(exclude_defaults=True)} if setting.range else {}
-    return {**setting.model_dump(mode="json", exclude={"range"}), **limits}
+def stored_text() -> str:
+    """Return the text of `form_settings.json`, one setting a line."""
+    tables = {
+        key: {one.name: one.model_dump(mode="json", exclude={"name"}, exclude_defaults=True) for one in settings}
+        for key, algorithm in ALGORITHMS.items()
+        for settings in [described(import_object(algorithm.settings))]
+    }
+    versions: dict[str, list[dict[str, Any]]] = {}
+    for rows in tables.values():
+        for name, row in rows.items():
+            versions.setdefault(name, []).append(row)
+    shared = {name: max(rows, key=rows.count) for name, rows in versions.items()}
+    own = {key: _lines({n: _changes(shared[n], row) for n, row in rows.items()}) for key, rows in tables.items()}
+    algorithms = ",\n".join(f"{json.dumps(key)}: {rows}" for key, rows in own.items())
+    return f'{{"shared": {_lines(shared)},\n"algorithms": {{\n{algorithms}}}}}\n'
+
+
+def _changes(shared: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return what turns the shared row into this one."""
+    unset = {name: FormSetting.model_fields[name].default for name in shared.keys() - row.keys()}
+    return {name: value for name, value in {**unset, **row}.items() if name in unset or shared.get(name) != value}
+
+
+def _lines(rows: dict[str, Any]) -> str:
+    return "{\n" + ",\n".join(json.dumps({name: row}, ensure_ascii=False)[1:-1] for name, row in rows.items()) + "}"
 
 
 def main() -> None:
-    table = {
-        key: [row_of(setting) for setting in described(import_object(algorithm.settings))]
-        for key, algorithm in ALGORITHMS.items()
-    }
-    FILE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    FILE.write_text(stored_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":
