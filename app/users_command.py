@@ -38,7 +38,7 @@ def build_users(parser: argparse.ArgumentParser) -> None:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--file", type=Path, default=Path("users.json"), help="users file (default: users.json)")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("list", parents=[shared], help="list names and roles")
+    verbs.add_parser("ls", aliases=["list"], parents=[shared], help="list names and roles")
     add = verbs.add_parser("add", parents=[shared], help="add a user, or change the role and password of one")
     add.add_argument("--role", choices=ROLES, default="labeller", help="role; a labeller sees only the Label page")
     link = verbs.add_parser("link", parents=[shared], help="print an address that logs a user in, valid for 30 days")

@@ -35,8 +35,9 @@ from engine.labelling.stats.judge_agreement import campaign_judges, checked_pref
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.vote_csv import export_votes, import_votes
 from engine.storage.library import Library
-from engine.suggestions import did_you_mean, validation_message
+from engine.suggestions import validation_message
 from engine.workspace import Workspace
+from rewards.errors import did_you_mean
 
 VOTES_LAYOUT = "votes"
 

@@ -18,7 +18,8 @@ from engine.cli.options.adapters import add_adapters, scales_of
 from engine.cli.options.devices import add_resource_options, resources_of
 from engine.cli.options.modes import MODE_OPTIONS, add_modes, add_pictures, mode_fields
 from engine.cli.options.shared import add_shared_options, add_variations
-from engine.cli.terminal.output import decimal, print_json, print_result, print_table
+from engine.cli.terminal.job_commands import queue_job
+from engine.cli.terminal.output import decimal, print_json, print_table
 from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import preset_keys
 from engine.config.prompts import read_rows
@@ -27,9 +28,7 @@ from engine.generation.sweeps import AXES, PROMPT, read_axis, sweep_requests
 from engine.generation.validation import check_request, read_request
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
-from engine.jobs.queue import JobQueue
 from engine.jobs.spec import REQUEST_LIMIT, JobSpec
-from engine.jobs.worker_control import ensure_worker
 from engine.request import GenerationRequest, SweepAxis, adapter_fields
 from engine.runs.adapters import list_adapters
 from engine.runs.checkpoints import publish_named
@@ -224,20 +223,13 @@ def chosen_mix(options: argparse.Namespace) -> str | None:
 
 def execute(spec: JobSpec, options: argparse.Namespace) -> None:
     """Run a job here and show its clips, or queue it and show the job."""
+    if getattr(options, "queue", False):
+        return queue_job(spec, options)
     with closing(Library(Workspace.from_env(options.workspace))) as library:
-        if getattr(options, "queue", False):
-            queue_job(spec, library, options)
-        else:
-            run_in_process(spec, library, options)
+        make_clips(spec, library, options)
 
 
-def queue_job(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
-    job = JobQueue(library).submit(spec)
-    ensure_worker(library.workspace)
-    print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` shows its progress.")
-
-
-def run_in_process(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
+def make_clips(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
     kind = kind_of(spec.kind, KINDS)
     result = run_to_end(kind.start(spec.config, JobContext(store=library, resources=kind.place(spec.resources))))
     if spec.kind.startswith("score") and (result.get("unread") or result.get("unscored")):

@@ -15,10 +15,11 @@ from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.job_rows import jobs_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import STATUSES, Job
-from engine.jobs.worker_control import reconcile_and_ensure_worker, release_worker, stop_worker, worker_state
+from engine.jobs.worker_control import reconcile_and_ensure_worker, release_worker, stop_worker
+from engine.jobs.worker_state import worker_state
 from engine.storage.library import Library
-from engine.suggestions import did_you_mean
 from engine.workspace import Workspace
+from rewards.errors import did_you_mean
 
 FOLLOW_S = 0.5
 PIECE_BYTES = 2**20

@@ -7,10 +7,12 @@ from typing import Any
 
 from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import decimal, print_json, print_table
+from engine.clock import now
+from engine.jobs.spec import JobSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_table
 from engine.labelling.stats.judge_agreement import JudgeAgreement, campaign_judges
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 
@@ -35,7 +37,7 @@ def judge_pairs(options: argparse.Namespace) -> None:
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         Campaigns(library).get(options.id)
     if options.queue:
-        return queue_job("judge", config, options)
+        return queue_job(JobSpec(kind="judge", config=config), options)
     result = run_in_process("judge", config, options)
     if options.json:
         return print_json(result)

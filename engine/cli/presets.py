@@ -13,10 +13,10 @@ def build_presets(parser: argparse.ArgumentParser) -> None:
     shared = shared_options()
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     listing = verbs.add_parser("ls", parents=[shared], help="list presets of one kind, or all")
-    listing.add_argument("kind", nargs="?", help="models, rewards, train or curricula")
+    listing.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
     listing.set_defaults(run=list_presets)
     showing = verbs.add_parser("show", parents=[shared], help="print a preset (with --json: resolved and checked)")
-    showing.add_argument("kind", help="models, rewards, train or curricula")
+    showing.add_argument("kind", help=f"one of {', '.join(KINDS)}")
     showing.add_argument("key", help="the preset's name")
     showing.set_defaults(run=show_preset)
 

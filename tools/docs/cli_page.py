@@ -64,13 +64,19 @@ def text() -> str:
     """Return the whole page: a table of all commands, then a section for each."""
     commands = list(leaf_commands(build_parser()))
     rows = [f"| [`dailies {words}`](#{anchor(words)}) | {escaped(help_text)} |" for words, help_text, _ in commands]
-    sections = [section(words, help_text, parser) for words, help_text, parser in commands]
+    names: dict[str, str] = {}
+    sections = []
+    for words, help_text, parser in commands:
+        body = section(help_text, parser)
+        first = names.setdefault(body, words)
+        same = f"The same as [`dailies {first}`](#{anchor(first)}).\n"
+        sections.append(f"## dailies {words}\n\n{body if first == words else same}")
     return "\n".join([INTRO, "## Commands\n", "| command | action |", "| --- | --- |", *rows, "", *sections])
 
 
-def section(words: str, help_text: str, parser: argparse.ArgumentParser) -> str:
-    """Return the section of one command: its description and a table of its arguments."""
-    lines = [f"## dailies {words}\n", parser.description or sentence(help_text), ""]
+def section(help_text: str, parser: argparse.ArgumentParser) -> str:
+    """Return the text on one command: its description and a table of its arguments."""
+    lines = [parser.description or sentence(help_text), ""]
     arguments = [a for a in parser._actions if a.dest not in SHARED and a.help != argparse.SUPPRESS]
     if arguments:
         formatter = parser._get_formatter()

@@ -10,7 +10,6 @@ from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.transfer_meter import TransferMeter
 from engine.config.data_sets import DataKind
 from engine.errors import ConfigError
-from engine.suggestions import did_you_mean
 from engine.training.datasets.catalog import KNOWN, WantedDataSet, find_wanted
 from engine.training.datasets.library import (
     DataSetCard,
@@ -26,6 +25,7 @@ from engine.training.datasets.library import (
     remove_data_set,
 )
 from engine.workspace import Workspace
+from rewards.errors import did_you_mean
 
 USES: dict[DataKind, str] = {
     "pairs": "dpo or kto",

@@ -3,8 +3,9 @@
 import argparse
 
 from engine.cli.options.shared import add_shared_options, add_variations
-from engine.cli.terminal.job_commands import run_in_process
+from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import print_json, print_table
+from engine.jobs.spec import JobSpec
 from engine.runs.results import Evaluation, Interval
 
 
@@ -19,12 +20,15 @@ def build_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-prompts", type=int, default=16, metavar="N", help="number of prompts (default: 16)")
     add_variations(parser, 2, "clips of each prompt")
     parser.add_argument("--mix", help="mix of rewards to measure (default: the preset's)")
+    parser.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
     parser.set_defaults(run=evaluate_run)
 
 
 def evaluate_run(options: argparse.Namespace) -> None:
     config = {"run": options.run_id, "takes": options.variations}
     config |= {name: getattr(options, name) for name in ("prompts", "num_prompts", "mix")}
+    if options.queue:
+        return queue_job(JobSpec(kind="evaluate", config=config), options)
     result = run_in_process("evaluate", config, options)
     if options.json:
         print_json(result)

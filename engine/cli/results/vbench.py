@@ -12,6 +12,7 @@ from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.families.registry import open_model
+from engine.jobs.kinds import job_steps
 from engine.jobs.spec import JobProgress
 from engine.runs.run import Run
 from engine.runs.vbench import VBenchSuite, read_scores, read_suite
@@ -76,14 +77,7 @@ def _video_steps(
     for name in dict.fromkeys(options.side or SIDES):
         origin = {"run": run.id, "side": name, "step": sides.step if name == "after" else 0}
         side = sides.after if name == "after" else sides.before
-        steps = write_videos(family, side, videos, options.folder / name, origin)
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                count += end.value
-                break
-            yield JobProgress(phase=progress.phase, step=progress.step, of=progress.of)
+        count += yield from job_steps(write_videos(family, side, videos, options.folder / name, origin))
     return {"folder": str(options.folder), "videos": count}
 
 

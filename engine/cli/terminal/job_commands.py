@@ -10,7 +10,7 @@ from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
-from engine.jobs.worker_control import ensure_worker
+from engine.jobs.submission import file_job
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
@@ -21,8 +21,8 @@ def run_in_process(kind: str, config: dict[str, Any], options: argparse.Namespac
         return run_to_end(kind_of(kind, KINDS).start(config, JobContext(store=library)))
 
 
-def queue_job(kind: str, config: dict[str, Any], options: argparse.Namespace) -> None:
+def queue_job(spec: JobSpec, options: argparse.Namespace) -> None:
+    """Queue a job, ensure that a worker runs, and show the job."""
     with closing(Library(Workspace.from_env(options.workspace))) as library:
-        job = JobQueue(library).submit(JobSpec(kind=kind, config=config))
-        ensure_worker(library.workspace)
+        job = file_job(JobQueue(library), spec)
     print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` shows its progress.")

@@ -6,6 +6,7 @@ from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import print_json, print_table
 from engine.config.presets import load_curriculum
+from engine.jobs.spec import JobSpec
 from engine.runs.curriculum_state import Curriculum, CurriculumState, list_curricula
 from engine.workspace import Workspace
 
@@ -25,7 +26,7 @@ def run_curriculum(options: argparse.Namespace) -> None:
     curriculum = _find_or_create_curriculum(options)
     config = {"curriculum": curriculum.id}
     if options.queue:
-        queue_job("curriculum", config, options)
+        queue_job(JobSpec(kind="curriculum", config=config), options)
         return
     result = run_in_process("curriculum", config, options)
     if options.json:

@@ -12,6 +12,7 @@ from engine.cli.terminal.progress import run_to_end
 from engine.config.presets import load_preset
 from engine.config.prompts import read_rows
 from engine.families.registry import open_model
+from engine.jobs.kinds import job_steps
 from engine.jobs.spec import JobProgress
 from engine.request import GenerationRequest
 from engine.storage.images import load_picture
@@ -25,13 +26,13 @@ def build_pairs(parser: argparse.ArgumentParser) -> None:
         "Generate clips and pair them. Train a DPO preset on the folder's pairs.jsonl with `--set pairs=FILE`."
     )
     parser.add_argument("folder", type=Path, help="new folder to write to")
-    parser.add_argument("--model", default="mini", help="see `dailies models ls`")
-    parser.add_argument("--mix", default="mini", help="mix of rewards that ranks the clips")
-    parser.add_argument("--prompts", default="mini", metavar="FILE", help="file of presets/prompts")
+    parser.add_argument("--model", default="mini", help="model, see `dailies models ls` (default: mini)")
+    parser.add_argument("--mix", default="mini", help="mix of rewards that ranks the clips (default: mini)")
+    parser.add_argument("--prompts", default="mini", metavar="FILE", help="file of prompts (default: mini)")
     parser.add_argument("--num-prompts", type=int, metavar="N", help="number of prompts (default: all)")
     add_variations(parser, 4, "clips of each prompt")
     parser.add_argument("--margin", type=float, default=0.05, help="least difference of the two scores (default: 0.05)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the clips' noise (default: 0)")
     parser.set_defaults(run=pair_clips)
 
 
@@ -56,9 +57,5 @@ def _pair_steps(options: argparse.Namespace) -> Generator[JobProgress, None, dic
         seed=options.seed,
         load=partial(load_picture, workspace),
     )
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return {"folder": str(options.folder), "pairs": end.value}
-        yield JobProgress(phase=step.phase, step=step.step, of=step.of)
+    pairs = yield from job_steps(steps)
+    return {"folder": str(options.folder), "pairs": pairs}

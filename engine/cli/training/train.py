@@ -23,7 +23,7 @@ from engine.execution.process_runner import torchrun_command
 from engine.execution.resources import Resources
 from engine.hardware.environment import process_changes, process_environment
 from engine.jobs.handlers.run_actions import submit_run
-from engine.jobs.handlers.train import REFUSED, publish
+from engine.jobs.handlers.train import publish
 from engine.jobs.handlers.train_process import command
 from engine.jobs.queue import JobQueue
 from engine.jobs.worker_control import ensure_worker
@@ -33,6 +33,7 @@ from engine.runs.run import Run
 from engine.storage.library import Library
 from engine.storage.temp_folders import temp_path
 from engine.training.distributed.process_group import is_first, is_launched, on_rank_zero, process_group
+from engine.training.exit_codes import REFUSED
 from engine.workspace import Workspace
 
 

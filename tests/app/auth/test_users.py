@@ -131,7 +131,7 @@ def test_users_are_managed_from_a_shell(
     link = capsys.readouterr().out.splitlines()[-1]
     assert link.startswith("http://box:7860/login?link=")
     assert Users(Path(file)).user_of(link.partition("link=")[2], "link") == User(name="eva", role="researcher")
-    assert main(["users", "list", "--file", file]) == 0 and "researcher" in capsys.readouterr().out
+    assert main(["users", "ls", "--file", file]) == 0 and "researcher" in capsys.readouterr().out
     assert main(["users", "remove", "eva", "--file", file]) == 0
     assert main(["users", "remove", "eva", "--file", file]) == 2
 

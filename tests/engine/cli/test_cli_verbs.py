@@ -58,6 +58,8 @@ def test_a_run_is_cloned_with_changes_and_extended(dailies: Shell, workspace: Wo
     copied = next(run for run in list_runs(workspace) if run.id != first.id).preset().settings
     assert copied == {**first.preset().settings, "learning_rate": 1e-5}
     dailies("resume", first.id, "--queue", fails=f"The run {first.id} is queued already")
+    measured = dailies("evaluate", first.id, "--num-prompts", "3", "--queue")
+    assert (measured["kind"], measured["config"]["run"], measured["config"]["num_prompts"]) == ("evaluate", first.id, 3)
     dailies("extend", first.id, "10", fails="cannot be extended: it is queued")
     dailies("jobs", "cancel", "--pending")
     (first.checkpoints / f"{CHECKPOINT}5").mkdir(parents=True)
