@@ -53,7 +53,7 @@ def test_the_list_of_exceptions_is_current(sources: Sources) -> None:
 
 
 def test_files_are_short(root: Path) -> None:
-    folders = ("app", "engine", "rewards", "tests")
+    folders = ("app", "engine", "rewards", "tools", "examples", "tests")
     kinds = (".py", ".js", ".css", ".html")
     paths = [path for folder in folders for path in (root / folder).rglob("*") if path.suffix in kinds]
     assert len(paths) > 20
