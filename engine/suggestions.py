@@ -1,21 +1,10 @@
-"""Sentences that explain mistyped keys and invalid values."""
+"""Sentences that explain invalid values."""
 
-import difflib
 from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return a sentence with the option nearest to `word`, or with all options when none is near.
-
-    Return "" when there are no options.
-    """
-    names = sorted(options)
-    near = difflib.get_close_matches(word, names, n=1)
-    if near:
-        return f"Did you mean '{near[0]}'?"
-    return f"Known: {', '.join(names)}." if names else ""
+from rewards.errors import did_you_mean
 
 
 def validation_message(error: ValidationError, where: str, fields: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewards.errors import RewardError
+from rewards.external.declaration import Anchors
 from rewards.external.registry import external_fingerprint
 from rewards.package_data import ASSETS
 
@@ -27,15 +28,6 @@ REVISION = 7
 """Increased when the measurement of a reward or a gate changes and the anchors do not; part of `report_calibration`."""
 
 PATH = ASSETS / "calibration" / "calibration.json"
-
-
-class Anchors(BaseModel):
-    """The measurements on bad and on good clips, in the unit of the measurement."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    bad: float
-    good: float
 
 
 class CalibrationSet(BaseModel):

@@ -6,6 +6,9 @@ DailiesError          one sentence for the user: the failure, the value, the rem
 `- (engine.errors holds the subclasses of the layers above)
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class DailiesError(Exception):
     """A failure that the user can act on; its text is shown as it is, without a traceback."""
@@ -17,3 +20,15 @@ class RewardError(DailiesError):
 
 class RewardUnavailable(RewardError):
     """A reward's weights are not on this machine; the message contains the command that gets them."""
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """Return a sentence with the option nearest to `word`, or with all options when none is near.
+
+    Return "" when there are no options.
+    """
+    names = sorted(options)
+    near = difflib.get_close_matches(word, names, n=1)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(names)}." if names else ""

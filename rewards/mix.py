@@ -8,7 +8,6 @@ sum, so that no reward can compensate for a closed gate. A clip on which an exte
 mean of the others would not compare with the totals of clips on which it answered.
 """
 
-import difflib
 import math
 import tomllib
 from collections.abc import Collection, Mapping
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rewards.errors import RewardError
+from rewards.errors import RewardError, did_you_mean
 from rewards.registry import PIECES, REWARDS, known_backends, known_rewards, reward_problems
 from rewards.spec import RewardResult
 from rewards.text_files import EncodingError, read_text, split_lines
@@ -235,9 +234,7 @@ def _check_declarations(keys: Collection[str], known: Collection[str], where: st
 def _check_names(kind: str, given: Collection[str], known: Collection[str], where: str) -> None:
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known are {', '.join(sorted(known))}."
-            raise RewardError(f"The mix {where} has an unknown {kind} {name!r}.{hint}")
+            raise RewardError(f"The mix {where} has an unknown {kind} {name!r}. {did_you_mean(name, known)}")
 
 
 def _result_to_dict(result: RewardResult) -> dict[str, Any]:

@@ -4,18 +4,13 @@ They are the built-in ones, named as modules, and those that the user declared (
 pieces that a mix may name in `[backends]`, and their back ends. Looking one up loads no network.
 """
 
-import difflib
 import importlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rewards.errors import RewardError
+from rewards.errors import RewardError, did_you_mean
 from rewards.external.registry import declaration_problems, external_keys, is_external, open_external
 from rewards.import_object import import_object
 from rewards.spec import RewardSpec
-
-if TYPE_CHECKING:
-    pass
 
 REWARDS: dict[str, str] = {
     "t_lpips": "rewards.metrics.t_lpips",
@@ -77,7 +72,7 @@ def load_reward(key: str) -> Any:
         return importlib.import_module(REWARDS[key])
     if is_external(key):
         return open_external(key)
-    raise RewardError(f"There is no reward {key!r}. {_hint(key, known_rewards())}")
+    raise RewardError(f"There is no reward {key!r}. {did_you_mean(key, known_rewards())}")
 
 
 def reward_spec(key: str) -> RewardSpec:
@@ -89,8 +84,3 @@ def reward_spec(key: str) -> RewardSpec:
 def known_backends(piece: str) -> list[str]:
     """Return the names of a piece's back ends, in order."""
     return [name for path in PIECES[piece] for name in import_object(path)]
-
-
-def _hint(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(known)}."

@@ -4,8 +4,9 @@ A worker for other kinds uses another table (`python -m engine.jobs.worker --kin
 """
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -38,8 +39,9 @@ from engine.jobs.spec import (
     TrainConfig,
 )
 from engine.labelling.judge_votes import judge_table
-from engine.suggestions import did_you_mean, validation_message
+from engine.suggestions import validation_message
 from engine.video.reader import VIDEO_SUFFIXES, videos_in
+from rewards.errors import did_you_mean
 from rewards.import_object import import_object
 
 if TYPE_CHECKING:
@@ -48,6 +50,18 @@ if TYPE_CHECKING:
 JobSteps = Generator[JobProgress, None, dict[str, Any]]
 """A running handler: it yields progress and returns the job's result; closing it cancels the job."""
 Handler = Callable[[Any, "JobContext"], JobSteps]
+T = TypeVar("T")
+
+
+def job_steps(steps: Generator[Any, None, T]) -> Generator[JobProgress, None, T]:
+    """Yield the progress of a generator below the jobs (phase, step, of) as that of a job; return its result."""
+    with closing(steps):
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                return cast(T, end.value)
+            yield JobProgress(phase=progress.phase, step=progress.step, of=progress.of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

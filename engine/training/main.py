@@ -48,6 +48,7 @@ from engine.training.distributed.process_group import (
 from engine.training.evaluation.alarm_callback import AlarmCallback
 from engine.training.evaluation.reward_probes import ProbeCallback
 from engine.training.evaluation.sample_sets import SampleCallback
+from engine.training.exit_codes import FAILED, FINISHED, REFUSED, STOPPED
 from engine.training.preflight.checks import raise_if_blocked, run_checks, save
 from engine.training.resource_metrics import ResourceMetrics
 from engine.training.rollout.rollout_actors import use_actors
@@ -55,7 +56,6 @@ from engine.training.trackio_mirror import TrackioMirror, mirrored
 from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.online import OnlineTrainer
 
-FINISHED, FAILED, STOPPED, REFUSED = 0, 2, 3, 4
 log = logging.getLogger(__name__)
 
 

@@ -31,7 +31,7 @@ class _DeclarationTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class RawRange(_DeclarationTable):
+class Anchors(_DeclarationTable):
     """Raw scores of a bad and of a good clip.
 
     They get the values 0 and 1; between them the map is linear.
@@ -60,7 +60,7 @@ class SubScore(_DeclarationTable):
     """Title on the page; "": made from the name."""
     question: str = ""
     """Question that the score answers; "": that of the reward."""
-    calibration: RawRange | None = None
+    calibration: Anchors | None = None
     """None: the raw score is a value in 0..1 already."""
 
 
@@ -112,7 +112,7 @@ class ExternalReward(_DeclarationTable):
     """Version of the model behind it: change it when the model changes, then clips are scored again."""
     required: bool = False
     """A failure stops the work; otherwise the reward is missing for the clip, with the reason, and never 0."""
-    calibration: RawRange | None = None
+    calibration: Anchors | None = None
     """Map of the raw score to 0..1; None: the raw score is a value in 0..1 already."""
     scores: dict[str, SubScore] = {}
     """Sub-scores by name; without them the answer is one score."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.external.clients import ONLY, ClipScores, FeaturesClient, RewardClient, compares_clips
-from rewards.external.declaration import ExternalReward, RawRange
+from rewards.external.declaration import Anchors, ExternalReward
 from rewards.features import ClipFeatures
 from rewards.spec import RewardResult, RewardSpec, not_applicable
 
@@ -65,7 +65,7 @@ class DeclaredReward:
         declaration = source.declaration
         part = declaration.scores.get(name)
         self.source, self._name = source, name
-        self._range: RawRange | None = part.calibration if part else declaration.calibration
+        self._range: Anchors | None = part.calibration if part else declaration.calibration
         whole = declaration.title
         self.SPEC = RewardSpec(
             key=f"{declaration.key}.{name}" if name else declaration.key,

@@ -9,12 +9,11 @@ They are downloaded only when the caller allows it. Missing weights raise `Rewar
 replaced by others.
 """
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewards.errors import RewardError, RewardUnavailable
+from rewards.errors import RewardError, RewardUnavailable, did_you_mean
 from rewards.weights.sources import Asset, Hub, Manual, Packaged, Progress, Source, Web, checksum, offline
 
 FOLDER_VARIABLE = "DAILIES_WEIGHTS"
@@ -313,9 +312,7 @@ def status(key: str) -> WeightsState:
 def find_weights(key: str) -> Weights:
     """Return the entry of `key`. Raises RewardError for an unknown one."""
     if key not in WEIGHTS:
-        near = difflib.get_close_matches(key, WEIGHTS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(WEIGHTS)}."
-        raise RewardError(f"There are no weights called {key!r}. {hint}")
+        raise RewardError(f"There are no weights called {key!r}. {did_you_mean(key, WEIGHTS)}")
     return WEIGHTS[key]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rewards import REWARDS, RewardError
-from rewards.calibration import PATH, PUBLISHED, Anchors, Calibration, CalibrationFile, CalibrationSet, read_calibration
+from rewards.calibration import PATH, PUBLISHED, Calibration, CalibrationFile, CalibrationSet, read_calibration
+from rewards.external.declaration import Anchors
 from rewards.matrix.reference_clips import read_reference
 from tools.rewards.calibrate import RECIPES, changes_values, measure, merged, moved
 

@@ -110,7 +110,7 @@ def test_every_preset_can_be_used(path: Path) -> None:
         ('title = "x"\n[gates]\nmotion = 2.0\n[weights]\nloop_break = 1', "gates.motion"),
         ('title = "x"\n[weights]\nclip_vid = 1\n[backends]\ncilp = "mini"', r"shared piece .*Did you mean 'clip'"),
         ('title = "x"\n[weights]\nclip_vid = 1\n[backends]\nclip = "ViT-L14"', r"of clip .*Did you mean 'ViT-L-14'"),
-        ('title = "x"\n[weights]\nseam = 1\n[backends]\nseam = "other"', "unknown back end of seam 'other'. Known are"),
+        ('title = "x"\n[weights]\nseam = 1\n[backends]\nseam = "other"', "unknown back end of seam 'other'. Known:"),
         ("title = ", "cannot be read"),
     ],
 )

@@ -22,9 +22,10 @@ import cv2
 import numpy as np
 
 from rewards import load_reward
-from rewards.calibration import PATH, Anchors, Calibration, CalibrationFile, CalibrationSet
+from rewards.calibration import PATH, Calibration, CalibrationFile, CalibrationSet
 from rewards.clip import Clip
 from rewards.errors import RewardError, RewardUnavailable
+from rewards.external.declaration import Anchors
 from rewards.features import ClipFeatures
 from rewards.matrix.perturbations import PERTURBATIONS
 from rewards.matrix.reference_clips import FOLDER, read_manifest, read_reference

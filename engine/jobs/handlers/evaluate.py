@@ -3,7 +3,7 @@
 from collections.abc import Generator
 
 from engine.jobs.context import JobContext
-from engine.jobs.kinds import JobSteps
+from engine.jobs.kinds import JobSteps, job_steps
 from engine.jobs.spec import EvaluateConfig, JobProgress
 from engine.runs.results import Evaluation
 from engine.runs.run import Run
@@ -32,13 +32,8 @@ def evaluation_of(
         return saved
     yield JobProgress(phase="load")
     try:
-        steps = evaluate(context.model.open(plan.model), plan)
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                run.save_evaluation(end.value)
-                return end.value
-            yield JobProgress(phase=progress.phase, step=progress.step, of=progress.of)
+        made = yield from job_steps(evaluate(context.model.open(plan.model), plan))
+        run.save_evaluation(made)
+        return made
     finally:
         context.model.release()

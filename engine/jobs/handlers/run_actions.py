@@ -14,7 +14,7 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.execution.attempt import last_exit_code
 from engine.execution.resources import Resources, read_resources
-from engine.jobs.handlers.train import REFUSED, is_published
+from engine.jobs.handlers.train import is_published
 from engine.jobs.job_rows import newest_by
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ENDED, TRAIN, UNFINISHED, Job, JobSpec
@@ -22,6 +22,7 @@ from engine.jobs.submission import filing
 from engine.runs.curriculum_state import list_curricula
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
+from engine.training.exit_codes import REFUSED
 
 State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "refused", "lost", "finished"]
 JOB_STATES: Mapping[str, State] = {

@@ -17,12 +17,9 @@ from engine.runs.adapters import Adapter, AdapterCard, has_card, newest_of_runs,
 from engine.runs.results import Alarm
 from engine.runs.run import Run
 from engine.storage.temp_folders import temp_path
+from engine.training.exit_codes import REFUSED, STOPPED
 from engine.workspace import Workspace
 
-STOPPED = 3
-"""The exit code of `engine.training.main` when a run was stopped early without an error."""
-REFUSED = 4
-"""The exit code of `engine.training.main` when the run's settings are invalid."""
 LAUNCHER_FAILED = 1
 """A launcher's exit code for any non-zero exit code of its processes."""
 

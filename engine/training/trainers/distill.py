@@ -59,7 +59,7 @@ class VideoDistillTrainer(DiffusionTrainer):
         args = args or VideoDistillConfig()
         needed = args.rollout_clips * args.world_size
         if len(rows) < needed:
-            raise ConfigError(f"A lesson takes {needed} prompts, but there are {len(rows)}: lower rollout_clips.")
+            raise ConfigError(f"A rollout takes {needed} prompts, but there are {len(rows)}: lower rollout_clips.")
         super().__init__(model, args, rows, **others)
         if self.family.spec.prediction == "v_prediction":
             raise ConfigError(f"{self.family.spec.title} predicts v, which cannot be distilled yet: use another model.")
@@ -95,18 +95,18 @@ class VideoDistillTrainer(DiffusionTrainer):
 
     def _prepare_inputs(self, inputs: Sequence[Mapping[str, Any]]) -> TeacherBatch:
         at = self.state.global_step * self.args.gradient_accumulation_steps + self.micro_step
-        lesson, position = divmod(at, self._batches_per_rollout)
+        rollout, position = divmod(at, self._batches_per_rollout)
         if position == 0 or self._rollouts is None:
-            self._rollouts = self.teacher_rollouts(inputs, lesson)
+            self._rollouts = self.teacher_rollouts(inputs, rollout)
         size, total = self.args.per_device_train_batch_size, len(self._rollouts.requests)
         turn, start = divmod(position * size, total)
-        order = torch.randperm(total, generator=generator_for(seed_for(self.args.seed, step=lesson, sample=turn)))
+        order = torch.randperm(total, generator=generator_for(seed_for(self.args.seed, step=rollout, sample=turn)))
         return TeacherBatch(index=torch.cat([order, order])[start : start + size].tolist(), rollouts=self._rollouts)
 
-    def teacher_rollouts(self, rows: Sequence[Mapping[str, Any]], lesson: int) -> Rollouts:
+    def teacher_rollouts(self, rows: Sequence[Mapping[str, Any]], rollout: int) -> Rollouts:
         """Generate the teacher's clips of these rows of prompts, with all their steps."""
         given = [request_fields(row) for row in rows]
-        seeds = [seed_for(self.args.seed, step=lesson, prompt=fields["prompt"]) for fields in given]
+        seeds = [seed_for(self.args.seed, step=rollout, prompt=fields["prompt"]) for fields in given]
         requests = [
             self.teacher_template.model_copy(update={**fields, "seed": seed})
             for fields, seed in zip(given, seeds, strict=True)
@@ -145,11 +145,11 @@ class VideoDistillTrainer(DiffusionTrainer):
             yield self._segment_loss(segment, number, inputs, conditioning) / len(segments)
 
     def _segment_loss(
-        self, segment: Sequence[KeptStep], number: int, lesson: TeacherBatch, conditioning: Conditioning
+        self, segment: Sequence[KeptStep], number: int, batch: TeacherBatch, conditioning: Conditioning
     ) -> Tensor:
         end = segment[-1].sigma_next[0]  # all clips have the same steps
-        first, arrival = self._target(segment, lesson.index, number, conditioning)
-        latents = self._here(first.latents, lesson.index)
+        first, arrival = self._target(segment, batch.index, number, conditioning)
+        latents = self._here(first.latents, batch.index)
         prediction = self._predict(latents, first.sigma[0], conditioning)
         target = distill.target_prediction(self.kind, arrival, latents, first.sigma[0], end)
         predicted, wanted = conditioning.free(prediction), conditioning.free(target)

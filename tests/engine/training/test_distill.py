@@ -45,7 +45,7 @@ def make(family: Any, folder: Path, **others: Any) -> VideoDistillTrainer:
 
 def distance(trainer: VideoDistillTrainer) -> float:
     """How far the student's clips end from the teacher's, from the same noise."""
-    taught = trainer.teacher_rollouts(ROWS, lesson=77)
+    taught = trainer.teacher_rollouts(ROWS, rollout=77)
     requests = [r.model_copy(update={"num_steps": 2, "guidance": 1.0}) for r in taught.requests]
     student = generate_rollouts(trainer.family, requests, trainer.prompts)
     return float((student.latents - taught.latents).square().mean())

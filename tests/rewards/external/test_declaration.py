@@ -4,7 +4,7 @@ import pytest
 
 from rewards import is_reward, known_rewards, reward_spec
 from rewards.errors import RewardError
-from rewards.external.declaration import RawRange, fingerprint, read_declaration
+from rewards.external.declaration import Anchors, fingerprint, read_declaration
 from rewards.external.registry import open_external
 from rewards.mix import read_mix
 from rewards.registry import reward_problems
@@ -28,7 +28,7 @@ def test_declared_rewards_are_known_like_built_in_ones(declarations):
 
 
 def test_raw_range_maps_linearly_and_is_flat_outside():
-    rising, falling = RawRange(bad=-1, good=3), RawRange(bad=10, good=0)
+    rising, falling = Anchors(bad=-1, good=3), Anchors(bad=10, good=0)
     assert [rising.value(raw) for raw in (-5, -1, 1, 3, 9)] == [0, 0, 0.5, 1, 1]
     assert [falling.value(raw) for raw in (12, 10, 2.5, -1)] == [0, 0, 0.75, 1]
 

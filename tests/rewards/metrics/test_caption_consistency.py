@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from rewards import Clip, Mix, RewardError, RewardReport, RewardResult, RewardUnavailable, load_reward
-from rewards.calibration import Anchors, Calibration, read_calibration
+from rewards.calibration import Calibration, read_calibration
+from rewards.external.declaration import Anchors
 from rewards.features import ClipFeatures
 from rewards.metrics.caption_consistency import captioned_frames
 from rewards.networks import cache

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from rewards import Clip, Mix, RewardError, RewardUnavailable, load_reward
-from rewards.calibration import Anchors, Calibration, read_calibration
+from rewards.calibration import Calibration, read_calibration
+from rewards.external.declaration import Anchors
 from rewards.features import ClipFeatures
 from rewards.metrics.clip_vid import compare
 from rewards.metrics.clip_vid_distractors import _exchanged, _find, _replace, distractors_of, read_distractors

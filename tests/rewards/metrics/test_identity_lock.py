@@ -10,7 +10,8 @@ import pytest
 
 from engine.mini import world
 from rewards import Clip, Mix, RewardError, RewardUnavailable
-from rewards.calibration import Anchors, Calibration
+from rewards.calibration import Calibration
+from rewards.external.declaration import Anchors
 from rewards.features import ClipFeatures
 from rewards.matrix.reference_clips import read_others, read_reference
 from rewards.metrics import identity_lock

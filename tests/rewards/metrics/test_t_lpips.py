@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rewards import Clip, RewardError, RewardUnavailable
-from rewards.calibration import Anchors, Calibration
+from rewards.calibration import Calibration
+from rewards.external.declaration import Anchors
 from rewards.features import ClipFeatures
 from rewards.matrix import perturbations
 from rewards.metrics import t_lpips
