@@ -22,7 +22,7 @@ class QueueMonitor(threading.Thread):
     """
 
     def __init__(self, queue: JobQueue, period_s: float = PERIOD_S) -> None:
-        super().__init__(name="caretaker", daemon=True)
+        super().__init__(name="queue-monitor", daemon=True)
         self._queue, self._period_s = queue, period_s
         self._over = threading.Event()
 

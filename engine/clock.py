@@ -1,6 +1,12 @@
-"""A clock for durations across processes: Unix time unaffected by changes of the system clock."""
+"""The current time, and a clock for durations across processes."""
 
 import time
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """Return the current time as an aware datetime in UTC, like all times in the database."""
+    return datetime.now(UTC)
 
 
 def _ticks_s() -> float:

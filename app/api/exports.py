@@ -18,7 +18,7 @@ from engine.labelling.pair_exchange import LAYOUTS, Layout, export_pairs
 from engine.labelling.preference_pairs import preference_pairs
 from engine.labelling.vote_csv import export_votes
 from engine.storage.temp_folders import temp_path
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 VOTES = "votes"
 

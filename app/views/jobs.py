@@ -14,7 +14,8 @@ from engine.hardware.job_environment import difference
 from engine.jobs.device_leases import Demand
 from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.spec import ACTIVE, Job
-from engine.jobs.worker_control import reconcile_and_ensure_worker, worker_state
+from engine.jobs.worker_control import reconcile_and_ensure_worker
+from engine.jobs.worker_state import worker_state
 from engine.storage.uploads import is_kept
 
 NAMING = ("run", "curriculum", "key", "judge")  # keys of a config whose value is the title of the job

@@ -6,7 +6,8 @@ from typing import Any
 
 from app.text import general, score
 from app.views.clips import card
-from engine.storage.library import ClipFilter, Library, now
+from engine.clock import now
+from engine.storage.library import ClipFilter, Library
 from rewards import known_rewards, reward_spec
 
 PAGE_SIZE = 48  # fills rows of 2, 3, 4, 6, 8 and 12 cards

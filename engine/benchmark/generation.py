@@ -8,8 +8,8 @@ import torch
 from engine.benchmark.report import Measurement, summary
 from engine.benchmark.timing import time_calls
 from engine.config.schema import ModelPreset
-from engine.generation.context import GenerationContext, encode
-from engine.generation.pipeline import ClipReady, generate
+from engine.generation.context import ClipReady, GenerationContext, encode
+from engine.generation.pipeline import generate
 from engine.generation.validation import read_request
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest

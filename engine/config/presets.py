@@ -23,8 +23,9 @@ from engine.families.registry import FAMILIES, family_spec
 from engine.files.atomic import write_text_atomic
 from engine.files.text_files import toml_table
 from engine.package_data import PRESETS
-from engine.suggestions import did_you_mean, validation_message
+from engine.suggestions import validation_message
 from engine.workspace import Workspace
+from rewards.errors import did_you_mean
 from rewards.external.declaration import read_declaration
 from rewards.external.folders import use_folders
 from rewards.mix import Mix, read_mix

@@ -29,8 +29,8 @@ from engine.hub.permission import ALLOW_DOWNLOAD, is_automatic
 from engine.hub.repository import DEFAULT_REVISION, HubSource
 from engine.request import PICTURE, PROMPT_LIMIT
 from engine.storage.images import read_picture, save_picture
-from engine.suggestions import did_you_mean
 from engine.workspace import Workspace
+from rewards.errors import did_you_mean
 
 PICTURES = ("image", "last_image")
 TEXTS = {"prompt": ("prompt",), "negative": ("negative", "negative_prompt")}

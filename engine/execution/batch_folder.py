@@ -20,7 +20,7 @@ Pair = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class SpreadFolder:
+class BatchFolder:
     folder: Path
 
     @property

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from engine.errors import DailiesError
-from engine.execution.batch_folder import SpreadFolder
+from engine.execution.batch_folder import BatchFolder
 from engine.execution.executors import Completed, Executor, InProcessExecutor, Task
 from engine.execution.ray_executors import RayData
 from engine.execution.resources import Resources
@@ -24,7 +24,7 @@ def executor_of(resources: Resources, *, spreads: bool) -> Executor:
 
 def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    files = SpreadFolder(Path(argv[0]))
+    files = BatchFolder(Path(argv[0]))
     facts = files.task()
     executor = executor_of(Resources(**facts.pop("resources")), spreads=facts.pop("spreads"))
     try:

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from engine.errors import JobError, JobLostError
 from engine.execution.attempt import last_line
-from engine.execution.batch_folder import Pair, SpreadFolder
+from engine.execution.batch_folder import BatchFolder, Pair
 from engine.execution.process_runner import (
     POLL_S,
     Handle,
@@ -89,7 +89,7 @@ class SubprocessExecutor:
     """
 
     def __init__(self, folder: Path, resources: Resources, environment: Mapping[str, str | None]) -> None:
-        self._files, self._resources, self._environment = SpreadFolder(folder), resources, environment
+        self._files, self._resources, self._environment = BatchFolder(folder), resources, environment
 
     def map(self, task: Task, items: Sequence[Any]) -> Iterator[Completed[Any, Any] | Pending]:
         """Yield results.

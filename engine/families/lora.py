@@ -20,7 +20,6 @@ from engine.families.lora_files import (
     FIRST,
     SECOND,
     UNET,
-    WEIGHTS_FILE,
     Lora,
     for_pipeline,
     read_parts,
@@ -31,8 +30,6 @@ from engine.hardware.weight_storage import refresh_offloading, restore_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = ["WEIGHTS_FILE"]
 
 _READ: WeakKeyDictionary[Any, dict[str, tuple[tuple[str, int, int], ...]]] = WeakKeyDictionary()
 """By network and adapter: the value of `state_of` for its folder when it was read."""

@@ -8,7 +8,7 @@ from engine.families.files.sources import is_path, local_path
 from engine.hardware.device import pick_device
 from engine.hardware.rocm import choose_kernels
 from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 from rewards.import_object import import_object
 
 if TYPE_CHECKING:

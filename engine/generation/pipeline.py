@@ -14,8 +14,6 @@ from engine.generation.context import (
     ClipReady,
     Events,
     GenerationContext,
-    KeyframesReady,
-    Progress,
     ProgressCounter,
     denoise_to_end,
     encode,
@@ -26,8 +24,6 @@ from engine.request import GenerationRequest
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for
 from rewards.clip import Clip
-
-__all__ = ["BATCH_CLIPS", "MODES", "ClipReady", "Events", "GenerationContext", "KeyframesReady", "Progress", "generate"]
 
 BATCH_PIXELS = 4_000_000  # limit of T*H*W of a batch; a larger clip is a batch of its own
 BATCH_CLIPS = 16  # limit of clips per batch

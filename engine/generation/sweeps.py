@@ -7,7 +7,7 @@ from typing import Any
 from engine.errors import ConfigError
 from engine.generation.validation import read_request
 from engine.request import GenerationRequest, SweepAxis, adapter_fields
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 BASE = "base"  # value of a checkpoint axis: without adapters
 STRENGTH, CHECKPOINT, PROMPT, SEED = "strength", "checkpoint", "prompt", "seed"

@@ -22,7 +22,8 @@ from engine.generation.clip_plan import (
 )
 from engine.model_spec import FamilyOptions, FamilySpec
 from engine.request import PROMPT_LIMIT, GenerationRequest, WindowPlan
-from engine.suggestions import did_you_mean, validation_message
+from engine.suggestions import validation_message
+from rewards.errors import did_you_mean
 
 NO_PROMPT = "Enter a prompt."
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")

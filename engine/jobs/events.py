@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select, text
 
-from engine.storage.library import now
+from engine.clock import now
 from engine.storage.schema import JOURNAL
 
 ADOPTED = "adopted"

@@ -7,9 +7,9 @@ On the host that runs a job its heartbeats are compared on that host's monotonic
 import time
 from datetime import datetime, timedelta
 
+from engine.clock import now
 from engine.jobs.spec import ACTIVE, Job
 from engine.process_identity import boot_id
-from engine.storage.library import now
 
 SILENT_S = 60.0  # without a heartbeat, which comes every 5 s, a job is shown as silent
 

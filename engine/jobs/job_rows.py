@@ -6,12 +6,12 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select, update
 
+from engine.clock import now
 from engine.execution.process_runner import read_handle
 from engine.jobs import events
 from engine.jobs.spec import ENDED, PRIORITIES, Job, JobProgress
 from engine.process_identity import ProcessIdentity
 from engine.storage.database import Database, pieces
-from engine.storage.library import now
 from engine.storage.schema import JOBS, JOURNAL
 
 PROGRESS = TypeAdapter(JobProgress)

@@ -22,6 +22,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select, update
 
+from engine.clock import now
 from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.resources import Resources, read_resources
 from engine.hardware.job_environment import recorded_environment
@@ -44,7 +45,7 @@ from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpe
 from engine.jobs.worker_state import check_served
 from engine.process_identity import ProcessIdentity
 from engine.storage.database import insert_new, storable
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.storage.schema import JOBS, JOURNAL
 
 Jobs = list[Job]  # aliases, since `list` is a method inside the class

@@ -33,7 +33,8 @@ from engine.jobs.kinds import kind_of, load_kinds
 from engine.jobs.queue import JobQueue
 from engine.jobs.slots import JobSlots
 from engine.jobs.spec import UNFINISHED, Job, Status
-from engine.jobs.worker_control import WorkerState, ensure_worker, write_state
+from engine.jobs.worker_control import ensure_worker
+from engine.jobs.worker_state import WorkerState, write_state
 from engine.process_identity import ProcessIdentity
 from engine.runs.purge import purge
 from engine.storage.library import Library, keep_daily_copy

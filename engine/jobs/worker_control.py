@@ -15,19 +15,9 @@ from engine.files.locks import try_lock
 from engine.hardware.environment import merge_env, process_environment
 from engine.hardware.job_environment import changes_to
 from engine.jobs.queue import JobQueue
-from engine.jobs.worker_state import WorkerState, worker_state, write_state
+from engine.jobs.worker_state import worker_state
 from engine.package_data import IMPORT_ROOT
 from engine.workspace import Workspace
-
-__all__ = [
-    "WorkerState",
-    "ensure_worker",
-    "reconcile_and_ensure_worker",
-    "release_worker",
-    "stop_worker",
-    "worker_state",
-    "write_state",
-]
 
 LOG_LIMIT_BYTES = 4 * 2**20
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, select, update
 
+from engine.clock import now
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.generation.validation import check_request
 from engine.labelling.assignment import (
@@ -55,7 +56,7 @@ from engine.runs.adapters import list_adapters
 from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.storage.clip_files import has_files
 from engine.storage.database import pieces
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, LABELLERS, PAIRS, VOTES
 
 PAIRS_AHEAD = 4  # the pair on the page and the next three, which the page prefetches

@@ -12,11 +12,12 @@ from typing import cast
 
 from sqlalchemy import ColumnElement, delete, exists, select
 
+from engine.clock import now
 from engine.errors import ConfigError
 from engine.labelling.assignment import has_both_clips
 from engine.labelling.campaign_spec import Pair
 from engine.labelling.preference_pairs import PreferencePair
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.storage.schema import JUDGE_VOTES, PAIRS
 from rewards.errors import RewardError
 from rewards.external.registry import base_declaration, external_keys

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, case, exists, func, select
 
+from engine.clock import now
 from engine.labelling.assignment import (
     AssignmentRequest,
     both_clips,
@@ -24,7 +25,7 @@ from engine.labelling.assignment import (
 )
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.storage.database import pieces
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CLIPS, LABELLERS, PAIRS, VOTES
 
 LOOK_AHEAD = 300  # free pairs looked at for a labeller's remaining ones: to look at all takes seconds

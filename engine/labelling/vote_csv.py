@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from engine.clock import now
 from engine.errors import ConfigError, DailiesError, StoreError
 from engine.files.csv_cells import guarded, unguarded
 from engine.files.text_files import Table, csv_table
@@ -23,7 +24,6 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.vote_intake import NAMESPACE, IncomingVote
 from engine.labelling.votes import StoredVote, Vote
 from engine.storage.database import check_text
-from engine.storage.library import now
 
 FIRST = ("prompt", "left_clip", "right_clip", "left_entrant", "right_entrant", "labeller", "choice")
 LAST = ("note", "ms", "is_repeat", "created_at", "client_uuid", "pair_id")

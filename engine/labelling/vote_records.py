@@ -4,11 +4,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select, update
 
+from engine.clock import now
 from engine.errors import ConfigError, StoreError
 from engine.labelling.assignment import change_free
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.votes import StoredVote, Vote
-from engine.storage.library import now
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGNS, LABELLERS, PAIRS, VOTES
 
 

@@ -19,8 +19,8 @@ from engine.families.files.single_files import read_header
 from engine.families.lora_files import SIDES, adapter_files, has_weights
 from engine.files.atomic import replace_folder
 from engine.storage.temp_folders import temp_path
-from engine.suggestions import did_you_mean
 from engine.workspace import Workspace
+from rewards.errors import did_you_mean
 
 CARD = "adapter.json"
 EXTENDED = re.compile(r"(.+?)(?:-to-(\d+))?")

@@ -11,11 +11,12 @@ from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
+from engine.clock import now
 from engine.errors import ConfigError, StoreError
 from engine.runs.clips_in_use import clips_in_use
 from engine.runs.run import Run
 from engine.storage.clip_files import remove_files
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 KEEP = timedelta(days=7)

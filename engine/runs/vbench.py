@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.files.text_files import json_value
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 VIDEOS, VIDEOS_2, DIVERSITY_VIDEOS = 5, 3, 20
 NAME_LENGTH_2 = 180

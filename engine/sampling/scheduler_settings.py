@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import FamilyError
 from engine.model_spec import Prediction
 from engine.sampling.schedules import DIFFUSERS_CLASS, flow_timesteps, sigmas_for
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor

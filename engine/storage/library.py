@@ -7,12 +7,13 @@ import logging
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import URL, ColumnElement, Row, Select, delete, func, select, update
 
+from engine.clock import now
 from engine.errors import StoreDamaged, StoreError
 from engine.request import GenerationRequest
 from engine.storage.backups import back_up, back_up_daily
@@ -37,11 +38,6 @@ ORDERS: dict[SortOrder, tuple[ColumnElement[Any], ...]] = {
 
 
 log = logging.getLogger(__name__)
-
-
-def now() -> datetime:
-    """Return the current time as an aware datetime in UTC, like all times in the database."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

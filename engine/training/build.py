@@ -18,12 +18,12 @@ from engine.labelling.pair_tables import read_pairs
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run import Run
 from engine.runs.run_inputs import few_steps
-from engine.suggestions import did_you_mean
 from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
 from engine.training.data.prompt_rows import training_rows
 from engine.training.reporting import name_run, reporting_tools
 from engine.training.trainers.base import DiffusionTrainer
 from rewards import as_reward_funcs, mix_reward_func
+from rewards.errors import did_you_mean
 from rewards.import_object import import_object
 
 PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), NoneType: (NoneType,)}

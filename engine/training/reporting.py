@@ -14,7 +14,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK,
 
 from engine.errors import SettingsError
 from engine.runs.run import Run
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 PROJECT = "dailies"
 PROJECT_VARIABLES = (

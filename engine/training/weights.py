@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from engine.errors import ConfigError
 from engine.families.lora import several_adapters
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 ADAPTER, FROZEN, CRITIC = "default", "frozen", "critic"
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # those that a LoRA can be added to

@@ -9,7 +9,8 @@ from engine.config.presets import overlay
 from engine.config.prompts import read_prompts, spread
 from engine.errors import ConfigError
 from engine.files.text_files import toml_table
-from engine.suggestions import did_you_mean, validation_message
+from engine.suggestions import validation_message
+from rewards.errors import did_you_mean
 
 Start = Literal["base", "dpo", "grpo", "curriculum"]
 TOUR_FILE = "tour.toml"

@@ -24,7 +24,7 @@ from app.tabs.library import LibraryTab
 from app.text import general
 from app.theme import page_theme
 from engine.errors import ConfigError, MediaError, StoreError
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.spec import Job, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan

@@ -15,7 +15,7 @@ LATE: dict[tuple[str, str], str] = {
     ("engine/cli/training/train.py", "engine.training.main"): LOADS_TORCH,
     ("engine/jobs/handlers/evaluate.py", "engine.training.evaluation.evaluate"): "loads torch; see generate.py",
     ("engine/jobs/handlers/generate.py", "engine.generation"): "loads torch; the page imports the module",
-    ("engine/jobs/handlers/generate.py", "engine.generation.pipeline"): "loads torch; the page imports the module",
+    ("engine/jobs/handlers/generate.py", "engine.generation.context"): "loads torch; the page imports the module",
     ("engine/jobs/handlers/maintenance.py", "engine.training.evaluation.sample_sets"): (
         "loads torch, which downloads and inspections do without"
     ),

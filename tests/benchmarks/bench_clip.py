@@ -8,7 +8,8 @@ from measurement import report
 
 from engine.config.presets import load_preset
 from engine.families.registry import open_model
-from engine.generation.pipeline import ClipReady, generate
+from engine.generation.context import ClipReady
+from engine.generation.pipeline import generate
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 

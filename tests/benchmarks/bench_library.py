@@ -16,9 +16,10 @@ from playwright.sync_api import Page
 from served_page import chromium, scratch_workspace, started_app, wait_until_served
 
 from app.views import library
+from engine.clock import now
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipFilter, ClipRecord, Library, now
+from engine.storage.library import ClipFilter, ClipRecord, Library
 from engine.workspace import Workspace
 from rewards.clip import Clip
 

@@ -18,9 +18,10 @@ from sqlalchemy import (
     text,
 )
 
+from engine.clock import now
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.storage.clip_files import FILES
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGN_CLIPS, CAMPAIGNS, CLIPS, LABELLERS, PAIRS, VOTES
 
 ENTRANTS, PROMPTS, PEOPLE, VOTES_PER_PAIR = 200, 500, 20, 10

@@ -24,12 +24,13 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from engine.clock import now
 from engine.config.presets import load_preset
 from engine.files.locks import try_lock
-from engine.jobs.worker_control import worker_state
+from engine.jobs.worker_state import worker_state
 from engine.request import GenerationRequest
 from engine.storage.clip_files import save_clip
-from engine.storage.library import ClipRecord, Library, now
+from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import mix_calibration

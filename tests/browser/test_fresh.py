@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.text import general, training
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaign_spec import CampaignSpec, Entrant

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 from app.plots.scores import SERIES
 from app.text import general, monitor
 from engine.config.presets import load_train_preset
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.jobs.queue import JobQueue
 from engine.request import GenerationRequest

@@ -43,7 +43,7 @@ sample_clips = 0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden/*.json anew from this machine")
+    parser.addoption("--update-golden", action="store_true", help="write tests/fixtures/latents/*.json again")
 
 
 def pytest_runtest_call(item: pytest.Function) -> None:
@@ -64,7 +64,7 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def golden_folder(root: Path) -> Path:
-    return root / "tests" / "golden"
+    return root / "tests" / "fixtures" / "latents"
 
 
 def fill(network: Any, seed: int) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from engine.errors import DailiesError
 from engine.execution.attempt import Attempt
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job
 from engine.request import GenerationRequest

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from engine.jobs.queue import JobQueue
-from engine.jobs.worker_control import worker_state
+from engine.jobs.worker_state import worker_state
 from engine.storage.library import Library
 from engine.workspace import Workspace
 

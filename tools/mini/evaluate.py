@@ -18,7 +18,8 @@ import numpy as np
 
 from engine.config.presets import load_model_preset
 from engine.families.registry import open_model
-from engine.generation.pipeline import ClipReady, generate
+from engine.generation.context import ClipReady
+from engine.generation.pipeline import generate
 from engine.mini import judge, world
 from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest

@@ -29,7 +29,7 @@ from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
-    from engine.generation.pipeline import GenerationContext
+    from engine.generation.context import GenerationContext
     from engine.model_spec import ModelFamily
 
 
@@ -62,21 +62,19 @@ def reuse(store: Library, request: GenerationRequest) -> bool:
     return True
 
 
-def _generate(
-    requests: Sequence[GenerationRequest], context: JobContext, preview: Path | None
-) -> Iterator[JobProgress]:
+def _generate(requests: Sequence[GenerationRequest], job: JobContext, preview: Path | None) -> Iterator[JobProgress]:
     """Make clips with one model and the same adapters, with previews in the file `preview`."""
-    from engine.generation import pipeline, previews
+    from engine.generation import context, pipeline, previews
 
     model = requests[0].model
-    family = yield from opened(model, requests[0].scales, context)
+    family = yield from opened(model, requests[0].scales, job)
     revisions = cached_revisions(load_model_preset(model))
-    made = pipeline.generate(family, requests, tools_of(context.store.workspace))
+    made = pipeline.generate(family, requests, tools_of(job.store.workspace))
     with closing(previews.with_previews(made, family, preview)) as events:
         for event in events:
-            if isinstance(event, pipeline.ClipReady):
-                save_clip(context.store.workspace, event.request.id, event.clip, event.request, revisions)
-                context.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
+            if isinstance(event, context.ClipReady):
+                save_clip(job.store.workspace, event.request.id, event.clip, event.request, revisions)
+                job.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
             else:
                 yield JobProgress(phase=event.phase, step=event.step, of=event.of)
 
@@ -95,7 +93,7 @@ def opened(
 
 def tools_of(workspace: Workspace, *, only_keyframes: bool = False) -> "GenerationContext":
     """Return the parts of a workspace that generation uses: its prompt cache and its pictures."""
-    from engine.generation.pipeline import GenerationContext
+    from engine.generation.context import GenerationContext
 
     return GenerationContext(
         prompts=PromptCache(workspace.prompts),

@@ -2,7 +2,8 @@
 
 from contextlib import closing
 
-from engine.generation.pipeline import KeyframesReady, Progress, generate
+from engine.generation.context import KeyframesReady, Progress
+from engine.generation.pipeline import generate
 from engine.generation.previews import with_previews
 from engine.jobs.context import JobContext
 from engine.jobs.handlers.generate import opened, tools_of

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.clock import now
 from engine.config.presets import NAME, load_preset, preset_keys
 from engine.errors import ConfigError, DailiesError
 from engine.files.atomic import write_text_atomic
@@ -15,7 +16,6 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.preference_pairs import tally_pairs
 from engine.labelling.stats.reward_head import train_head
 from engine.storage.clip_files import load_clip
-from engine.storage.library import now
 from rewards.heads.embedding import embed
 from rewards.heads.model import HeadCard, save_head
 from rewards.registry import REWARDS

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.clock import now
 from engine.config.presets import load_preset
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.learned_mix import LearnedMix, learn_mix, save_mix
 from engine.labelling.stats.reward_agreement import TOTAL, scores_by_clip
-from engine.storage.library import Library, now
+from engine.storage.library import Library
 from rewards.calibration import measures_alike, mix_calibration
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from engine.config.data_sets import NAME
 from engine.errors import ConfigError
 from engine.hub.repository import HubSource
-from engine.suggestions import did_you_mean
+from rewards.errors import did_you_mean
 
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 

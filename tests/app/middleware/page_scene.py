@@ -20,7 +20,7 @@ from app.views import clip_sets, keyframes
 from app.views.campaign_list import pair_table
 from app.views.training import train_form
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.spec import Job, JobSpec
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns

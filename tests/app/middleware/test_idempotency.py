@@ -28,7 +28,7 @@ from app.page import build_page, build_server
 from app.tabs.library import UNFILTERED
 from app.text import labelling
 from app.views.training import samples
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.jobs.maintenance_configs import model_job
 from engine.labelling.campaigns import Campaigns

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.text import general, labelling, monitor, system, training
 from engine.config.presets import load_curriculum, load_preset, load_train_preset
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaign_spec import CampaignSpec

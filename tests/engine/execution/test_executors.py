@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import JobError
-from engine.execution.batch_folder import SpreadFolder
+from engine.execution.batch_folder import BatchFolder
 from engine.execution.executors import Completed, Executor, InProcessExecutor, Pending, SubprocessExecutor, Task
 from engine.execution.process_runner import find_running, open_runner
 from engine.execution.ray_jobs import ADDRESS
@@ -97,7 +97,7 @@ def test_what_still_works_is_taken_up(
     hold.touch()
     first = spread()
     runner, handle = first._begin(doubling, NUMBERS)  # type: ignore[attr-defined]
-    files = SpreadFolder(tmp_path / "spread")
+    files = BatchFolder(tmp_path / "spread")
     until(lambda: len(files.results()[0]) >= 2, "the first results", timeout_s=SLOWLY_S)
     del first, runner
     hold.unlink()
@@ -126,7 +126,7 @@ def test_what_was_finished_is_not_done_again(
 
 
 def test_a_failed_item_is_tried_again(doubling: Task, diary: Path, tmp_path: Path) -> None:
-    one, files = SubprocessExecutor(tmp_path / "spread", Resources(), {}), SpreadFolder(tmp_path / "spread")
+    one, files = SubprocessExecutor(tmp_path / "spread", Resources(), {}), BatchFolder(tmp_path / "spread")
     files.begin({}, [])
     files.append([({"number": -1}, {"error": "It was negative."}), ({"number": 1}, {"double": 20})])
     found = {e.index: e.result for e in one.map(doubling, [{"number": -1}, {"number": 1}]) if isinstance(e, Completed)}
@@ -135,7 +135,7 @@ def test_a_failed_item_is_tried_again(doubling: Task, diary: Path, tmp_path: Pat
 
 
 def test_a_torn_result_is_left_until_it_is_whole(tmp_path: Path) -> None:
-    files = SpreadFolder(tmp_path)
+    files = BatchFolder(tmp_path)
     files.append([({"number": 1}, {"double": 2})])
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"item": {"num')

@@ -12,7 +12,8 @@ import torch
 from engine.errors import ConfigError, DailiesError, FamilyError
 from engine.families.loading import move
 from engine.families.registry import family_class, family_spec
-from engine.generation.pipeline import ClipReady, GenerationContext, generate
+from engine.generation.context import ClipReady, GenerationContext
+from engine.generation.pipeline import generate
 from engine.request import GivenKeyframe, KeyframePlan
 
 

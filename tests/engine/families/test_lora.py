@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 from engine.errors import FamilyError
 from engine.families.lora import (
-    WEIGHTS_FILE,
     activate_adapter,
     activate_adapters,
     find_mismatches,
@@ -26,6 +25,7 @@ from engine.families.lora import (
     save_adapter,
     unload_adapter,
 )
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.request import GenerationRequest
 from engine.seeds import generator_for
 

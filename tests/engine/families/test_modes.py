@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError
-from engine.generation.pipeline import MODES, ClipReady, GenerationContext, KeyframesReady, generate
+from engine.generation.context import ClipReady, GenerationContext, KeyframesReady
+from engine.generation.pipeline import MODES, generate
 from engine.generation.windows import decode_in_pieces
 from engine.request import GivenKeyframe, KeyframePlan, WindowPlan
 from engine.seeds import generator_for

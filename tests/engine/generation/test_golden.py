@@ -1,7 +1,7 @@
 """Golden ten-step latents of fixed requests, which detect any change of the generated clips.
 
-`pytest tests/engine/generation/test_golden.py --update-golden` rewrites tests/golden/*.json; give the reason in
-the commit message.
+`pytest tests/engine/generation/test_golden.py --update-golden` rewrites tests/fixtures/latents/*.json; give the reason
+in the commit message.
 """
 
 import json

@@ -9,9 +9,17 @@ import torch
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.families.registry import open_model
-from engine.generation.context import ProgressCounter, denoise_to_end, encode
+from engine.generation.context import (
+    ClipReady,
+    GenerationContext,
+    KeyframesReady,
+    Progress,
+    ProgressCounter,
+    denoise_to_end,
+    encode,
+)
 from engine.generation.keyframes import KeyframeBatch, draft_steps
-from engine.generation.pipeline import ClipReady, GenerationContext, KeyframesReady, Progress, generate
+from engine.generation.pipeline import generate
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for

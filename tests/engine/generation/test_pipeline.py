@@ -11,7 +11,8 @@ import torch
 
 from engine.errors import ConfigError, FamilyError
 from engine.estimation.clip_estimate import describe_memory
-from engine.generation.pipeline import BATCH_CLIPS, ClipReady, GenerationContext, Progress, generate
+from engine.generation.context import ClipReady, GenerationContext, Progress
+from engine.generation.pipeline import BATCH_CLIPS, generate
 from engine.request import GenerationRequest, KeyframePlan
 from rewards.clip import Clip
 

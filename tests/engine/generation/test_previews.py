@@ -15,7 +15,8 @@ from engine.config.presets import load_preset
 from engine.errors import FamilyError
 from engine.families.registry import open_model
 from engine.generation import previews
-from engine.generation.pipeline import ClipReady, generate
+from engine.generation.context import ClipReady
+from engine.generation.pipeline import generate
 from engine.generation.previews import FRAMES, fit_colours, fitted_colours, picture, with_previews
 from engine.request import GenerationRequest
 from engine.sampling.sampler import DenoiseStep

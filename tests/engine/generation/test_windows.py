@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.generation.pipeline import ClipReady, Progress, generate
+from engine.generation.context import ClipReady, Progress
+from engine.generation.pipeline import generate
 from engine.generation.windows import shuffled_noise
 from engine.request import GenerationRequest, WindowPlan
 from engine.seeds import generator_for

@@ -10,7 +10,8 @@ import pytest
 
 from engine.jobs.kinds import Kinds
 from engine.jobs.queue import JobQueue
-from engine.jobs.worker_control import ensure_worker, worker_state
+from engine.jobs.worker_control import ensure_worker
+from engine.jobs.worker_state import worker_state
 from engine.storage.library import Library
 from engine.workspace import Workspace
 

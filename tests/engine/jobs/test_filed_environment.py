@@ -13,7 +13,8 @@ from engine.hardware.job_environment import RECORDED, changes_to, difference
 from engine.jobs.device_leases import Capacity
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
-from engine.jobs.worker_control import ensure_worker, worker_state
+from engine.jobs.worker_control import ensure_worker
+from engine.jobs.worker_state import worker_state
 from engine.process_identity import ProcessIdentity
 from engine.storage.library import Library, database_url
 

@@ -14,6 +14,7 @@ from sqlalchemy import update
 
 from engine import process_identity as processes
 from engine.cli.jobs import status_text
+from engine.clock import now
 from engine.jobs import heartbeat, heartbeat_age
 from engine.jobs.handlers.train_process import kill
 from engine.jobs.heartbeat_age import SILENT_S, is_silent, silent_s
@@ -22,7 +23,7 @@ from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobProgress, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.storage import library as stores
-from engine.storage.library import ClipFilter, ClipRecord, now
+from engine.storage.library import ClipFilter, ClipRecord
 from engine.storage.schema import JOBS
 
 ME = ProcessIdentity.current()

@@ -13,7 +13,8 @@ from sqlalchemy import select, update
 from engine.execution.process_runner import load_handle, open_runner
 from engine.jobs.queue import PROGRESS, JobQueue
 from engine.jobs.spec import Job, JobSpec
-from engine.jobs.worker_control import ensure_worker, reconcile_and_ensure_worker, worker_state
+from engine.jobs.worker_control import ensure_worker, reconcile_and_ensure_worker
+from engine.jobs.worker_state import worker_state
 from engine.process_identity import ProcessIdentity
 from engine.storage.schema import JOBS, LEASES
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from engine.clock import now
 from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.resources import Resources
 from engine.jobs import heartbeat_age
@@ -20,7 +21,6 @@ from engine.jobs.queue import SILENCE, JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.jobs.submission import file_job
 from engine.process_identity import ProcessIdentity
-from engine.storage.library import now
 from engine.storage.schema import JOBS
 
 ME = ProcessIdentity.current()

@@ -15,15 +15,8 @@ from engine.files.locks import try_lock
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.jobs.worker import IdleTimeouts, Worker, main
-from engine.jobs.worker_control import (
-    WorkerState,
-    ensure_worker,
-    reconcile_and_ensure_worker,
-    release_worker,
-    stop_worker,
-    worker_state,
-    write_state,
-)
+from engine.jobs.worker_control import ensure_worker, reconcile_and_ensure_worker, release_worker, stop_worker
+from engine.jobs.worker_state import WorkerState, worker_state, write_state
 from engine.process_identity import ProcessIdentity
 from engine.storage.library import Library
 from engine.storage.temp_folders import machine

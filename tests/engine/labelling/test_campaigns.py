@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from engine.clock import now
 from engine.errors import ConfigError, StoreError
 from engine.labelling.assignment import ASSIGNMENT_TIMEOUT, REPEAT_GAP
 from engine.labelling.campaign_spec import CampaignSpec, Entrant
@@ -15,7 +16,6 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import votes_per_hour
 from engine.labelling.votes import NOTE_LIMIT, Vote
 from engine.storage.clip_files import remove_files
-from engine.storage.library import now
 from engine.storage.schema import ASSIGNMENTS
 
 from .voters import vote_all, vote_on

@@ -6,7 +6,7 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, StoreError
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.manifests import write_manifest
 from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns

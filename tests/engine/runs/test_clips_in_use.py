@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from engine.clock import now
 from engine.errors import ConfigError
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.runs.clips_in_use import check_unused, clips_in_use
 from engine.runs.purge import purge
 from engine.runs.run import Run
-from engine.storage.library import now
 from engine.storage.schema import JOBS
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.errors import StoreError, StoreUnavailable
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.storage.library import ClipFilter, Library, now
+from engine.clock import now
+from engine.storage.library import ClipFilter, Library
 from engine.storage.schema import CLIPS
 from engine.workspace import Workspace
 

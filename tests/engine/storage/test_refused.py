@@ -15,7 +15,7 @@ import pytest
 
 from engine.config.presets import change_preset, load_train_preset, save_train_preset
 from engine.errors import ConfigError, DailiesError, StoreError
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.jobs.handlers.campaign_clips import create_campaign
 from engine.jobs.queue import JobQueue
 from engine.labelling import pair_exchange

@@ -17,7 +17,8 @@ import torch
 from engine.config.presets import load_train_preset
 from engine.errors import TrainingError
 from engine.runs.run import Run
-from engine.training.main import FAILED, Recorder, out_of_memory_message, run_training
+from engine.training.exit_codes import FAILED
+from engine.training.main import Recorder, out_of_memory_message, run_training
 from engine.training.trainer_settings import VideoNFTConfig
 from engine.training.trainers.nft import VideoNFTTrainer
 from engine.workspace import Workspace

@@ -25,10 +25,10 @@ from engine.runs.adapters import find_adapter
 from engine.runs.checkpoint_series import step_of
 from engine.runs.run import Run, list_runs
 from engine.storage.library import Library
+from engine.training.exit_codes import STOPPED
 from engine.workspace import Workspace
 
 STEPS = 16
-STOPPED = 3  # exit code of engine.training.main
 
 
 def until_step(run: Run, process: "subprocess.Popen[bytes]", step: int) -> None:

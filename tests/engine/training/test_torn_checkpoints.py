@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from engine.config.presets import load_train_preset
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.manifests import MANIFEST
 from engine.labelling.pair_tables import PairLine, write_pairs
 from engine.runs.checkpoint_series import CheckpointSeries

@@ -18,7 +18,8 @@ from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
 from engine.jobs.worker import IdleTimeouts, Worker
-from engine.jobs.worker_control import ensure_worker, release_worker, stop_worker, worker_state
+from engine.jobs.worker_control import ensure_worker, release_worker, stop_worker
+from engine.jobs.worker_state import worker_state
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan
 from engine.runs.adapters import AdapterCard, write_card
 from engine.storage.clip_files import has_files, load_clip, remove_files

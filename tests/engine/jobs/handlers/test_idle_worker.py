@@ -8,7 +8,7 @@ from engine.files.locks import try_lock
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
 from engine.jobs.worker import IdleTimeouts, Worker
-from engine.jobs.worker_control import worker_state
+from engine.jobs.worker_state import worker_state
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from engine.errors import ConfigError, JobCancelled, JobError
 from engine.execution.attempt import Attempt, ProcessSpec, keep_process
 from engine.execution.process_runner import Handle, WorkerShutdown, find_running, monitored, open_runner, save_handle
 from engine.execution.resources import Resources
-from engine.families.lora import WEIGHTS_FILE
+from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
 from engine.jobs.handlers import train, train_process
@@ -35,7 +35,7 @@ from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.results import Alarm
 from engine.runs.run import Run
 from engine.storage.library import Library
-from engine.training import main
+from engine.training.exit_codes import FAILED, REFUSED
 
 STEPS = 40
 
@@ -99,7 +99,7 @@ def test_a_run_that_ended_badly_says_why_and_can_be_resumed(queue: JobQueue, run
     assert resume(queue, run.id).config == {"run": run.id}
 
 
-@pytest.mark.parametrize(("code", "state"), [(main.FAILED, "failed"), (main.REFUSED, "refused")])
+@pytest.mark.parametrize(("code", "state"), [(FAILED, "failed"), (REFUSED, "refused")])
 def test_a_run_whose_settings_are_refused_is_not_resumed(queue: JobQueue, run: Run, code: int, state: str) -> None:
     submit_run(queue, run)
     attempt = Attempt.begin(run.folder, ProcessSpec(argv=(), env={}, cwd=""))
@@ -107,7 +107,7 @@ def test_a_run_whose_settings_are_refused_is_not_resumed(queue: JobQueue, run: R
     attempt.end(code)
     work(queue, "failed", "The run was not started.")
     found = run_state(queue, run.id)
-    assert (found.state, found.can_resume, found.problem) == (state, code == main.FAILED, "The run was not started.")
+    assert (found.state, found.can_resume, found.problem) == (state, code == FAILED, "The run was not started.")
 
 
 def test_a_run_goes_on_where_it_was(queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.clock import now
 from engine.labelling.stats.bradley_terry import Strengths
 from engine.labelling.stats.ranking import VoteTable
 from engine.labelling.votes import StoredVote, Vote
-from engine.storage.library import now
 
 NOW = now()
 
