@@ -14,6 +14,7 @@ export default function mount({ element, trigger, props, server, watch }) {
         return make("div", {}, make("dt", {}, name), make("dd", {}, figure));
       }),
     );
+    $(".loading").hidden = Object.keys(value ?? {}).length > 0;
     $(".empty").hidden = !empty;
     if (empty) [$(".empty h3").textContent, $(".empty p").textContent] = empty;
     $(".of-people").hidden = !people.length;

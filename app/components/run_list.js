@@ -149,7 +149,6 @@ export default function mount({ element, trigger, props, server, watch }) {
     take(props.value);
     readNow(); // a run was filed, or the tab was opened
   });
-  paint();
   take(props.value ?? {});
   follow(element, compare);
 }

@@ -65,6 +65,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   function show(value) {
     if (!value?.choices) return;
     form = { settings: [], ...value };
+    $(".recipe").classList.remove("is-loading");
     typed = {};
     opened += 1;
     pending = ready = false;

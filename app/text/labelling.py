@@ -239,6 +239,7 @@ PEOPLE_HINT = (
 
 
 SHEET_WORDS = {
+    "loading": "Loading the results…",
     "people": PEOPLE,
     "people_hint": PEOPLE_HINT,
     "export": EXPORT,

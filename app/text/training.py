@@ -6,6 +6,7 @@ from app.text.system import TABLE_WORDS
 TRAIN = "Train"
 FORM_WORDS = {
     "form": "A new run",
+    "loading": "Loading the presets…",
     "recipe": "Preset",
     "from_run": "Settings of run {run}",
     "curricula": "Curricula",
