@@ -1,14 +1,14 @@
 // What a run changed. `props.value` = {run, note, can_measure, columns, rows: [{cells, verdict}], lines: [[cell]]}.
-// Event "measure" {run}.
+// The jobs that evaluate the run are told as well. Event "measure" {run}.
 import { csv, save } from "../scripts/files.js";
 import { make } from "../scripts/dom.js";
+import { follow, latestNews } from "../scripts/job_news.js";
 
 export default function mount({ element, trigger, props, watch }) {
   const $ = (selector) => element.querySelector(selector);
 
   function show(value) {
-    const { note = "", can_measure = false, columns = [], rows = [], compared } = value ?? {};
-    $(".note").textContent = note;
+    const { can_measure = false, columns = [], rows = [], compared } = value ?? {};
     $(".measure").hidden = !can_measure;
     $(".save").hidden = !rows.length;
     $("thead tr").replaceChildren(...columns.map((column) => make("th", { scope: "col" }, column)));
@@ -23,6 +23,23 @@ export default function mount({ element, trigger, props, watch }) {
       }),
     );
     showCompared(compared);
+    showJob(latestNews());
+  }
+
+  // The run's evaluation that is under way, or the last one if it came to a bad end.
+  function showJob(news) {
+    const { run, note = "" } = props.value ?? {},
+      { words } = props;
+    const mine = (job) => job.kind_key === "evaluate" && job.run === run,
+      under = news?.jobs.find(mine),
+      last = news?.ended.find(mine),
+      failed = last && !["done", "cancelled"].includes(last.status) ? last : null;
+    const told = under ? words.measuring : words.not_measured,
+      { state = "", line = "" } = under ?? failed ?? {};
+    const text = under || failed ? told.replace("{line}", () => line || state) : note;
+    if ($(".note").textContent !== text) $(".note").textContent = text;
+    $(".findings").toggleAttribute("data-busy", !!under);
+    $(".measure").disabled = !!under;
   }
 
   function showCompared({ columns = [], rows = [] } = {}) {
@@ -36,4 +53,5 @@ export default function mount({ element, trigger, props, watch }) {
   $(".save").addEventListener("click", () => save(props.value.run + "-evaluation.csv", csv(props.value.lines)));
   watch("value", () => show(props.value));
   show(props.value);
+  follow(element, showJob);
 }

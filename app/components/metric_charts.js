@@ -1,6 +1,6 @@
 // Table of runs, and curves of several. Asks `server.news({runs, axis, have, looked, facts})` for what is new, only while
 // visible. Events:
-// "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples than before.
+// "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples, or has ended.
 import { setAddress } from "../scripts/address.js";
 import { listen, make, visible } from "../scripts/dom.js";
 import { canvasPng, plotFiles } from "../scripts/plot_files.js";

@@ -35,8 +35,8 @@ class Description(TypedDict):
 class MetricCharts(Component):
     """Table of runs and their metric curves.
 
-    Events: look_at {id, with}, a run was chosen; sets_changed {id, with}, that run has new samples. `with` are the
-    other runs to compare it with.
+    Events: look_at {id, with}, a run was chosen; sets_changed {id, with}, that run has new samples or has ended. `with`
+    are the other runs to compare it with.
     """
 
     custom_events = ("look_at", "sets_changed")

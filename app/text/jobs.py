@@ -78,6 +78,11 @@ PHASES = {
     "judge": "Judging pairs",
     "train": "Training",
     "preflight": "Running preflight checks",
+    "before": "Generating with the base model",
+    "after": "Generating with the run's adapter",
+    "samples": "Generating samples",
+    "pairs": "Generating pairs",
+    "inspect": "Running PyTorch checks",
     "download": "Downloading",
 }
 DOWNLOAD = "download"  # its steps are MB

@@ -144,6 +144,8 @@ FINDINGS_WORDS = {
     "measure": "Evaluate",
     "compared": "After training, and change, of the ticked runs",
     "measure_hint": "Queues a job: clips of held-out prompts by the base model (or teacher) and by this run",
+    "measuring": "Evaluating: {line}",
+    "not_measured": "The evaluation ended without a result: {line}",
 }
 FINDINGS_EMPTY = "Not evaluated yet. An evaluation covers all rewards, the standard metrics and, for mini, the judge."
 FINDINGS_LATER = "Nothing to evaluate yet: the run has no checkpoint with an adapter."

@@ -59,6 +59,7 @@ def queue_row(context: AppContext, job: Job, hold: str = "") -> dict[str, Any]:
     return {
         **card,
         "kind_key": job.kind,
+        "run": job.config.get("run", ""),
         "kind": training.kind(job.kind),
         "state": text.STATES[job.status],
         "line": "" if card["line"].rstrip(".") == text.STATES[job.status] else card["line"],

@@ -231,6 +231,11 @@ def job(**changes: Any) -> Job:
             "Denoising, step 5 of 20",
             0.25,
         ),
+        (
+            {"status": "running", "progress": JobProgress(phase="before", step=8, of=32)},
+            "Generating with the base model, step 8 of 32",
+            0.25,
+        ),
         ({"status": "stopping"}, general.STOPPING, None),
         ({"status": "failed", "error": "The disk is full."}, "The disk is full.", None),
         ({"status": "cancelled"}, "Cancelled.", None),

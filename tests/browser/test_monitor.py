@@ -15,10 +15,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from app.plots.scores import SERIES
-from app.text import general, monitor
+from app.text import general, monitor, training
 from engine.config.presets import load_train_preset
 from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.locks import try_lock
+from engine.jobs.handlers.train import publish
 from engine.jobs.queue import JobQueue
 from engine.request import GenerationRequest
 from engine.runs.results import Alarm, Evaluation, Interval, Measure, Role
@@ -258,6 +259,21 @@ def test_new_samples_come_by_themselves(page: Page, bench: Any, runs: list[Run])
     expect(page.locator("#monitor-samples output")).to_have_text("Step 4")
 
 
+def test_the_adapter_can_be_used_when_the_run_that_is_watched_ends(page: Page, bench: Any, runs: list[Run]) -> None:
+    with trained(runs[1]):
+        view(opened(page, bench, runs), "samples")
+        expect(page.locator("#monitor-samples output")).to_have_text("Step 4")
+        expect(page.locator("#monitor-samples .use")).to_be_hidden()
+        give_adapter(runs[1])
+        publish(runs[1], bench.workspace)
+    expect(page.locator("#monitor-samples .use")).to_be_visible()
+
+
+def give_adapter(run: Run) -> None:
+    run.adapter.mkdir()
+    (run.adapter / WEIGHTS_FILE).write_bytes(b"torn")
+
+
 def test_sample_now_reaches_the_process_that_trains(page: Page, bench: Any, runs: list[Run]) -> None:
     with trained(runs[1]):
         view(opened(page, bench, runs), "samples")
@@ -346,16 +362,18 @@ def test_what_a_run_changed_is_measured_and_shown(page: Page, bench: Any, runs: 
 
 
 def test_a_run_that_was_not_measured_is_measured_by_a_job(page: Page, bench: Any, runs: list[Run]) -> None:
-    runs[1].adapter.mkdir()
-    (runs[1].adapter / WEIGHTS_FILE).write_bytes(b"torn")
+    give_adapter(runs[1])
     queue = JobQueue(Library(bench.workspace))
     queue.pause()
     view(opened(page, bench, runs), "evaluation")
     sheet = page.locator("#monitor-findings")
     expect(sheet.locator(".note")).to_have_text(monitor.FINDINGS_EMPTY)
     sheet.locator(".measure").click()
-    expect(page.locator("#monitor-jobs")).to_contain_text(runs[1].id)
+    expect(sheet.locator(".note")).to_have_text(monitor.FINDINGS_WORDS["measuring"].format(line=training.HELD))
+    expect(sheet.locator(".measure")).to_be_disabled()
     [job] = queue.list("queued", "evaluate")
     assert job.config["run"] == runs[1].id
     queue.cancel(job.id)
+    expect(sheet.locator(".note")).to_have_text(monitor.FINDINGS_EMPTY)
+    expect(sheet.locator(".measure")).to_be_enabled()
     queue.resume()

@@ -76,7 +76,7 @@ class CurveFeed:
                 "digest": known,
                 "chosen": chosen,
                 "looked": looked,
-                "sets": len(RunSamples(runs[looked]).names()) if looked else 0,
+                "sets": self._version(runs[looked], jobs) if looked else "",
                 "groups": grouped({name for run in chosen for name in self._columns[run].columns}),
                 "series": {name: points for name, points in series.items() if points},
                 "alarms": {name: self._alarms_of(runs[name]) for name in chosen},
@@ -116,6 +116,10 @@ class CurveFeed:
         if status is not None and status != "queued":
             return "running"
         return "done" if run.adapter.is_dir() else "queued" if status else "stopped"
+
+    def _version(self, run: Run, jobs: Mapping[str, str]) -> str:
+        """Return a word that changes when a run has more samples, and when its adapter is ready at its end."""
+        return f"{len(RunSamples(run).names())} {self.state(run, jobs)}"
 
     def _first(self, runs: Mapping[str, Run], jobs: Mapping[str, str]) -> list[str]:
         """Return the runs to draw by default: those that are training, or else the newest."""
