@@ -74,7 +74,7 @@ def build_page(context: AppContext) -> gr.Blocks:
                 SystemTab(context, system_tab)
         _connect_tabs(page, header, tabs, generate, score, library)
         _connect_training(context, tabs, label, train)
-        _connect_actions(tabs, generate, score, label, library, train, monitor)
+        _connect_actions(header, tabs, generate, score, label, library, train, monitor)
     return page
 
 
@@ -127,6 +127,7 @@ def _connect_training(context: AppContext, tabs: gr.Tabs, label: LabelTab, train
 
 
 def _connect_actions(
+    header: Header,
     tabs: gr.Tabs,
     generate: GenerateTab,
     score: ScoreTab,
@@ -143,6 +144,9 @@ def _connect_actions(
     def use_adapter(event: gr.EventData) -> list[Any]:
         return [gr.update(selected="generate"), *generate.use_adapter(event.run)]
 
+    def clone_run(event: gr.EventData) -> list[Any]:
+        return [gr.update(selected="train"), train.clone(event)]
+
     def go(tab: str) -> dict[str, Any]:
         return gr.update(selected=tab)
 
@@ -150,6 +154,7 @@ def _connect_actions(
         bind(clips.label_these, label_these, None, [tabs, *label.of_chosen])
     for run in (train.board, monitor.slider):
         bind(run.use_adapter, use_adapter, None, [tabs, *generate.form.settings])
+    bind(header.clone_run, clone_run, None, [tabs, train.form])
     bind(train.board.watch_run, lambda: go("monitor"), None, tabs)
     bind(
         generate.welcome.import_clips,

@@ -16,10 +16,10 @@ class Header(Component):
     """Header with the queue; it polls for notifications if they are enabled.
 
     Events: arrive {id}, if the page was opened by a clip's permalink; arrive_at {tab}, by a tab's address;
-    arrive_sweep {id}, by a sweep's.
+    arrive_sweep {id}, by a sweep's; clone_run {run}, to open Train with the settings of a run.
     """
 
-    custom_events = ("arrive", "arrive_at", "arrive_sweep")
+    custom_events = ("arrive", "arrive_at", "arrive_sweep", "clone_run")
 
     def __init__(self, context: AppContext, *, render: bool = True) -> None:
         def news(seen: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 // something is active, and tells the rest of the page (scripts/job_news.js).
 import { confirming } from "../scripts/confirm.js";
 import { listen, rows } from "../scripts/dom.js";
-import { publish, serve } from "../scripts/job_news.js";
+import { cloneRun, publish, serve } from "../scripts/job_news.js";
 import { storage } from "../scripts/storage.js";
 import { wantRun } from "../scripts/wanted_run.js";
 import { jobAnnouncer } from "./job_announcer.js";
@@ -143,6 +143,7 @@ export default function mount({ element, trigger, words, server }) {
     show(row, "cancel", job.can_cancel);
     show(row, "kill", job.can_kill);
     show(row, "retry", job.can_retry);
+    show(row, "clone", job.can_clone);
     show(row, "log", job.has_log);
     const priority = row.querySelector('[name="priority"]');
     priority.hidden = job.status !== "queued";
@@ -220,6 +221,10 @@ export default function mount({ element, trigger, words, server }) {
     cancel: (row) => order("cancel_job", row.dataset.id),
     kill: (row) => order("kill_job", row.dataset.id),
     retry: (row) => order("retry_job", row.dataset.id),
+    clone(row) {
+      cloneRun(state.ended.find((job) => job.id === row.dataset.id).run);
+      close({ refocus: false });
+    },
     pause: () => order("pause"),
     go_on: () => order("go_on"),
     cancel_pending: () => order("cancel_pending"),
@@ -268,6 +273,7 @@ export default function mount({ element, trigger, words, server }) {
   badge.addEventListener("click", () => (drawer.hidden ? open() : close()));
   listen(element, "pointerdown", ({ target }) => root.contains(target) || close({ refocus: false }));
   listen(element, "dailies:queue", ({ detail }) => open(detail));
+  listen(element, "dailies:clone", ({ detail }) => trigger("clone_run", { run: detail }));
   listen(element, "dailies:filed", () => schedule(0));
   listen(element, "visibilitychange", () => schedule(0));
   serve(order, (ids) => server.read_states(ids).catch(() => null));

@@ -1,8 +1,9 @@
 // One line for the current job of the kinds `props.kinds`; the queue in the header shows all. `props.value` = {active:
 // ids, at}, what the server has under way. Events: "job_ended" {ids}, of jobs that are done since the last look;
 // "job_failed" {ids}, of those that came to another end. A hidden tab's events wait until it is shown.
+import { confirming } from "../scripts/confirm.js";
 import { fill, visible } from "../scripts/dom.js";
-import { follow, latestNews, openQueue, orderJob, readNow, statesOf } from "../scripts/job_news.js";
+import { cloneRun, follow, latestNews, openQueue, orderJob, readNow, statesOf } from "../scripts/job_news.js";
 import { jobPreview } from "./job_preview.js";
 import { paintTrack } from "./job_rows.js";
 
@@ -10,6 +11,7 @@ export default function mount({ element, trigger, props, watch }) {
   const $ = (selector) => element.querySelector(selector);
   const row = $(".job");
   const active = new Set(); // ids
+  const doubt = confirming(element, props.words);
   const preview = props.player ? jobPreview({ line: $(".watch-line"), name: props.player, words: props.words }) : null;
   let newest = 0,
     shown = null, // the job of the line
@@ -43,7 +45,9 @@ export default function mount({ element, trigger, props, watch }) {
     const bad = over.filter((id) => !["done", "withdrawn"].includes(states.get(id))),
       done = over.filter((id) => states.get(id) === "done");
     if (bad.length) failed = ended.get(bad.findLast((id) => ended.has(id))) ?? failed;
-    if (done.length) failed = null;
+    // Its run goes on, or can no longer be resumed.
+    if (done.length || now.some((job) => job.run && job.run === failed?.run)) failed = null;
+    if (failed) failed = ended.get(failed.id) ?? failed;
     preview?.take(now, states);
     paint(now);
     if (bad.length) trigger("job_failed", { ids: bad });
@@ -55,14 +59,15 @@ export default function mount({ element, trigger, props, watch }) {
     row.hidden = !props.line || !shown;
     if (!shown) return;
     const { words } = props;
-    fill(row, shown);
+    fill(row, { ...shown, line: shown.line || (shown.over ? shown.state : "") });
     row.dataset.id = shown.id;
     row.dataset.status = shown.status;
     row.classList.toggle("is-bad", shown.over);
     row.title = `${shown.title}: ${shown.line}`;
     row.querySelector(".others").textContent = now.length > 1 ? words.more.replace("{count}", now.length - 1) : "";
-    row.querySelector('[data-do="cancel"]').hidden = !shown.can_cancel;
-    row.querySelector('[data-do="retry"]').hidden = !shown.can_retry;
+    for (const name of ["cancel", "kill", "retry", "clone"])
+      row.querySelector(`[data-do="${name}"]`).hidden = !shown[`can_${name}`];
+    doubt.check();
     row.querySelector('[data-do="dismiss"]').hidden = !shown.over;
     const button = row.querySelector('[data-do="preview"]');
     button.hidden = !preview?.isOf(shown.id);
@@ -76,6 +81,9 @@ export default function mount({ element, trigger, props, watch }) {
   };
   const actions = {
     cancel: (id) => orderJob("cancel_job", id),
+    kill: (id) => orderJob("kill_job", id),
+    keep: () => doubt.keep(),
+    clone: () => cloneRun(shown.run),
     retry: async (id) => (await orderJob("retry_job", id)) && forget(),
     open: (id) => openQueue(id),
     dismiss: forget,
@@ -86,7 +94,8 @@ export default function mount({ element, trigger, props, watch }) {
   };
   element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-do]");
-    if (button) actions[button.dataset.do](shown.id);
+    if (!button || (button.dataset.do === "kill" && !doubt.passes(event, button))) return;
+    actions[button.dataset.do](shown.id);
   });
   new IntersectionObserver(() => take(latestNews())).observe(element.parentElement); // a hidden tab was shown again
 

@@ -22,6 +22,9 @@ export const readNow = () => document.dispatchEvent(new CustomEvent("dailies:fil
 // Open the drawer of the queue, at a job if one is named.
 export const openQueue = (id = "") => document.dispatchEvent(new CustomEvent("dailies:queue", { detail: id }));
 
+// Open the form of Train with a run's settings.
+export const cloneRun = (run) => document.dispatchEvent(new CustomEvent("dailies:clone", { detail: run }));
+
 // Call a function of the queue for a job: the header's component has them. Resolves to whether it was done.
 let calls = null,
   reads = null;

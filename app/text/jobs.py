@@ -29,8 +29,10 @@ QUEUE_WORDS = {
     "priority": "Priority",
     "cancel": "Cancel",
     "kill": "Kill",
-    "kill_hint": "Ends a job that no longer responds; the next job starts a new worker",
+    "kill_hint": "Ends the job now; a run loses its progress since the last checkpoint",
     "retry": "Retry",
+    "resume_run": "Resume",
+    "clone": "Clone settings",
     "log": "Log",
     "no_lines": "The log is empty.",
     "history": "History",
@@ -46,7 +48,7 @@ QUEUE_WORDS = {
 }
 LINE_WORDS = {
     "job": "Current job",
-    "cancel": QUEUE_WORDS["cancel"],
+    **{name: QUEUE_WORDS[name] for name in ("cancel", "kill", "kill_hint", "really", "no", "clone")},
     "retry": QUEUE_WORDS["retry"],
     "open": "Details",
     "dismiss": "Dismiss",
@@ -108,6 +110,10 @@ def clips_of_campaign(title: str, clips: int) -> str:
 def ready(titles: Sequence[str]) -> str:
     """Line about jobs that ended while another clip was looked at."""
     return f"Ready: {'; '.join(titles)}"
+
+
+def stopped(step: int, of: int) -> str:
+    return f"Stopped at {step} / {of}"
 
 
 def silent(moment: str) -> str:

@@ -104,6 +104,7 @@ STATES = {
     "stopped": "Stopped",
     "failed": "Failed",
     "refused": "Refused",
+    "killed": "Killed",
     "lost": "Lost",
     "finished": "Finished",
 }

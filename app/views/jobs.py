@@ -154,7 +154,7 @@ def line(job: Job) -> str:
     if job.status == "stopping":
         return general.STOPPING
     if job.is_over:
-        return job.error or text_jobs.JOB_ENDS.get(job.status, "")
+        return job.reason or text_jobs.JOB_ENDS.get(job.status, "")
     return (
         text_jobs.phase(job.progress.phase, job.progress.step, job.progress.of)
         if job.progress

@@ -1,6 +1,7 @@
 """Value of the header's queue: active and queued jobs, the jobs that ended last, and alarms of runs."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from app.views.jobs import Reasons, job_card
 from engine.errors import DailiesError
 from engine.files.log_tail import read_log
 from engine.generation.clip_plan import DIRECT
+from engine.jobs.handlers.run_actions import RESUMABLE, State, progress_of
 from engine.jobs.job_rows import last_ended
-from engine.jobs.spec import Job
+from engine.jobs.spec import TRAIN, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.request import GenerationRequest
 from engine.runs.run import Run, alarms_since
+from engine.storage.library import now
 
+End = tuple[State, int, int]
+PATIENCE_S = 10.0  # after which a job that was asked to stop can be killed
 SHOWN = 50  # queued jobs; each costs a query
 ENDED_SHOWN, MOST_ENDED = 20, 1000
 
@@ -39,11 +44,12 @@ def queue_state(
     reasons = Reasons(context)
     shown = sum(job.status == "queued" for job in jobs)
     last = last_ended(context.queue.store.database, min(max(1, ended), MOST_ENDED) + 1)
+    ends = _ends(context, jobs, last[:ended])
     return {
         "jobs": [queue_row(context, job, reasons.of(job)) for job in jobs],
         "waiting": counts["queued"],
         "more": training.more_waiting(counts["queued"] - shown),
-        "ended": [queue_row(context, job) for job in last[:ended]],
+        "ended": [queue_row(context, job, end=ends.get(job.id)) for job in last[:ended]],
         "older": len(last) > ended,
         "alarms": alarms(context) if with_alarms else None,
         "note": note,
@@ -52,17 +58,57 @@ def queue_state(
     }
 
 
-def queue_row(context: AppContext, job: Job, hold: str = "") -> dict[str, Any]:
-    """Return one job: its card with kind, place, time of filing or end, and True if it has a log."""
+def _ends(context: AppContext, unfinished: Sequence[Job], ended: Sequence[Job]) -> dict[str, End]:
+    """Return how the runs of ended jobs stand, by job: only of the newest job of each run."""
+    seen = {job.config["run"] for job in unfinished if job.kind == TRAIN}
+    found: dict[str, End] = {}
+    for job in ended:
+        if job.kind == TRAIN and job.config["run"] not in seen:
+            seen.add(job.config["run"])
+            with suppress(DailiesError):  # the run is deleted
+                found[job.id] = progress_of(Run.find(context.workspace, job.config["run"]), job)
+    return found
+
+
+def _ended_state(job: Job, end: End | None) -> str:
+    """Return how a job of a run ended, of the run's newest one with the step: "Stopped at 2 / 8"."""
+    state, step, of = end or ("", 0, 0)
+    if state == "killed":
+        return training.STATES[state]
+    if job.status == "cancelled" and job.progress is not None:
+        return text.stopped(step, of) if step else training.STATES["stopped"]
+    return text.STATES[job.status]
+
+
+def _stops_slowly(context: AppContext, job: Job) -> bool:
+    """Return True for a job that was asked to stop a while ago."""
+    if job.status != "stopping":
+        return False
+    asked = [entry.at for entry in context.queue.history(job.id) if entry.event == job.status]
+    return bool(asked) and (now() - asked[-1]).total_seconds() > PATIENCE_S
+
+
+def queue_row(context: AppContext, job: Job, hold: str = "", end: End | None = None) -> dict[str, Any]:
+    """Return one job: its card with kind, place, time of filing or end, and True if it has a log.
+
+    `end` is the state and progress of the run whose newest job this is.
+    """
     card = job_card(job, hold)
+    trains = job.kind == TRAIN
+    state = _ended_state(job, end) if trains and job.is_over else text.STATES[job.status]
+    said = card["line"].rstrip(".")
     took = (job.ended_at - job.started_at).total_seconds() if job.ended_at and job.started_at else None
     return {
         **card,
         "kind_key": job.kind,
         "run": job.config.get("run", ""),
         "kind": training.kind(job.kind),
-        "state": text.STATES[job.status],
-        "line": "" if card["line"].rstrip(".") == text.STATES[job.status] else card["line"],
+        "state": state,
+        "line": "" if said in (state, text.STATES[job.status]) else card["line"],
+        "can_kill": card["can_kill"] or _stops_slowly(context, job),
+        "can_retry": end is not None and end[0] in RESUMABLE if trains else card["can_retry"],
+        "can_clone": end is not None and end[0] == "refused",
+        "retry": text.QUEUE_WORDS["resume_run" if trains else "retry"],
         "about": about(job),
         "position": job.position,
         "priority": job.priority,
@@ -109,7 +155,7 @@ def job_log(context: AppContext, job_id: str) -> dict[str, Any]:
 
 def _logs(context: AppContext, job: Job) -> list[Path]:
     own = context.workspace.job_log(job.id)
-    if job.kind == training.TRAIN_KIND:
+    if job.kind == TRAIN:
         with suppress(DailiesError):  # the run is deleted
             return [own, Run.find(context.workspace, job.config["run"]).log]
     return [own]

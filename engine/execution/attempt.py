@@ -114,10 +114,22 @@ def last_line(folder: Path) -> str:
     return lines[-1] if lines else "it wrote no output."
 
 
+def last_attempt(folder: Path) -> Attempt | None:
+    """Return the last attempt; None without one."""
+    facts = kept_process(folder)
+    return Attempt(folder=folder, id=str(facts["id"])) if facts and "id" in facts else None
+
+
 def last_exit_code(folder: Path) -> int | None:
     """Return the exit code of the last attempt; None without one, or while its code is unknown."""
-    facts = kept_process(folder)
-    return Attempt(folder=folder, id=str(facts["id"])).exit_code() if facts and "id" in facts else None
+    attempt = last_attempt(folder)
+    return attempt.exit_code() if attempt else None
+
+
+def was_killed(folder: Path) -> bool:
+    """Return True when the last attempt was ended at once on request."""
+    attempt = last_attempt(folder)
+    return attempt is not None and attempt.asked_to_stop() == 0 and (attempt.exit_code() or 0) < 0
 
 
 def keep_process(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ from engine.jobs.job_rows import (
 )
 from engine.jobs.kinds import KINDS, Kinds, kind_of
 from engine.jobs.orphans import is_still_running, lost_message
-from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status
+from engine.jobs.spec import ACTIVE, ENDED, PRIORITIES, Job, JobProgress, JobSpec, Priority, Status, cancelled
 from engine.jobs.worker_state import check_served
 from engine.process_identity import ProcessIdentity
 from engine.storage.database import insert_new, storable
@@ -307,7 +307,7 @@ class JobQueue:
         with self._database.writing() as connection:
             status = _change(connection, job_id, ACTIVE, values)
         if status == "stopping":
-            raise JobCancelled(f"Job {job_id} was cancelled.")
+            raise JobCancelled(cancelled(job_id))
         if status is None:
             raise JobCancelled(f"Job {job_id} was taken from this worker.")
 

@@ -296,9 +296,19 @@ class Job:
     def is_over(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def reason(self) -> str:
+        """Why the job ended badly; "" if somebody cancelled it."""
+        return self.error if self.error and self.error != cancelled(self.id) else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Return the job as JSON types, with times in ISO 8601."""
         return JOB.dump_python(self, mode="json") | {"pid": self.pid}
+
+
+def cancelled(job_id: str) -> str:
+    """Return the error of a job that somebody cancelled."""
+    return f"Job {job_id} was cancelled."
 
 
 def _whole(path: Path | str) -> Path:

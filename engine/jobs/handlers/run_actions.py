@@ -12,7 +12,7 @@ from typing import Any, Literal
 from engine.config.presets import change_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, JobError
-from engine.execution.attempt import last_exit_code
+from engine.execution.attempt import last_exit_code, was_killed
 from engine.execution.resources import Resources, read_resources
 from engine.jobs.handlers.train import is_published
 from engine.jobs.job_rows import newest_by
@@ -24,7 +24,7 @@ from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
 from engine.training.exit_codes import REFUSED
 
-State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "refused", "lost", "finished"]
+State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "refused", "killed", "lost", "finished"]
 JOB_STATES: Mapping[str, State] = {
     "queued": "queued",
     "running": "training",
@@ -32,7 +32,7 @@ JOB_STATES: Mapping[str, State] = {
     "failed": "failed",
     "lost": "lost",
 }
-RESUMABLE: tuple[State, ...] = ("new", "stopped", "failed", "lost")
+RESUMABLE: tuple[State, ...] = ("new", "stopped", "killed", "failed", "lost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,9 +194,8 @@ def _state(run: Run, job: Job | None) -> RunState:
         preset = run.preset()
     except DailiesError as error:
         return RunState(run=run, state="failed", preset=None, job=job, problem=str(error))
-    step, of = run.progress()
+    state, step, of = progress_of(run, job)
     problem = job.error or "" if job is not None and job.status in ("failed", "lost") else ""
-    state = _reached(run, job, began=step > 0)
     return RunState(
         run=run,
         state=state,
@@ -204,9 +203,15 @@ def _state(run: Run, job: Job | None) -> RunState:
         step=step,
         of=of,
         job=job,
-        problem="" if state in ("finished", "training") else problem,
+        problem="" if state in ("finished", "training", "killed") else problem,
         note=last_fallback(run),
     )
+
+
+def progress_of(run: Run, job: Job | None) -> tuple[State, int, int]:
+    """Return the state of a run whose newest job is `job`, and the step that it reached of how many."""
+    step, of = run.progress()
+    return _reached(run, job, began=step > 0), step, of
 
 
 def last_fallback(run: Run) -> str:
@@ -224,6 +229,8 @@ def _reached(run: Run, job: Job | None, *, began: bool) -> State:
         return "training"
     if job is not None and job.status == "failed" and last_exit_code(run.folder) == REFUSED:
         return "refused"
+    if job is not None and job.status in ("failed", "cancelled") and was_killed(run.folder):
+        return "killed"
     if job is not None and job.status in JOB_STATES:
         return JOB_STATES[job.status]
     return "stopped" if began else "new"

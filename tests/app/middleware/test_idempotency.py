@@ -59,6 +59,7 @@ _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adap
 _connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train
 _connect_training.train_on_votes usable Header.read_states LabelTab.prepare GenerateTab.show_ready
 RequestForm.usable LabelTab.foresee ScoreTab.show_set
+_connect_actions.clone_run
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.
 ROUTES = {

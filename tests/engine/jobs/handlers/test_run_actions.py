@@ -110,6 +110,18 @@ def test_a_run_whose_settings_are_refused_is_not_resumed(queue: JobQueue, run: R
     assert (found.state, found.can_resume, found.problem) == (state, code == FAILED, "The run was not started.")
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_run_that_somebody_killed_is_killed_and_can_be_resumed(queue: JobQueue, run: Run, status: Status) -> None:
+    submit_run(queue, run)
+    attempt = Attempt.begin(run.folder, ProcessSpec(argv=(), env={}, cwd=""))
+    keep_process(run.folder, {"id": attempt.id})
+    attempt.ask_to_stop(0)
+    attempt.end(-9)
+    work(queue, status, "Its process was killed by signal 9.")
+    found = run_state(queue, run.id)
+    assert (found.state, found.can_resume, found.problem) == ("killed", True, "")
+
+
 def test_a_run_goes_on_where_it_was(queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same kind of cluster, at the address that holds now."""
     monkeypatch.setenv("DAILIES_RAY_ADDRESS", "http://old:8265")
