@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.plots.scores import MUTED, SERIES, layout, squares, wrapped
+from app.plots.scores import MUTED, SERIES, TITLE_PX, axis_title, layout, squares, wrapped
 from app.text import labelling as text
 from app.views.campaign_ranking import TOTAL
 from app.views.scores import spec_of
@@ -49,8 +49,9 @@ def strengths(ranking: "Ranking") -> go.Figure | None:
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure = go.Figure(dots)
-    figure.update_layout(**layout(ROW_PX * len(standings) + CHROME_PX))
+    figure.update_layout(**layout(ROW_PX * len(standings) + CHROME_PX + TITLE_PX))
     figure.update_xaxes(fixedrange=True, zeroline=True, zerolinecolor=MUTED, tickformat="+.1f")
+    figure.update_xaxes(title=axis_title(text.STRENGTH_AXIS))
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
     return figure
 
@@ -83,6 +84,9 @@ def reward_bars(agreeing: Sequence["RewardAgreement"]) -> go.Figure | None:
         1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.1, subplot_titles=titles
     )
     figure.add_trace(_accuracies(shown), 1, 1)
+    for name, colour in zip(text.CHANCE, SERIES, strict=False):
+        square = {"symbol": "square", "size": 10, "color": colour}
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=square), 1, 1)
     for name, marks in (("tau", _dots(shown, "tau")), ("ranking", _dots(shown, "ranking_tau"))):
         figure.add_trace(marks.update(name=text.TAUS[name]), 1, 2)
     for chance, column in ((0.5, 1), (0, 2)):

@@ -6,6 +6,7 @@ data have a contrast of at least 3:1 on both backgrounds and are distinguishable
 
 import html
 import textwrap
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,16 +16,31 @@ import plotly.graph_objects as go
 from app.text import general
 from app.theme import SANS
 from app.views.scores import Score
+from rewards.registry import REWARDS
 
 SERIES = ("#c77f1f", "#3f86b5", "#5a9a6b", "#a86fa0", "#8a8473", "#cc5b4d")
 MUTED = "#8b8a86"
-DASHES = ("solid", "dot")  # the second one marks lines that reuse a colour
+DASHES = ("solid", "dot", "dash")  # the later ones mark lines that reuse a colour
+DECLARED = "dashdot"
 LEGEND_ROWS, LEGEND_ROW_PX = 2, 19  # two names a row; with more rows the figure grows
 MAX_NOTES = 2  # sentences in a bar's hover text
 FAINT = "#8b8a8655"  # lines of a profile, in both themes
 DIVERGING = ((0.0, "#7fb2d4"), (0.5, "#e6e5e2"), (1.0, "#e6a13a"))  # all of it is light enough for dark text
-BAR_PX, CHROME_PX = 34, 28  # height of one reward's row, and of the margins
+BAR_PX, CHROME_PX, TITLE_PX = 34, 28, 18  # height of one reward's row, of the margins, and of an axis' title
 HOVER = {"bgcolor": "#1d1d1d", "bordercolor": "#1d1d1d", "font": {"color": "#f1f0ed", "size": 12}}
+
+
+def style_of(reward: str) -> tuple[str, str]:
+    """Return the colour and the dash of a reward, the same in every plot."""
+    built_in = list(REWARDS)
+    if reward not in built_in:
+        return SERIES[zlib.crc32(reward.encode()) % len(SERIES)], DECLARED
+    place = built_in.index(reward)
+    return SERIES[place % len(SERIES)], DASHES[place // len(SERIES) % len(DASHES)]
+
+
+def axis_title(words: str) -> dict[str, Any]:
+    return {"text": words, "standoff": 4, "font": {"size": 11}}
 
 
 def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
@@ -37,11 +53,13 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
         return None
     figure = go.Figure()
     for index, (name, scores) in enumerate(clips):
-        figure.add_trace(_bar(name, scores, SERIES[index % len(SERIES)], alone=len(clips) == 1))
+        figure.add_trace(_bar(name, scores, None if len(clips) == 1 else SERIES[index % len(SERIES)]))
     for score in clips[0][1] if len(clips) == 1 else ():
         if score.value is None:
             figure.add_annotation(x=0.01, y=score.title, text=general.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
-    height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX
+    height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX + TITLE_PX
+    has_muted = len(clips) == 1 and any(not score.weight for score in clips[0][1])
+    figure.update_xaxes(title=axis_title(general.score_axis(has_muted=has_muted)))
     figure.update_layout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
     figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
@@ -54,16 +72,18 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
     if not shown:
         return None
     figure = go.Figure()
-    for index, score in enumerate(shown):
-        dash = DASHES[index // len(SERIES) % len(DASHES)]
-        line = {"color": SERIES[index % len(SERIES)], "width": 2, "dash": dash}
+    for score in shown:
+        colour, dash = style_of(score.key)
+        line = {"color": colour, "width": 2, "dash": dash}
         label = f"{score.title} %{{y:.2f}}<extra></extra>"
         figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
-    height = 196 + LEGEND_ROW_PX * max(0, (len(shown) + 1) // 2 - LEGEND_ROWS)
+    height = 196 + TITLE_PX + LEGEND_ROW_PX * max(0, (len(shown) + 1) // 2 - LEGEND_ROWS)
     figure.update_layout(**{**layout(height), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
     longest = max(len(score.per_frame) for score in shown)
     figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
+    figure.update_xaxes(title=axis_title(general.FRAME_AXIS))
+    figure.update_yaxes(title=axis_title(general.score_axis()))
     return figure
 
 
@@ -143,7 +163,10 @@ def hover(score: Score) -> str:
     return "<br>".join(lines)
 
 
-def _bar(name: str, scores: Sequence[Score], colour: str, *, alone: bool) -> go.Bar:
+def _bar(name: str, scores: Sequence[Score], colour: str | None) -> go.Bar:
+    """Return the bars of one clip, in its colour among several, else in those of the rewards."""
+    alone = colour is None
+    own = [style_of(score.key)[0] if score.weight else MUTED for score in scores]
     return go.Bar(
         name=name,
         orientation="h",
@@ -154,7 +177,7 @@ def _bar(name: str, scores: Sequence[Score], colour: str, *, alone: bool) -> go.
         cliponaxis=False,
         customdata=[hover(score) for score in scores],
         hovertemplate="%{customdata}<extra></extra>",
-        marker={"color": [colour if score.weight or not alone else MUTED for score in scores]},
+        marker={"color": own if alone else [colour] * len(scores)},
     )
 
 

@@ -238,6 +238,8 @@ PEOPLE_HINT = (
 )
 
 
+STRENGTH_AXIS = "Strength (log of the odds)"
+CHANCE = ("above chance", "below chance")
 SHEET_WORDS = {
     "loading": "Loading the results…",
     "people": PEOPLE,

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from app.plots.scores import hover, matrix, radar, reward_bars, timeline
+from app.plots.scores import MUTED, hover, matrix, radar, reward_bars, style_of, timeline
 from app.views.scores import Score
+from rewards.registry import REWARDS
 
 QUESTION = "Does what moves go on moving as it did, or does it jump & stutter?"
 
@@ -43,6 +44,26 @@ def test_the_timeline_spans_the_frames_and_has_gaps() -> None:
     assert [line.name for line in figure.data] == ["Smoothness", "Other"]
     assert tuple(figure.data[0].y) == (None, 0.1, 0.9)
     assert tuple(figure.layout.xaxis.range) == (0, 2)
+
+
+def test_a_reward_has_one_colour_whichever_rewards_apply() -> None:
+    keys = list(REWARDS)
+    assert len({style_of(key) for key in keys}) == len(keys)
+    assert style_of("declared_by_somebody") == style_of("declared_by_somebody")
+    some, other = [score(key=keys[0]), score(key=keys[7])], [score(key=keys[3]), score(key=keys[7])]
+    lines = [timeline(one).data[1].line for one in (some, other)]
+    assert {(line.color, line.dash) for line in lines} == {style_of(keys[7])}
+    other = [score(key=keys[3], title="Other"), score(key=keys[7])]
+    assert reward_bars([("", other)]).data[0].marker.color == tuple(style_of(one.key)[0] for one in other)
+
+
+def test_axes_have_titles_and_grey_bars_are_explained() -> None:
+    figure = timeline([score()])
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("Frame", "Score (0 to 1)")
+    assert reward_bars([("", [score()])]).layout.xaxis.title.text == "Score (0 to 1)"
+    figure = reward_bars([("", [score(), score(title="Other", weight=0.0)])])
+    assert figure.layout.xaxis.title.text == "Score (0 to 1); grey: not in the total"
+    assert figure.data[0].marker.color[1] == MUTED
 
 
 def test_hovering_says_the_question_the_measure_and_the_weight() -> None:
