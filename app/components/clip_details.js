@@ -1,5 +1,6 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
 // Each action is an event of its own name that carries {id, ids: [id], starred}, `starred` being what a click on the star wants.
+import { setAddress } from "../scripts/address.js";
 import { copy } from "../scripts/clipboard.js";
 import { fill, listen, make, visible } from "../scripts/dom.js";
 import { composes, pressed, typing } from "../scripts/keyboard.js";
@@ -21,8 +22,13 @@ export default function mount({ element, trigger, props, watch }) {
   $(".neighbours").hidden = !props.grid;
   const step = (by) =>
     document.dispatchEvent(new CustomEvent("dailies:neighbour", { detail: { grid: props.grid, by } }));
+  let told = null; // the clip that the Library's address has
 
   function show(value) {
+    if (props.part === "head" && (value?.id ?? null) !== told) {
+      told = value?.id ?? null;
+      setAddress({ tab: "library", clip: told }, true);
+    }
     $(".facts").classList.toggle("is-empty", !value);
     if (!value) return;
     fill(element, value);
@@ -67,6 +73,13 @@ export default function mount({ element, trigger, props, watch }) {
     event.preventDefault();
     step(STEPS[key]);
   });
+  // Back or Forward went to another clip, or to none.
+  if (props.part === "head")
+    listen(element, "dailies:clip", (event) => {
+      event.preventDefault();
+      const { detail: id } = event;
+      if (id !== (props.value?.id ?? null)) trigger(id ? "visit_clip" : "close_clip", { id });
+    });
   watch("value", () => show(props.value));
   show(props.value);
 }

@@ -57,6 +57,7 @@ class ClipDetails(Component):
     `part` "head" is the prompt, the score and the buttons; "details" is the rest; "alone" is a head with links, for
     places that show no details. With the name of a `grid`, buttons open its clips before and after this one. Each
     action of `general.ACTIONS` is an event of its own name with {id}; the star's has {ids, starred} as well.
+    visit_clip {id} is that of a "head" when Back or Forward leads to another clip.
     """
 
     custom_events = (
@@ -69,6 +70,7 @@ class ClipDetails(Component):
         "score_clip",
         "remove_clip",
         "close_clip",
+        "visit_clip",
     )
 
     def __init__(

@@ -1,7 +1,7 @@
 // Table of runs, and curves of several. Asks `server.news({runs, axis, have, looked, facts})` for what is new, only while
 // visible. Events:
 // "look_at" {id}: a run was chosen; "sets_changed" {id}: it has more samples, or has ended.
-import { setAddress } from "../scripts/address.js";
+import { addressOf, followAddress, setAddress } from "../scripts/address.js";
 import { listen, make, visible } from "../scripts/dom.js";
 import { canvasPng, plotFiles } from "../scripts/plot_files.js";
 import { readJson, storage } from "../scripts/storage.js";
@@ -18,7 +18,8 @@ export default function mount({ element, trigger, props, server }) {
     BUSY_MS = 60,
     RETRY_MS = 4000;
   const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
-  const KEPT = "dailies.monitor";
+  const KEPT = "dailies.monitor",
+    CURVES = "curves";
   const state = {
     runs: [],
     facts: {},
@@ -26,12 +27,12 @@ export default function mount({ element, trigger, props, server }) {
     order: null,
     search: "",
     chosen: null,
-    looked: new URL(location.href).searchParams.get("run"),
+    looked: addressOf("run"),
     axis: "step",
     smoothing: 0,
     log: false,
     metric: "",
-    view: "curves",
+    view: CURVES,
     grouping: "",
     deleted: [],
     groups: [],
@@ -129,12 +130,12 @@ export default function mount({ element, trigger, props, server }) {
   // The ticked runs whose samples and evaluation are shown with those of the run that is looked at.
   const others = () => state.chosen.filter((run) => run !== state.looked);
 
-  function look(run, sets) {
+  function look(run, sets, step = false) {
     if (run !== state.looked) {
       state.looked = run;
       state.sets = sets;
       table.paint();
-      setAddress({ run });
+      setAddress({ run }, step);
       if (run) trigger("look_at", { id: run, with: others() });
     } else if (sets !== state.sets) {
       state.sets = sets;
@@ -335,17 +336,8 @@ export default function mount({ element, trigger, props, server }) {
       state.chosen = bulk.dataset.do === "all" ? table.listed().map((run) => run.id) : [];
       compareAgain();
     }
-    if (view && view.localName === "button") {
-      state.view = view.dataset.view;
-      keep();
-      paintView();
-    }
-    if (pick) {
-      look(pick.closest(".run").dataset.id, null);
-      state.sets = null;
-      paintAll();
-      again();
-    }
+    if (view && view.localName === "button") paintView(view.dataset.view, true);
+    if (pick) lookAt(pick.closest(".run").dataset.id, true);
   });
 
   const bar = curveBar({
@@ -360,7 +352,16 @@ export default function mount({ element, trigger, props, server }) {
     repaint: paintAll,
   });
 
-  function paintView() {
+  function lookAt(run, step = false) {
+    look(run, null, step);
+    state.sets = null;
+    again();
+  }
+
+  function paintView(view = state.view, step = false) {
+    state.view = $(`button[data-view="${CSS.escape(view)}"]`) ? view : CURVES;
+    keep();
+    if (visible(element)) setAddress({ view: state.view === CURVES ? null : state.view }, step);
     $(".monitor").dataset.view = state.view;
     for (const button of element.querySelectorAll("button[data-view]"))
       button.setAttribute("aria-pressed", String(button.dataset.view === state.view));
@@ -372,19 +373,21 @@ export default function mount({ element, trigger, props, server }) {
     const run = takeWantedRun();
     if (!run) return;
     state.chosen = [...new Set([...(state.chosen ?? []), run])];
-    look(run, null);
-    again();
+    lookAt(run);
   }
   listen(element, "dailies:watch", watchWanted);
   listen(element, "visibilitychange", () => schedule(0));
-  new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
+  // A hidden tab was shown again: its view is not in the address that the tab's button wrote.
+  new IntersectionObserver(() => schedule(0) ?? paintView()).observe(element);
+  followAddress(element, "run", () => state.looked, lookAt);
+  addEventListener("popstate", () => addressOf("tab") === "monitor" && paintView(addressOf("view") ?? CURVES));
   new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, {
     attributes: true,
     attributeFilter: ["class"],
   });
   element.curves = { state, charts };
   bar.paint();
-  paintView();
+  paintView((addressOf("tab") === "monitor" && addressOf("view")) || state.view);
   watchWanted();
   schedule(0);
 }

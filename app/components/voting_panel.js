@@ -1,7 +1,7 @@
 // Voting, around the player above (`element.player`). Pairs come from /voting/next, three more than the one that is
 // shown; a vote goes into a list in this browser's storage first and leaves it when the server has stored or refused it:
 // so none is lost, and its uuid sees to it that none counts twice. `props.value` = {campaign, at}.
-import { setAddress } from "../scripts/address.js";
+import { followAddress, setAddress } from "../scripts/address.js";
 import { make, visible } from "../scripts/dom.js";
 import { composes } from "../scripts/keyboard.js";
 import { storage } from "../scripts/storage.js";
@@ -248,7 +248,7 @@ export default function mount({ element, trigger, props, watch }) {
     buttons.setKeys(campaign?.keys);
   }
 
-  function choose(campaign) {
+  function choose(campaign, step = false) {
     describe(campaign);
     view.turn += 1;
     view.asking = null;
@@ -259,7 +259,7 @@ export default function mount({ element, trigger, props, watch }) {
     $(".last").textContent = "";
     if (campaign) {
       storage.set(CAMPAIGN, campaign.id);
-      setAddress({ campaign: campaign.id });
+      setAddress({ campaign: campaign.id }, step);
       trigger("choose_campaign", { id: campaign.id });
     }
     buttons.makeAxes(campaign?.axes ?? []);
@@ -314,7 +314,6 @@ export default function mount({ element, trigger, props, watch }) {
     canLeave: () => Boolean(view.changing) || !$(".past").hidden,
   };
   Object.assign(player.actions, voteActions(words, actions));
-
   note.addEventListener("keydown", (event) => {
     if (composes(event)) return; // this Enter accepts a candidate of the input method
     if (event.key === "Enter" || event.key === "Escape") {
@@ -323,7 +322,8 @@ export default function mount({ element, trigger, props, watch }) {
     }
   });
   const picked = () => view.campaigns.find(({ id }) => id === picker.value) ?? null;
-  picker.addEventListener("change", () => picker.blur() ?? choose(picked()));
+  picker.addEventListener("change", () => picker.blur() ?? choose(picked(), true));
+  followAddress(element, "campaign", () => view.campaign?.id, look);
   $(".who").addEventListener("submit", (event) => {
     event.preventDefault();
     rename($(".name").value.trim());

@@ -1,3 +1,15 @@
+export const addressOf = (name) => new URL(location.href).searchParams.get(name);
+
+// Call `go` with a part of the address that Back or Forward changed; `now` returns what is shown.
+export function followAddress(element, name, now, go) {
+  function follow() {
+    if (!element.isConnected) return removeEventListener("popstate", follow);
+    const wanted = addressOf(name);
+    if (wanted && wanted !== now()) go(wanted);
+  }
+  addEventListener("popstate", follow);
+}
+
 // The page's own address says where it is: `setAddress({tab: "train"})`; null takes a part away. With `step` the browser's
 // Back comes back to the former address. The labellers' page has one address.
 export function setAddress(parts, step = false) {

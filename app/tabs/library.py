@@ -138,6 +138,7 @@ class LibraryTab:
         bind(self.facts.star_clip, once(self.star), starring, [self.grid, self.facts])
         bind(self.facts.remove_clip, once(self.remove_opened), [self.grid, *self.filters], [self.grid, *self.opened])
         bind(self.facts.close_clip, self.close, None, self.opened)
+        bind(self.facts.visit_clip, self.open_event, None, self.opened)
         bind(self.facts.score_clip, once(self.score), None, self.jobs)
         bind(
             self.compare_close.click, self.close_comparison, None, [self.comparison, self.compared, self.compared_bars]

@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.text import general, system, training
+from app.text import general, labelling, monitor, system, training
+from engine.config.presets import load_train_preset
+from engine.labelling.campaign_spec import CampaignSpec, Entrant
+from engine.labelling.campaigns import Campaigns
+from engine.runs.run import Run
 from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -51,6 +55,75 @@ def test_back_and_forward_go_through_the_tabs(page: Page, archive: Any) -> None:
     page.go_forward()
     at(page, training.TRAIN)
     expect(page).to_have_url(re.compile("tab=train"))
+
+
+def test_back_and_forward_open_and_close_clips(page: Page, archive: Any) -> None:
+    page.goto(f"{archive.address}?tab=library")
+    thumbs, prompt = page.locator("#library-grid .thumb"), page.locator("#library-facts .prompt")
+    page.locator("#search input, #search textarea").first.fill("red circle")
+    expect(thumbs).to_have_count(2)
+    prompts = []
+    for card in page.locator("#library-grid .card").all():
+        prompts.append(str(card.locator(".prompt").text_content()))
+        card.locator(".thumb").click()
+        expect(prompt).to_have_text(prompts[-1])
+        expect(page).to_have_url(re.compile(f"clip={card.get_attribute('data-id')}"))
+    page.go_back()
+    expect(prompt).to_have_text(prompts[0])
+    expect(thumbs).to_have_count(2)  # the filters stay
+    page.go_back()
+    expect(prompt).to_be_hidden()
+    page.go_forward()
+    expect(prompt).to_have_text(prompts[0])
+    expect(page).to_have_url(re.compile("clip=[0-9a-f]{16}"))
+
+
+def test_back_and_forward_go_through_runs_and_views(page: Page, archive: Any, watched: Any) -> None:
+    runs = [Run.create(archive.workspace, load_train_preset("mini_nft")) for _ in range(2)]
+    for run in runs:
+        run.append_metrics(1, {"loss": 1.0, "of": 4})
+    page.goto(f"{archive.address}?tab=monitor")
+    for run in runs:
+        page.locator(f'#monitor-curves [data-id="{run.id}"] .pick').click()
+        expect(page).to_have_url(re.compile(f"run={run.id}"))
+    page.locator('#monitor-curves button[data-view="samples"]').click()
+    go(page, labelling.LABEL)
+    page.get_by_role("tab", name=labelling.RESULTS, exact=True).click()
+    expect(page).to_have_url(re.compile("view=results"))
+    with watched.leaving():
+        page.reload()
+    at(page, labelling.RESULTS)
+    page.go_back()
+    at(page, labelling.VOTE)
+    page.go_back()
+    at(page, monitor.MONITOR)
+    chosen = page.locator('#monitor-curves button[aria-pressed="true"][data-view]')
+    expect(chosen).to_have_attribute("data-view", "samples")
+    expect(page.locator(f'#monitor-curves [data-id="{runs[1].id}"].is-looked')).to_have_count(1)
+    page.go_back()
+    expect(chosen).to_have_attribute("data-view", "curves")
+    page.go_back()
+    expect(page.locator(f'#monitor-curves [data-id="{runs[0].id}"].is-looked')).to_have_count(1)
+    page.go_forward()
+    expect(page.locator(f'#monitor-curves [data-id="{runs[1].id}"].is-looked')).to_have_count(1)
+
+
+def test_back_and_forward_go_through_campaigns(page: Page, archive: Any) -> None:
+    store = Library(archive.workspace)
+    titles = ("the first", "the second")
+    for title in titles:
+        spec = CampaignSpec(title=title, prompts=("a star",), entrants=(Entrant(model="mini"),), takes=2)
+        Campaigns(store).create(spec)
+    store.close()
+    page.goto(f"{archive.address}?tab=label")
+    picker = page.locator("#label-desk select.campaign")
+    for title in titles:
+        picker.select_option(title)
+        expect(picker.locator("option:checked")).to_have_text(title)
+    page.go_back()
+    expect(picker.locator("option:checked")).to_have_text(titles[0])
+    page.go_forward()
+    expect(picker.locator("option:checked")).to_have_text(titles[1])
 
 
 def test_a_tab_has_an_address_and_nonsense_is_where_the_page_begins(page: Page, archive: Any, watched: Any) -> None:

@@ -18,12 +18,16 @@ EVENTS = "**/queue/join*"
 def held_events(page: Page) -> Iterator[None]:
     """Gradio's events wait, and are handed on at the end."""
     waiting: list[Route] = []
-    page.route(EVENTS, waiting.append)
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route(EVENTS, hold)
     yield
     assert waiting, "the page asked for something"
-    page.unroute(EVENTS)
     for route in waiting:
         route.continue_()
+    page.unroute(EVENTS)
 
 
 def test_train_shows_no_form_and_no_empty_list_before_the_first_answer(page: Page, idle: Any) -> None:
