@@ -224,7 +224,11 @@ export default function mount({ element, trigger, props, server }) {
     $(".alarms p").hidden = all.length > 0;
     $(".alarms ul").replaceChildren(
       ...all.map(({ run, step, sentence }) =>
-        make("li", {}, words.alarm.replace("{step}", step).replace("{run}", run).replace("{sentence}", sentence)),
+        make(
+          "li",
+          {},
+          words.alarm.replace("{step}", step).replace("{run}", nameOf(run)).replace("{sentence}", sentence),
+        ),
       ),
     );
   }

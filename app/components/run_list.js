@@ -4,7 +4,7 @@ import { confirming } from "../scripts/confirm.js";
 import { fill, listen, rows, visible } from "../scripts/dom.js";
 import { follow, readNow } from "../scripts/job_news.js";
 import { wantRun } from "../scripts/wanted_run.js";
-import { checkRows } from "./train_settings.js";
+import { checkTable } from "./train_settings.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -105,7 +105,7 @@ export default function mount({ element, trigger, props, server, watch }) {
       $(".part").textContent = found.part
         ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size)
         : "";
-      $(".verdicts").replaceChildren(...checkRows(found.verdicts, words.levels));
+      $(".verdicts").replaceChildren(...checkTable(found.verdicts, words));
       if (follows) box.scrollTop = box.scrollHeight;
     } catch {
       say(words.unreachable);

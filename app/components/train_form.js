@@ -6,7 +6,7 @@ import { make } from "../scripts/dom.js";
 import { fieldIcons } from "../scripts/hints.js";
 import { readJson, storage } from "../scripts/storage.js";
 import {
-  checkRows,
+  checkTable,
   fillSelect,
   findSettings,
   markMistakes,
@@ -276,8 +276,9 @@ export default function mount({ element, trigger, props, server, watch }) {
   // ---- Actions
   const actions = {
     async queue() {
-      const filed = await call("queue", choices());
+      const filed = await call("queue", { ...choices(), name: named("run_name").value.trim() });
       if (filed) {
+        named("run_name").value = "";
         note(filed.note);
         trigger("run_filed", { run: filed.run });
       }
@@ -295,7 +296,7 @@ export default function mount({ element, trigger, props, server, watch }) {
       note(found?.failed ? "" : (found?.ended ?? ""));
       if (!found) return;
       $(".verdicts").hidden = !found.verdicts.length;
-      $(".verdicts ul").replaceChildren(...checkRows(found.verdicts, words.levels));
+      $(".verdicts table").replaceChildren(...checkTable(found.verdicts, words));
       if (JSON.stringify(choices()) !== JSON.stringify(looked)) note(words.checked_before);
     },
     command() {
@@ -357,7 +358,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     } else if (name === "model") {
       showAdapters();
     }
-    if (name === "key") return;
+    if (["key", "run_name"].includes(name)) return;
     mark();
     ask();
   });

@@ -2,13 +2,18 @@
 import { make, stamp } from "../scripts/dom.js";
 import { labelIcon } from "../scripts/hints.js";
 
-// The rows of preflight checks; `levels` are the words of their levels.
-export const checkRows = (checks, levels) =>
-  checks.map(({ level, sentence }) => {
-    const row = make("li", {}, make("b", { textContent: levels[level] }), `: ${sentence}`);
+// Preflight checks as the head and the rows of a table.
+export function checkTable(checks, words) {
+  const heads = Object.values(words.check_heads).map((head) => make("th", { scope: "col" }, head));
+  const rows = checks.map(({ name, level, sentence }) => {
+    const result = make("td", { className: "result" }, words.levels[level]);
+    const row = make("tr", {}, make("th", { scope: "row" }, words.checks[name] ?? name), result);
+    row.append(make("td", {}, sentence));
     row.dataset.level = level;
     return row;
   });
+  return checks.length ? [make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)] : [];
+}
 
 const unset = (setting, words) => (setting.group === "clip" ? words.empty : words.none);
 

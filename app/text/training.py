@@ -4,6 +4,31 @@ from app.text.general import count as counted
 from app.text.system import TABLE_WORDS
 
 TRAIN = "Train"
+CHECKS = {
+    "alpha": "LoRA scale",
+    "beta": "Strength of the loss",
+    "checkpoints": "Checkpoints",
+    "clip range": "Clipping of ratios",
+    "clips": "Clips of the pairs",
+    "fps": "Frame rate",
+    "frames": "Number of frames",
+    "groups": "Groups with equal rewards",
+    "labels": "Labels of the pairs",
+    "latents": "Latents",
+    "length": "Length of the run",
+    "memory": "Memory",
+    "motion": "Reward for standing still",
+    "noise": "Random steps",
+    "pairs": "Pairs",
+    "pictures": "Given pictures",
+    "rate": "Learning rate",
+    "replay": "Replay of steps",
+    "rewards": "Rewards",
+    "speed": "Speed",
+    "student": "Student and teacher",
+    "surplus": "Unused clips",
+    "tiling": "Tiled decoding",
+}
 FORM_WORDS = {
     "form": "A new run",
     "loading": "Loading the presets…",
@@ -50,6 +75,7 @@ FORM_WORDS = {
     "save_name": "Preset name",
     "keep": "Save",
     "queue": "Queue this run",
+    "run_name": "Run name (optional)",
     "source": "Source",
     "measured": "Measured",
     "details": "Source and measurements",
@@ -68,7 +94,9 @@ FORM_WORDS = {
         "keeping": "Checkpoints and logs",
         "samples": "Samples during training",
     },
-    "levels": {"ok": "Passed", "warning": "Warning", "stop": "Error"},
+    "check_heads": {"check": "Check", "result": "Result", "detail": "Detail"},
+    "levels": {"ok": "Passed", "unknown": "Not checked", "warning": "Warning", "stop": "Error"},
+    "checks": CHECKS,
 }
 BOARD_WORDS = {
     "really": TABLE_WORDS["really"],
@@ -92,7 +120,7 @@ BOARD_WORDS = {
     "log_find": "Find in the log",
     "log_empty": "The log is empty.",
     "log_part": "The last {shown} of {size}",
-    "levels": FORM_WORDS["levels"],
+    **{name: FORM_WORDS[name] for name in ("check_heads", "levels", "checks")},
     "close": "Close",
     "unreachable": FORM_WORDS["unreachable"],
 }

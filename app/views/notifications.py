@@ -11,7 +11,8 @@ from app.text import notices as text
 from app.text import training
 from app.views.jobs import title
 from engine.jobs.spec import Job
-from engine.runs.run import alarms_since
+from engine.runs.run import Run, alarms_since
+from engine.runs.run_notes import name_of
 
 Seen = Mapping[str, Any]
 SHOWN = 5
@@ -29,7 +30,13 @@ def news(context: AppContext, seen: Seen) -> dict[str, Any]:
     notices = [_ended(job) for job in jobs if job.status in text.ENDS]
     for run, alarm in alarms:
         key = f"{run}/{alarm.name}/{alarm.step}"
-        notices.append({"key": key, "title": text.alarmed(run, alarm.step), "body": alarm.sentence})
+        notices.append(
+            {
+                "key": key,
+                "title": text.alarmed(name_of(Run.find(context.workspace, run)), alarm.step),
+                "body": alarm.sentence,
+            }
+        )
     if len(notices) > SHOWN:
         rest = {"key": "more", "title": text.more(len(notices) - SHOWN), "body": ""}
         notices = [*notices[:SHOWN], rest]

@@ -22,6 +22,7 @@ from engine.jobs.spec import TRAIN, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.request import GenerationRequest
 from engine.runs.run import Run, alarms_since
+from engine.runs.run_notes import name_of, read_notes
 from engine.storage.library import now
 
 End = tuple[State, int, int]
@@ -56,6 +57,17 @@ def queue_state(
         "paused": context.queue.is_paused,
         "at": at,
     }
+
+
+def _run_of(context: AppContext, job: Job) -> dict[str, str]:
+    """Return the run of a job, with its name as the title if somebody gave it one."""
+    run = job.config.get("run")
+    if not run:
+        return {"run": ""}
+    with suppress(DailiesError):  # the run is deleted
+        if name := read_notes(Run.find(context.workspace, run)).name:
+            return {"run": run, "title": name}
+    return {"run": run}
 
 
 def _ends(context: AppContext, unfinished: Sequence[Job], ended: Sequence[Job]) -> dict[str, End]:
@@ -100,8 +112,8 @@ def queue_row(context: AppContext, job: Job, hold: str = "", end: End | None = N
     took = (job.ended_at - job.started_at).total_seconds() if job.ended_at and job.started_at else None
     return {
         **card,
+        **_run_of(context, job),
         "kind_key": job.kind,
-        "run": job.config.get("run", ""),
         "kind": training.kind(job.kind),
         "state": state,
         "line": "" if said in (state, text.STATES[job.status]) else card["line"],
@@ -168,7 +180,7 @@ def alarms(context: AppContext) -> list[dict[str, Any]]:
         {
             "id": f"{run}/{alarm.name}/{alarm.step}",
             "run": run,
-            "title": notices.alarmed(run, alarm.step),
+            "title": notices.alarmed(name_of(Run.find(context.workspace, run)), alarm.step),
             "line": alarm.sentence,
         }
         for run, alarm in found

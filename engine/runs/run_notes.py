@@ -34,6 +34,11 @@ def read_notes(run: Run) -> RunNotes:
         return RunNotes()
 
 
+def name_of(run: Run) -> str:
+    """Return the name that somebody gave to a run, else its id."""
+    return read_notes(run).name or run.id
+
+
 def write_notes(run: Run, name: str, tags: list[str], text: str = "") -> RunNotes:
     """Store a run's name, tags (each once) and notes.
 

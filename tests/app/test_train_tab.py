@@ -12,7 +12,7 @@ from app.components.run_list import functions
 from app.context import AppContext
 from app.text import general, training
 from app.views.queue import queue_state
-from app.views.training import curricula, runs, train_form
+from app.views.training import curricula, runs, samples, train_form
 from engine.cli.training.train import read_changes
 from engine.config.presets import load_curriculum, load_train_preset, preset_keys
 from engine.errors import ConfigError, DailiesError
@@ -23,7 +23,9 @@ from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
 from engine.runs.checkpoint_series import CHECKPOINT
 from engine.runs.curriculum_state import list_curricula
+from engine.runs.results import Alarm
 from engine.runs.run import Run, list_runs
+from engine.runs.run_notes import read_notes
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
@@ -145,6 +147,18 @@ def test_a_queued_run_has_what_the_form_said(context: AppContext) -> None:
     assert run.id == filed["run"] and run.preset().settings["max_steps"] == 7
     [job] = context.queue.list("queued")
     assert (job.kind, job.config) == ("train", {"run": run.id})
+
+
+def test_a_run_that_is_named_has_its_name_in_lists_jobs_samples_and_alarms(context: AppContext) -> None:
+    filed = train_form.queue(context, {**choices(context), "name": " bolder "})
+    run = Run.find(context.workspace, filed["run"])
+    assert read_notes(run).name == "bolder"
+    assert [row["title"] for row in runs.run_list(context)["runs"]] == ["bolder"]
+    run.append_alarm(Alarm(step=3, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2))
+    state = queue_state(context, with_alarms=True)
+    assert [row["title"] for row in state["jobs"]] == ["bolder"]
+    assert [row["title"] for row in state["alarms"]] == ["Alarm in run bolder at step 3"]
+    assert samples.slider(run)["title"] == "bolder"
 
 
 def test_a_check_is_a_job_and_its_verdicts_come_back(context: AppContext) -> None:

@@ -394,7 +394,7 @@ def test_a_runs_settings_are_used_again_and_kept_as_a_recipe(train: Page, bench:
 
 def test_a_recipe_is_checked_before_it_is_queued(train: Page) -> None:
     do(train, "check").click()
-    verdicts = train.locator("#train-form .verdicts li")
+    verdicts = train.locator("#train-form .verdicts tbody tr")
     expect(train.locator("#train-form .verdicts")).to_contain_text("can make 9 frames")
-    expect(verdicts.first).to_have_attribute("data-level", re.compile("ok|warning|stop"))
-    expect(verdicts.first.locator("b")).to_have_text(re.compile("Passed|Warning|Error"))
+    expect(verdicts.first).to_have_attribute("data-level", re.compile("ok|unknown|warning|stop"))
+    expect(verdicts.first.locator(".result")).to_have_text(re.compile("Passed|Not checked|Warning|Error"))

@@ -8,7 +8,7 @@ from app.views.scores import reward_titles, spec_of
 from engine.errors import ConfigError, StoreError
 from engine.runs.results import Evaluation, Measure
 from engine.runs.run import Run
-from engine.runs.run_notes import read_notes
+from engine.runs.run_notes import name_of
 from rewards import is_reward
 
 SIDES = ("before", "after", "change")
@@ -55,7 +55,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     names = dict.fromkeys(measure.name for _, evaluation in found for measure in in_order(evaluation))
     by_name = [{measure.name: measure for measure in evaluation.measures} for _, evaluation in found]
     return {
-        "columns": [text.FINDINGS_COLUMNS[0], *(read_notes(run).name or run.id for run, _ in found)],
+        "columns": [text.FINDINGS_COLUMNS[0], *(name_of(run) for run, _ in found)],
         "rows": [[title_of(name), *(_reached(measures.get(name)) for measures in by_name)] for name in names],
     }
 

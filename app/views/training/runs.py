@@ -13,6 +13,7 @@ from engine.jobs.handlers.run_actions import RunState, run_states
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.adapters import newest_of_runs
 from engine.runs.run import Run
+from engine.runs.run_notes import read_notes
 
 
 def run_list(context: AppContext) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def run_row(state: RunState, usable: Collection[str]) -> dict[str, Any]:
     outside = training.OUTSIDE if state.state == "training" and not active else ""
     return {
         "id": state.run.id,
-        "title": state.preset.title if state.preset else state.run.id,
+        "title": read_notes(state.run).name or (state.preset.title if state.preset else state.run.id),
         "state": state.state,
         "words": training.STATES[state.state],
         "where": f"{state.step} / {state.of}" if state.of else "",
@@ -50,7 +51,7 @@ def log(context: AppContext, run_id: str, word: str) -> dict[str, Any]:
     """Return the end of a run's log, or its lines that contain `word`, with the run's preflight checks."""
     run = Run.find(context.workspace, run_id)
     part = read_log(run.log, word)
-    verdicts = [{"level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
+    verdicts = [{"name": row.name, "level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
     shown = part.size - part.skipped_bytes
     sizes = {"shown": training.size(shown), "size": training.size(part.size)} if part.skipped_bytes else None
     return {"id": run_id, "lines": "\n".join(part.lines), "part": sizes, "verdicts": verdicts}

@@ -12,7 +12,7 @@ from app.views.scores import scores
 from engine.errors import StoreError
 from engine.runs.adapters import newest_of_runs
 from engine.runs.run import Run
-from engine.runs.run_notes import read_notes
+from engine.runs.run_notes import name_of
 from engine.runs.samples import BASE, RunSamples, Sample, SampleSet
 
 NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": ""}
@@ -36,6 +36,7 @@ def slider(run: Run, at: str | None = None, prompt: int = 0, others: Sequence[st
     off = text.SAMPLES_WORDS["off"] if run.preset().settings.get("sample_clips") == 0 else ""
     return {
         "run": run.id,
+        "title": name_of(run),
         "sets": [{"name": name, "label": text.step(int(name))} for name in names],
         "prompts": [f"{number}. {prompt}" for number, prompt in enumerate(prompts, start=1)],
         "set": position,
@@ -68,7 +69,7 @@ def shown(run: Run, value: dict[str, Any]) -> tuple[dict[str, Any], go.Figure | 
         "prefetch": [url(run, name, sets[name].samples[prompt]) for name in near if prompt < len(sets[name].samples)],
     }
     reports = [(text.step(sample_set.step), scores(sample.report)) for sample_set, sample in pairs]
-    bars = reward_bars([*reports, *((other.id, scores(sample.report)) for other, _, sample in others)])
+    bars = reward_bars([*reports, *((name_of(other), scores(sample.report)) for other, _, sample in others)])
     if bars is not None:
         bars.update_xaxes(range=[0, 1.34])  # room for "Step 12000  1.00" next to a full bar
     return player, bars
@@ -100,7 +101,7 @@ def url(run: Run, name: str, sample: Sample) -> str:
 
 def _clip(run: Run, sample_set: SampleSet, sample: Sample, *, named: bool = False) -> dict[str, Any]:
     total = general.score(sample.report["total"]) if sample.report else ""
-    name = (read_notes(run).name or run.id) if named else ""
+    name = name_of(run) if named else ""
     parts = [name, text.step(sample_set.step), total, general.seed(sample.seed)]
     return {
         "id": f"{run.id}/{sample_set.name}/{sample.file}",

@@ -36,6 +36,7 @@ from engine.labelling.judge_votes import pairwise_judges
 from engine.labelling.run_dataset import create_run
 from engine.runs.adapters import find_adapter, list_adapters
 from engine.runs.run import Run, list_runs
+from engine.runs.run_notes import write_notes
 
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"
@@ -63,6 +64,7 @@ class Chosen(TypedDict, total=False):
     rewards: str | None
     share: str | None
     key: str | None
+    name: str | None
     settings: Required[dict[str, str | bool | int | float | None]]
 
 
@@ -316,6 +318,8 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     start = find_adapter(context.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
     resources = resources_of(choices)
     run = create_run(context.store, preset, start, request_key("run"))
+    if name := str(choices.get("name") or "")[:80]:  # no more can be typed
+        write_notes(run, name, [])
     job = context.submit(JobSpec.train(run.id, resources), discard=run.discard)
     return {"run": run.id, "note": training.filed(run.id, job.position)}
 

@@ -76,7 +76,7 @@ def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
     if paid.of < MIN_PROMPTS:
         counted = f"{paid.of} of {MIN_PROMPTS}"
         sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
-        return PreflightCheck(name="motion", level="ok", sentence=sentence)
+        return PreflightCheck(name="motion", level="unknown", sentence=sentence)
     span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
     told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
     if paid.mean < -STILL_LIMIT and paid.high < 0:

@@ -19,7 +19,7 @@ WORDS = training.FORM_WORDS
 SHOWN, OTHER, THIRD = "mini_grpo", "mini_nft", "mini_awm"
 PATIENCE_S = 60.0
 ATTEMPTS = 4  # of a call without an answer, see app/scripts/requests.js
-VERDICTS = {"verdicts": [{"level": "ok", "sentence": "Looks well."}]}
+VERDICTS = {"verdicts": [{"name": "frames", "level": "ok", "sentence": "Looks well."}]}
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
     with server_away():
         expect(note).to_have_text(WORDS["unreachable"])
     end_the_check(jobs)
-    expect(verdicts).to_contain_text("Looks well.")
+    expect(verdicts.locator("tbody tr")).to_have_text(f"{training.CHECKS['frames']}{WORDS['levels']['ok']}Looks well.")  # type: ignore[index]
     expect(note).to_be_hidden()
     expect(hand(form, "check")).to_be_enabled()
     form.locator('[data-setting="learning_rate"]').fill("0.002")

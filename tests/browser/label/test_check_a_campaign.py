@@ -30,6 +30,6 @@ def test_a_recipe_on_votes_is_checked_on_the_votes_pairs(
     form.locator('[data-setting="per_device_train_batch_size"]').fill("1")
     expect(form.locator(".shell code")).to_contain_text("per_device_train_batch_size=1")
     form.locator('[data-do="check"]').click()
-    verdicts = form.locator(".verdicts li")
+    verdicts = form.locator(".verdicts tbody tr")
     expect(verdicts.filter(has_text="The pairs have the settings' frames and size.")).to_be_visible(timeout=LONG_MS)
     expect(form.locator(".problem")).to_be_hidden()
