@@ -1,7 +1,8 @@
 """Take the pictures of docs/screenshots from a workspace, in Chromium.
 
 `python -m tools.screenshots WORKSPACE` serves the page on a free port. A workspace that went through the whole loop is
-made by `python -m examples.tour --short --workspace WORKSPACE`. The Generate tab makes four clips of `mini`.
+made by `python -m examples.tour --short --workspace WORKSPACE`. The Generate tab makes four clips of `mini`. To look at
+the page in other ways: `--theme dark --width 390 --folder FOLDER`.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
+
+from engine.runs.run import list_runs
+from engine.workspace import Workspace
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 PROMPT = "a red ball moving right over a meadow"
@@ -67,12 +71,11 @@ def score(page: Page) -> None:
 
 def label(page: Page) -> None:
     """Show a pair of the campaign."""
-    page.locator('#label-campaigns [data-do="label"]').first.click()
-    name = page.locator("#label-desk .name")
-    if name.is_visible():
-        name.fill("anna")
-        name.press("Enter")
-    expect(page.locator("#label-desk[data-pair], #label-desk [data-pair]").first).to_be_visible()
+    desk = page.locator("#label-desk")
+    expect(desk.locator(".head")).to_be_visible()
+    desk.locator(".name").fill("anna")
+    desk.locator(".name").press("Enter")
+    expect(desk.locator(".votes button").first).to_be_visible()
 
 
 def library(page: Page) -> None:
@@ -84,30 +87,48 @@ def train(page: Page) -> None:
 
 
 def monitor(page: Page) -> None:
-    """Show the evaluation of the first run that has one."""
-    page.get_by_role("tab", name="Evaluation").click()
+    """Show what the run of the address changed."""
+    expect(page.locator("#monitor-findings tbody tr").first).to_be_visible()
+
+
+def system(page: Page) -> None:
+    expect(page.locator("#system-telemetry .device").first).to_be_visible()
 
 
 PICTURES = {"generate": (generate, 1180), "score": (score, 1180), "label": (label, 900), "library": (library, 1000)}
-PICTURES |= {"train": (train, 1000), "monitor": (monitor, 1000)}
+PICTURES |= {"train": (train, 1000), "monitor": (monitor, 1000), "system": (system, 1000)}
+
+SHOWN = [tab for tab in PICTURES if tab != "system"]  # in the documentation
+
+
+def evaluated(workspace: Path) -> str:
+    """Return the part of Monitor's address that shows the evaluation of the newest run that has one."""
+    runs = [run for run in list_runs(Workspace(workspace)) if run.evaluation() is not None]
+    return f"&view=evaluation&run={runs[0].id}" if runs else ""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=__doc__)
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("tabs", nargs="*", choices=[*PICTURES, []], default=[], help="default: all")
+    parser.add_argument(
+        "tabs", nargs="*", choices=[*PICTURES, []], default=[], help="default: those of docs/screenshots"
+    )
+    parser.add_argument("--theme", choices=["light", "dark"], default="light")
+    parser.add_argument("--width", type=int, default=1400, help="of the window, in px (default: 1400)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="default: docs/screenshots")
     options = parser.parse_args()
     with served(options.workspace) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
-        for tab in options.tabs or PICTURES:
+        for tab in options.tabs or SHOWN:
             prepare, height = PICTURES[tab]
-            page = browser.new_page(viewport={"width": 1400, "height": height})
+            page = browser.new_page(viewport={"width": options.width, "height": height})
             page.set_default_timeout(WAIT_MS)
             expect.set_options(timeout=WAIT_MS)
-            page.goto(f"{address}?tab={tab}&__theme=light")
+            more = evaluated(options.workspace) if tab == "monitor" else ""
+            page.goto(f"{address}?tab={tab}&__theme={options.theme}{more}")
             prepare(page)
             page.wait_for_timeout(1500)  # plots and thumbnails fade in
-            page.screenshot(path=FOLDER / f"{tab}.png")
+            page.screenshot(path=options.folder / f"{tab}.png")
             page.close()
         browser.close()
     return 0
