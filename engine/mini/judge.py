@@ -85,6 +85,14 @@ def verdict_of(reading: Reading, asked: Asked) -> Judgement:
     return Judgement(**right, grades=grades, score=_score(grades), all_right=bool(judged) and all(judged))
 
 
+def score_of(frames: np.ndarray, prompt: str) -> float | None:
+    """Return the score of a clip for its prompt, 0..1. The model preset `mini` names this function.
+
+    None when the prompt has no attribute that the judge can check.
+    """
+    return judge(frames, prompt).score
+
+
 _Result = tuple[bool, float] | None  # right?, grade; None for an attribute that was not requested
 _Pairs = list[tuple[AskedSubject, SeenSubject | None]]
 

@@ -15,6 +15,7 @@ from engine.families.registry import family_spec
 from engine.generation.clip_plan import requires_end_frames
 from engine.generation.validation import check_request, read_request, why_untrainable
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
+from rewards.import_object import import_object
 
 MODEL = """
 title = "Mine"
@@ -65,6 +66,11 @@ def test_every_shipped_model_can_make_its_own_default_clip(key: str) -> None:
 @pytest.mark.parametrize("key", preset_keys("rewards"))
 def test_every_shipped_mix_parses(key: str) -> None:
     assert load_preset("rewards", key).weights
+
+
+def test_the_judge_that_a_shipped_model_names_can_be_called() -> None:
+    judges = [preset.judge for key in preset_keys("models") if (preset := load_preset("models", key)).judge]
+    assert judges and all(callable(import_object(judge)) for judge in judges)
 
 
 def test_the_defaults_of_a_preset_are_fields_of_a_request() -> None:
