@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app.text import general
+from app.text import score as text_score
 from app.theme import SANS
 from app.views.scores import Score
 from rewards.registry import REWARDS
@@ -59,7 +60,7 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
             figure.add_annotation(x=0.01, y=score.title, text=general.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
     height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX + TITLE_PX
     has_muted = len(clips) == 1 and any(not score.weight for score in clips[0][1])
-    figure.update_xaxes(title=axis_title(general.score_axis(has_muted=has_muted)))
+    figure.update_xaxes(title=axis_title(text_score.score_axis(has_muted=has_muted)))
     figure.update_layout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
     figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
@@ -82,8 +83,8 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
     longest = max(len(score.per_frame) for score in shown)
     figure.update_xaxes(range=[0, max(1, longest - 1)], fixedrange=True, showgrid=False, zeroline=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 0.5, 1], fixedrange=True, zeroline=False)
-    figure.update_xaxes(title=axis_title(general.FRAME_AXIS))
-    figure.update_yaxes(title=axis_title(general.score_axis()))
+    figure.update_xaxes(title=axis_title(text_score.FRAME_AXIS))
+    figure.update_yaxes(title=axis_title(text_score.score_axis()))
     return figure
 
 

@@ -282,11 +282,6 @@ GRID_WORDS = {
 STOPPING = "Stopping after this step"
 
 
-def score_axis(*, has_muted: bool = False) -> str:
-    """Title of an axis of scores; grey bars are not in the total."""
-    return f"Score (0 to 1){'; grey: not in the total' if has_muted else ''}"
-
-
 def duration(seconds: float) -> str:
     """Format a duration, e.g. "45 s", "12 min", "3.4 h"."""
     if seconds < 90:
@@ -378,7 +373,6 @@ def score(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-FRAME_AXIS = "Frame"
 NOT_APPLICABLE = "not applicable"
 
 

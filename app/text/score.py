@@ -7,6 +7,8 @@ from app.text.general import count
 UNRANKED = "score not ranked"
 OLD_REPORT = "Scored with another calibration, so it is not ranked. Score the clip again."
 
+FRAME_AXIS = "Frame"
+
 
 def not_applicable(titles: Sequence[str]) -> str:
     return f"Not applicable here: {', '.join(titles)}. The other rewards share the weight."
@@ -89,3 +91,8 @@ SAVE_WORDS = {
 
 def saved(title: str) -> str:
     return f"Saved. “{title}” can be chosen under Reward mix, here and in Generate and Label."
+
+
+def score_axis(*, has_muted: bool = False) -> str:
+    """Title of an axis of scores; grey bars are not in the total."""
+    return f"Score (0 to 1){'; grey: not in the total' if has_muted else ''}"
