@@ -59,8 +59,8 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
         if score.value is None:
             figure.add_annotation(x=0.01, y=score.title, text=general.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
     height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX + TITLE_PX
-    has_muted = len(clips) == 1 and any(not score.weight for score in clips[0][1])
-    figure.update_xaxes(title=axis_title(text_score.score_axis(has_muted=has_muted)))
+    hatched = len(clips) == 1 and any(not score.weight and score.value is not None for score in clips[0][1])
+    figure.update_xaxes(title=axis_title(text_score.score_axis(hatched=hatched)))
     figure.update_layout(**layout(height), barmode="group", bargap=0.35, bargroupgap=0.08)
     figure.update_xaxes(range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], fixedrange=True, zeroline=False)
     figure.update_yaxes(autorange="reversed", fixedrange=True, showgrid=False, ticksuffix="  ")
@@ -167,7 +167,8 @@ def hover(score: Score) -> str:
 def _bar(name: str, scores: Sequence[Score], colour: str | None) -> go.Bar:
     """Return the bars of one clip, in its colour among several, else in those of the rewards."""
     alone = colour is None
-    own = [style_of(score.key)[0] if score.weight else MUTED for score in scores]
+    own = [style_of(score.key)[0] for score in scores]
+    shapes = ["/" if alone and not score.weight else "" for score in scores]
     return go.Bar(
         name=name,
         orientation="h",
@@ -178,7 +179,10 @@ def _bar(name: str, scores: Sequence[Score], colour: str | None) -> go.Bar:
         cliponaxis=False,
         customdata=[hover(score) for score in scores],
         hovertemplate="%{customdata}<extra></extra>",
-        marker={"color": own if alone else [colour] * len(scores)},
+        marker={
+            "color": own if alone else [colour] * len(scores),
+            "pattern": {"shape": shapes, "fillmode": "replace", "size": 6},
+        },
     )
 
 

@@ -93,6 +93,6 @@ def saved(title: str) -> str:
     return f"Saved. “{title}” can be chosen under Reward mix, here and in Generate and Label."
 
 
-def score_axis(*, has_muted: bool = False) -> str:
-    """Title of an axis of scores; grey bars are not in the total."""
-    return f"Score (0 to 1){'; grey: not in the total' if has_muted else ''}"
+def score_axis(*, hatched: bool = False) -> str:
+    """Title of an axis of scores; hatched bars are not in the total."""
+    return f"Score (0 to 1){'; hatched: not in the total' if hatched else ''}"

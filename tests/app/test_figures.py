@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from app.plots.scores import MUTED, hover, matrix, radar, reward_bars, style_of, timeline
+from app.plots.scores import hover, matrix, radar, reward_bars, style_of, timeline
 from app.views.scores import Score
 from rewards.registry import REWARDS
 
@@ -57,13 +57,15 @@ def test_a_reward_has_one_colour_whichever_rewards_apply() -> None:
     assert reward_bars([("", other)]).data[0].marker.color == tuple(style_of(one.key)[0] for one in other)
 
 
-def test_axes_have_titles_and_grey_bars_are_explained() -> None:
+def test_axes_have_titles_and_hatched_bars_are_explained() -> None:
     figure = timeline([score()])
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("Frame", "Score (0 to 1)")
     assert reward_bars([("", [score()])]).layout.xaxis.title.text == "Score (0 to 1)"
     figure = reward_bars([("", [score(), score(title="Other", weight=0.0)])])
-    assert figure.layout.xaxis.title.text == "Score (0 to 1); grey: not in the total"
-    assert figure.data[0].marker.color[1] == MUTED
+    assert figure.layout.xaxis.title.text == "Score (0 to 1); hatched: not in the total"
+    assert figure.data[0].marker.pattern.shape == ("", "/")
+    without = score(title="Other", weight=0.0, value=None)
+    assert reward_bars([("", [score(), without])]).layout.xaxis.title.text == "Score (0 to 1)"
 
 
 def test_hovering_says_the_question_the_measure_and_the_weight() -> None:
