@@ -19,7 +19,10 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from engine.labelling.campaign_spec import CampaignSpec
+from engine.labelling.campaigns import Campaigns
 from engine.runs.run import list_runs
+from engine.storage.library import Library
 from engine.workspace import Workspace
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
@@ -73,8 +76,11 @@ def label(page: Page) -> None:
     """Show a pair of the campaign."""
     desk = page.locator("#label-desk")
     expect(desk.locator(".head")).to_be_visible()
-    desk.locator(".name").fill("anna")
-    desk.locator(".name").press("Enter")
+    name = desk.locator(".name")
+    name.or_(desk.locator(".votes button").first).first.wait_for()
+    if name.is_visible():
+        name.fill("anna")
+        name.press("Enter")
     expect(desk.locator(".votes button").first).to_be_visible()
 
 
@@ -107,6 +113,19 @@ def evaluated(workspace: Path) -> str:
     return f"&view=evaluation&run={runs[0].id}" if runs else ""
 
 
+def unlabelled(workspace: Path) -> str:
+    """Return the part of Label's address that shows a new campaign: those of the tour have all their votes."""
+    store = Library(Workspace(workspace))
+    clips = [clip for clip in store.clips() if clip.prompt == PROMPT]
+    spec = CampaignSpec(title="Red balls over a meadow", clip_ids=tuple(clip.id for clip in clips[:4]))
+    campaign = Campaigns(store).create(spec)
+    store.close()
+    return f"&campaign={campaign.id}"
+
+
+ADDRESSES = {"monitor": evaluated, "label": unlabelled}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.screenshots", description=__doc__)
     parser.add_argument("workspace", type=Path)
@@ -124,7 +143,7 @@ def main() -> int:
             page = browser.new_page(viewport={"width": options.width, "height": height})
             page.set_default_timeout(WAIT_MS)
             expect.set_options(timeout=WAIT_MS)
-            more = evaluated(options.workspace) if tab == "monitor" else ""
+            more = ADDRESSES[tab](options.workspace) if tab in ADDRESSES else ""
             page.goto(f"{address}?tab={tab}&__theme={options.theme}{more}")
             prepare(page)
             page.wait_for_timeout(1500)  # plots and thumbnails fade in
