@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
@@ -61,6 +61,9 @@ def generate(page: Page) -> None:
     page.locator("#takes input[type=number]").fill("4")
     page.locator("#takes input[type=number]").blur()
     page.locator("#prompt textarea").press("Control+Enter")
+    line = page.locator("#generate-jobs .job")
+    expect(line).to_be_visible()
+    expect(line).to_be_hidden()
     expect(page.locator("#generate-takes .card")).to_have_count(4)
     expect(page.locator("#generate-facts .total b")).to_have_text(re.compile(r"\d\.\d\d"))
     expect(page.locator("#generate-bars .ytick text").first).to_be_visible()
@@ -140,11 +143,12 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
         for tab in options.tabs or SHOWN:
             prepare, height = PICTURES[tab]
-            page = browser.new_page(viewport={"width": options.width, "height": height})
+            viewport: ViewportSize = {"width": options.width, "height": height}
+            page = browser.new_page(viewport=viewport, color_scheme=options.theme)
             page.set_default_timeout(WAIT_MS)
             expect.set_options(timeout=WAIT_MS)
             more = ADDRESSES[tab](options.workspace) if tab in ADDRESSES else ""
-            page.goto(f"{address}?tab={tab}&__theme={options.theme}{more}")
+            page.goto(f"{address}?tab={tab}{more}")
             prepare(page)
             page.wait_for_timeout(1500)  # plots and thumbnails fade in
             page.screenshot(path=options.folder / f"{tab}.png")
