@@ -60,7 +60,7 @@ def queue_state(
 
 
 def _run_of(context: AppContext, job: Job) -> dict[str, str]:
-    """Return the run of a job, with its name as the title if somebody gave it one."""
+    """Return the id of a job's run, and the name of the run as the title if it has one."""
     run = job.config.get("run")
     if not run:
         return {"run": ""}

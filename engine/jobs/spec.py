@@ -298,7 +298,7 @@ class Job:
 
     @property
     def reason(self) -> str:
-        """Why the job ended badly; "" if somebody cancelled it."""
+        """Why the job ended badly; "" if it was cancelled on request."""
         return self.error if self.error and self.error != cancelled(self.id) else ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -307,7 +307,7 @@ class Job:
 
 
 def cancelled(job_id: str) -> str:
-    """Return the error of a job that somebody cancelled."""
+    """Return the error of a job that was cancelled on request."""
     return f"Job {job_id} was cancelled."
 
 

@@ -35,7 +35,7 @@ def read_notes(run: Run) -> RunNotes:
 
 
 def name_of(run: Run) -> str:
-    """Return the name that somebody gave to a run, else its id."""
+    """Return the name of a run, else its id."""
     return read_notes(run).name or run.id
 
 

@@ -99,27 +99,18 @@ def test_a_run_that_ended_badly_says_why_and_can_be_resumed(queue: JobQueue, run
     assert resume(queue, run.id).config == {"run": run.id}
 
 
-@pytest.mark.parametrize(("code", "state"), [(FAILED, "failed"), (REFUSED, "refused")])
+@pytest.mark.parametrize(("code", "state"), [(FAILED, "failed"), (REFUSED, "refused"), (-9, "killed")])
 def test_a_run_whose_settings_are_refused_is_not_resumed(queue: JobQueue, run: Run, code: int, state: str) -> None:
     submit_run(queue, run)
     attempt = Attempt.begin(run.folder, ProcessSpec(argv=(), env={}, cwd=""))
     keep_process(run.folder, {"id": attempt.id})
+    if code < 0:
+        attempt.ask_to_stop(0)
     attempt.end(code)
     work(queue, "failed", "The run was not started.")
     found = run_state(queue, run.id)
-    assert (found.state, found.can_resume, found.problem) == (state, code == FAILED, "The run was not started.")
-
-
-@pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_a_run_that_somebody_killed_is_killed_and_can_be_resumed(queue: JobQueue, run: Run, status: Status) -> None:
-    submit_run(queue, run)
-    attempt = Attempt.begin(run.folder, ProcessSpec(argv=(), env={}, cwd=""))
-    keep_process(run.folder, {"id": attempt.id})
-    attempt.ask_to_stop(0)
-    attempt.end(-9)
-    work(queue, status, "Its process was killed by signal 9.")
-    found = run_state(queue, run.id)
-    assert (found.state, found.can_resume, found.problem) == ("killed", True, "")
+    problem = "" if state == "killed" else "The run was not started."
+    assert (found.state, found.can_resume, found.problem) == (state, code != REFUSED, problem)
 
 
 def test_a_run_goes_on_where_it_was(queue: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
