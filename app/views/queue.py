@@ -13,6 +13,7 @@ from app.text import general, modes, notices, training
 from app.text import jobs as text
 from app.views.clips import joined, moment
 from app.views.jobs import Reasons, job_card
+from engine.clock import now
 from engine.errors import DailiesError
 from engine.files.log_tail import read_log
 from engine.generation.clip_plan import DIRECT
@@ -23,7 +24,6 @@ from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.request import GenerationRequest
 from engine.runs.run import Run, alarms_since
 from engine.runs.run_notes import name_of, read_notes
-from engine.storage.library import now
 
 End = tuple[State, int, int]
 PATIENCE_S = 10.0  # after which a job that was asked to stop can be killed

@@ -9,6 +9,7 @@ from app.context import AppContext
 from app.text import jobs as text
 from app.views import queue as view
 from app.views.queue import queue_state
+from engine.clock import now
 from engine.config.presets import load_train_preset
 from engine.execution.attempt import Attempt, ProcessSpec, keep_process
 from engine.jobs.handlers.run_actions import submit_run
@@ -16,8 +17,7 @@ from engine.jobs.spec import Job, JobProgress, JobSpec, Status
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
 from engine.runs.run import Run
-from engine.storage.library import now
-from engine.training import main
+from engine.training.exit_codes import REFUSED
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_says_where_and_is_resumed_once(context: AppConte
 
 def test_a_run_whose_settings_were_refused_is_cloned(context: AppContext, run: Run) -> None:
     submit_run(context.queue, run)
-    attempt(run, main.REFUSED)
+    attempt(run, REFUSED)
     ended(context, "failed", "The run was refused.")
     row = newest(context)
     assert (row["can_retry"], row["can_clone"], row["run"]) == (False, True, run.id)

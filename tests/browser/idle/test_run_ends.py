@@ -14,7 +14,7 @@ from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobProgress
 from engine.process_identity import ProcessIdentity
 from engine.runs.run import Run
-from engine.training import main
+from engine.training.exit_codes import REFUSED
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -55,7 +55,7 @@ def test_a_refused_run_is_cloned_from_the_queue(page: Page, idle: Any, jobs: Job
     run, job = started(idle, jobs)
     attempt = Attempt.begin(run.folder, ProcessSpec(argv=(), env={}, cwd=""))
     keep_process(run.folder, {"id": attempt.id})
-    attempt.end(main.REFUSED)
+    attempt.end(REFUSED)
     jobs.finish(job, "failed", error="The run was refused.")
     page.goto(idle.address)
     page.locator("#queue .badge").click()
