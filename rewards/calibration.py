@@ -138,7 +138,7 @@ def mix_calibration(mix: "Mix") -> str:
 
 
 def measures_alike(one: str | None, other: str) -> bool:
-    """Return True if the values of rewards compare between two calibrations of reports, whatever the weights."""
+    """Return True if values of rewards compare between two calibrations."""
     return one is not None and one.partition("#")[0] == other.partition("#")[0]
 
 

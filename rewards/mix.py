@@ -75,7 +75,7 @@ class Mix(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """`value` 0..1, None when no reward applies or one failed; `weights` are the shares used, summing to 1."""
+    """`value` in 0..1, None without a score; `weights` sum to 1."""
 
     value: float | None
     weights: dict[str, float]

@@ -50,7 +50,7 @@ def documentation_routes(dependencies: Sequence[Any] = ()) -> APIRouter:
 
 
 def contents() -> tuple[tuple[str, str], ...]:
-    """Return names and titles of the pages in the order of the first one's lists, whose headings have the name ""."""
+    """Return names and titles of the pages; headings have the name ""."""
     found = LISTED.findall((DOCS / "index.md").read_text(encoding="utf-8"))
     listed = list(dict.fromkeys([("index.md", ""), *((name, part) for part, name in found)]))
     return tuple(

@@ -1,5 +1,5 @@
 // What a run changed. `props.value` = {run, note, can_measure, columns, rows: [{cells, verdict}], lines: [[cell]]}.
-// The jobs that evaluate the run are told as well. Event "measure" {run}.
+// Also shows the jobs that evaluate the run. Event "measure" {run}.
 import { csv, save } from "../scripts/files.js";
 import { make } from "../scripts/dom.js";
 import { follow, latestNews } from "../scripts/job_news.js";

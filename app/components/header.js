@@ -61,7 +61,7 @@ export default function mount({ element, trigger, props, server }) {
       trigger("arrive_at", { tab: wanted });
     }
     const asked = new CustomEvent("dailies:clip", { detail: clip, cancelable: true });
-    // Where the Library was not shown yet, nobody takes it.
+    // Without effect before the Library is shown.
     if (wanted === "library" && document.dispatchEvent(asked) && clip) trigger("arrive", { id: clip });
     shownView = addressOf("view") ?? VOTE;
     awaitView();

@@ -45,7 +45,7 @@ export default function mount({ element, trigger, props, watch }) {
     const bad = over.filter((id) => !["done", "withdrawn"].includes(states.get(id))),
       done = over.filter((id) => states.get(id) === "done");
     if (bad.length) failed = ended.get(bad.findLast((id) => ended.has(id))) ?? failed;
-    // Its run goes on, or can no longer be resumed.
+    // Its run continues, or can no longer be resumed.
     if (done.length || now.some((job) => job.run && job.run === failed?.run)) failed = null;
     if (failed) failed = ended.get(failed.id) ?? failed;
     preview?.take(now, states);

@@ -288,7 +288,7 @@ class RequestForm:
         return batch, None
 
     def counted(self, *values: Any) -> dict[str, Any]:
-        """Return an update for `count`: the clips and their time, and warnings of unknown words and of the size.
+        """Return an update for `count`: clips, time and warnings.
 
         A mistake in a list or a sweep is said here too; one prompt may still be being typed.
         """

@@ -284,7 +284,7 @@ class ScoreTab:
     def show_ended(
         self, which: str, mix: str, facts: dict[str, Any] | None, table: dict[str, Any], event: gr.EventData
     ) -> list[Any]:
-        """Show the new scores. The set stays, and a line offers imported videos; an empty table shows them at once."""
+        """Show new scores, and offer imported videos; an empty table shows them at once."""
         jobs = [job for job_id in event.ids if (job := self.context.queue.get(job_id)).status == "done"]
         imports = [job for job in jobs if job.kind == "score_folder" or job.config.get("path")]
         imported = _imported(imports[-1]) if imports else None

@@ -26,7 +26,7 @@ BAD_ENDS = ("failed", "cancelled", "lost")
 
 
 def watched_jobs(context: AppContext, kind: str | Collection[str], *, campaigns: bool = False) -> dict[str, Any]:
-    """Return the value of a `JobWatch`: the ids of the active jobs of its kinds, of campaigns only or of none.
+    """Return the value of a `JobWatch`: the ids of the active jobs of its kinds.
 
     `at` (seconds of a monotonic clock) orders it among the answers of the queue.
     """

@@ -78,7 +78,7 @@ def _clip(showing: int, side: Side, record: ClipRecord) -> dict[str, Any]:
 
 
 def clips_generating(context: AppContext, campaign_id: str) -> dict[str, int]:
-    """Return the number of clips that are still being generated for a campaign, and of all that it generates."""
+    """Return how many clips of a campaign are not generated yet, and how many it has."""
     if not any(is_of_campaign(job) for job in context.queue.list(UNFINISHED, GENERATE, limit=None)):
         return {"generating": 0, "clips": 0}  # counting would take time at each vote
     clips, missing = count_clips(context.store, campaign_id)

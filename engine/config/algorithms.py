@@ -22,7 +22,7 @@ COSTS = "engine.estimation.update_costs:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
-    """`trainer` and `settings` are "module:NAME" of the classes, `cost` of the function of an update's cost.
+    """`trainer`, `settings` and `cost` are written "module:NAME".
 
     `data`: "pairs" of a preferred and a rejected clip, "ratings" of single clips, clips with "captions", "rewards" of
     the policy's own clips, or a teacher's clips of "prompts".

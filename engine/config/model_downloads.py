@@ -54,7 +54,7 @@ def fetch_model(preset: ModelPreset, progress: Progress | None = None, token: st
 def verify_model(
     preset: ModelPreset, progress: Callable[[int, int], None] | None = None, *, forget: bool = False
 ) -> list[str]:
-    """Compare every needed file with its checksum; return a sentence for each that is missing, damaged or has none.
+    """Compare all needed files with their checksums; return a sentence for each fault.
 
     `progress` is called with bytes read and bytes in all. With `forget`, damaged files are deleted, so that the next
     download replaces them. Raises ConfigError for a model in a local folder, which has no checksums.

@@ -92,7 +92,10 @@ def _checked_file(file: Path) -> Path:
 
 
 def has_two_experts(preset: ModelPreset, size: int) -> bool:
-    """Return True for a model of two networks: by its folder, or by the `size` of one of them if it is not here."""
+    """Return True for a model of two networks.
+
+    Its folder tells it, or the `size` of one of the networks if the folder is not here.
+    """
     main = needed_sources(preset)[0]
     folder = main.on_hub.snapshot() if main.on_hub else local_path(main.source)
     if folder is not None and (folder / INDEX_FILE).is_file():

@@ -262,7 +262,7 @@ def _picture(value: Any, where: str, folder: Path | None) -> Path | bytes | str 
 
 
 def _hub_table(name: str) -> Table:
-    """Return the rows of a data set of the hub: from the hub where downloads are automatic, or from its cache.
+    """Return the rows of a hub data set, downloaded if allowed, else from the cache.
 
     Videos and sounds are left out. Raises ConfigError.
     """

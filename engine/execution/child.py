@@ -22,7 +22,7 @@ def run_child(
     stderr: BinaryIO,
     limit_s: float = math.inf,
 ) -> Generator[T, None, int | None]:
-    """Run a command; yield `progress` while it runs and return its exit code, None when it exceeds `limit_s`.
+    """Run a command, yield `progress`, and return its exit code; None after `limit_s`.
 
     Closing the generator kills the command.
     """

@@ -48,7 +48,10 @@ def family_spec(key: str) -> FamilySpec:
 
 
 def one_pass_guidance(model: "ModelPreset") -> float:
-    """Return the guidance that a model has without a second pass: its own where the network takes it, else 1."""
+    """Return the guidance of a model without a second pass.
+
+    It is the model's own where its network takes guidance as an input, else 1.
+    """
     return model.guidance if family_spec(model.family).embedded_guidance else 1.0
 
 

@@ -64,7 +64,7 @@ def write_bytes_atomic(path: Path, content: bytes, *, new: bool = False, private
 
 @contextmanager
 def partial_file(path: Path, *, durable: bool = False, new: bool = False) -> Iterator[Path]:
-    """Yield the path of a file to write, in the folder of `path`, which is renamed to `path` when the block ends.
+    """Yield a path to write, which is renamed to `path` when the block ends.
 
     It is removed when the block fails. `durable`: the content is on the disk before the file has its name. With `new`,
     an existing file raises FileExistsError. Raises OSError.

@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 
 def job_steps(steps: Generator[Any, None, T]) -> Generator[JobProgress, None, T]:
-    """Yield the progress of a generator below the jobs (phase, step, of) as that of a job; return its result."""
+    """Yield a generator's (phase, step, of) as progress of a job; return its result."""
     with closing(steps):
         while True:
             try:

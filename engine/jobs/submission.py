@@ -48,13 +48,13 @@ def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None
 
 
 def file_shared(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
-    """Queue a job unless an identical one is queued or running; return that one if so. Raises as `file_job` does."""
+    """Queue a job, or return an identical one that is queued or running. Raises as `file_job` does."""
     with filing(queue):
         return same_as(queue, spec) or file_job(queue, spec, key)
 
 
 def filing(queue: JobQueue) -> AbstractContextManager[None]:
-    """Lock the workspace's jobs and runs from the check of a state to the submission, against other windows."""
+    """Lock jobs and runs between the check of a state and the submission."""
     return locked(queue.store.workspace.filing_lock)
 
 

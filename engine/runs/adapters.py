@@ -104,7 +104,7 @@ def find_adapter(workspace: Workspace, name: str, model: str) -> Adapter:
         hint = did_you_mean(name, adapters) or "There is none for this model: leave the adapter empty."
         if name in others:
             hint = (
-                f"It is of '{others[name]}': if `dailies adapters ls --model {model}` says that it fits, import its "
+                f"It is of '{others[name]}'. If it fits (`dailies adapters ls --model {model}`), import its "
                 f"file again with --model {model}."
             )
         raise ConfigError(f"Unknown adapter '{name[:80]}' for model '{model}'. {hint}")

@@ -1,4 +1,4 @@
-"""Exit codes of `engine.training.main`, by which its supervisor tells how a run ended. Imports no torch."""
+"""Exit codes of `engine.training.main`, for its supervisor. Imports no torch."""
 
 FINISHED = 0
 FAILED = 2

@@ -198,5 +198,5 @@ class PlainTrainerArguments(VideoArguments):
 
 
 def embeds_guidance(model: str | None) -> bool:
-    """Return whether guidance is an input of the model's network; False for a model that is loaded already."""
+    """Return True if guidance is an input of the network of a model that is a key."""
     return model is not None and family_spec(load_preset("models", model).family).embedded_guidance

@@ -170,7 +170,7 @@ def read_declaration(path: Path) -> ExternalReward:
 
 
 def fingerprint(path: Path, declaration: ExternalReward) -> str:
-    """Return 8 hex digits that change with what affects the scores of a declaration, also with `code_of` it.
+    """Return 8 hex digits that change with what affects a declaration's scores.
 
     Titles and limits of calls have no effect on scores.
     """

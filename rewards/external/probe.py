@@ -107,7 +107,7 @@ def address_of(declaration: ExternalReward) -> str:
 
 
 def has_changed(first: Mapping[str, Any], now: ProbeResult) -> bool:
-    """Return True if an answer is not that of the model and declaration of the `first` one, a `ProbeResult` as data."""
+    """Return True if an answer is of another model or declaration than `first`."""
     if (first.get("identity"), first.get("declared", now.declared)) != (now.identity, now.declared):
         return True
     scores = first.get("scores", {})

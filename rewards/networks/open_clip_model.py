@@ -107,7 +107,7 @@ class OpenClip:
         return torch.nn.functional.normalize(vectors.sum(0), dim=-1) if len(places) > 1 else vectors[0]
 
     def _squares(self, height: int, width: int) -> list[tuple[slice, slice]]:
-        """Return the rows and columns of the squares that cover a frame; all of it if the middle is all that counts."""
+        """Return the rows and columns of the squares that cover a frame."""
         side = min(height, width)
         if not self._whole or height == width:
             return [(slice(None), slice(None))]

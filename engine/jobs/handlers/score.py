@@ -69,7 +69,10 @@ def score_folder(config: ScoreFolderConfig, context: JobContext) -> JobSteps:
 
 
 def _scored_by(mix_key: str, store: Library) -> list[str]:
-    """Return the clips that need no new score: by this mix as it is, by the same models, and with no reward missing."""
+    """Return the clips that need no new score.
+
+    They have one of this mix as it is, by the same models, and no reward is missing.
+    """
     mix = load_preset("rewards", mix_key)
     answers = probes_of([key for key, weight in mix.weights.items() if weight])
     identities = {key: answer.identity for answer in answers for key in answer.scores if not answer.error}

@@ -50,9 +50,10 @@ def _scores(campaigns: Campaigns, campaign_id: str, mix: str) -> dict[str, dict[
 
 
 def comparable_reports(store: Library, clips: Iterable[str], mix: str) -> dict[str, dict[str, Any]]:
-    """Return the reports of clips by `mix`, without those made by another calibration, back end or declaration.
+    """Return the reports of clips by `mix` that are comparable.
 
-    Differences between the others and these would measure the calibration. Raises ConfigError for an unknown mix.
+    Those of another calibration, back end or declaration are left out: differences between the others and
+    these would measure the calibration. Raises ConfigError for an unknown mix.
     """
     present = mix_calibration(load_preset("rewards", mix))
     reports = store.reports(clips, mix)

@@ -147,7 +147,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def follow_schedule(scheduler: Any) -> None:
-    """Set the learning rates of a schedule's position: a checkpoint has those of the end that the run had then."""
+    """Set the learning rates of a schedule's position in place of a checkpoint's.
+
+    A checkpoint has those of the end that the run had then.
+    """
     schedule = getattr(scheduler, "scheduler", scheduler)  # of accelerate's wrapper
     if isinstance(schedule, LambdaLR):
         rates = zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class ProbeCallback(TrainerCallback):
-    """Probe the external rewards of a preset, record their answers, and raise alarms for changed and missing ones."""
+    """Probe the external rewards of a preset; raise alarms for changed answers."""
 
     def __init__(self, run: Run, preset: TrainPreset) -> None:
         self._run = run

@@ -59,7 +59,10 @@ def sample_requests(
 
 
 class SampleSets:
-    """Generate, score and store the sample sets of one run, `batch` clips at a time (0: as many as in Generate)."""
+    """Generate, score and store the sample sets of one run, `batch` clips at a time.
+
+    With `batch` 0, as many clips at a time as in Generate.
+    """
 
     def __init__(self, run: Run, requests: Sequence[GenerationRequest], preset: TrainPreset, batch: int = 0) -> None:
         self.kept = RunSamples(run)

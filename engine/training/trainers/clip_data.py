@@ -118,7 +118,7 @@ class ClipDataTrainer(ClipLossTrainer):
 
 
 def readable(rows: Any, paired: bool, skip: bool) -> tuple[Any, dict[str, Stored]]:
-    """Return the rows whose clips can be decoded completely, and what they are, as checked by the first process.
+    """Return the rows whose clips can be decoded, and the facts of their clips.
 
     A damaged clip would otherwise end the run at the update that uses it, at every resume.
     """

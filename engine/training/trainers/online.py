@@ -130,7 +130,7 @@ class OnlineTrainer(GenerationBatches):
         return loss
 
     def data_rows(self, count: int) -> list[Mapping[str, Any]]:
-        """Return this micro-batch's `count` rows of `data`, of one size: each pass over the data has its own order.
+        """Return `count` rows of `data` of one size; each pass has its own order.
 
         They depend on the seed and on the number of updates alone, so that a resumed run continues with the next ones.
         """
@@ -344,7 +344,7 @@ class OnlineTrainer(GenerationBatches):
 
 
 def _given_clips(args: Any, workspace: Workspace) -> tuple[Any, dict[str, Stored]]:
-    """Return the rows of the setting `data`, with their pictures in the workspace, and what their clips are."""
+    """Return the rows of the setting `data` and the facts of their clips."""
     if args.data is None:
         return [], {}
     rows = read_captioned(Path(args.data))

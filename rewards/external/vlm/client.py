@@ -67,7 +67,7 @@ class VlmClient:
         return self._judge.mode == "pairwise"
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScores]:
-        """Return an answer for each clip; a pairwise judge compares those of the same prompt and first picture."""
+        """Return an answer for each clip; pairs have one prompt and first picture."""
         return self._compare(clips) if self.compares else list(self._threads.map(self._score_one, clips))
 
     def close(self) -> None:

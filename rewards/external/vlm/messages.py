@@ -134,7 +134,7 @@ def _body(judge: VlmJudge, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def pictures_of(judge: VlmJudge, clip: Clip) -> Pictures:
-    """Return the frames of a clip that the judge is shown. Raises CallFailed for one that cannot be encoded."""
+    """Return the frames that the judge is shown. Raises CallFailed if one cannot be encoded."""
     frames = encode_clip(clip, judge.frames, judge.picture)["frames"]
     address = f"data:image/{judge.picture};base64,"
     return [{"type": "image_url", "image_url": {"url": address + frame}} for frame in frames]
