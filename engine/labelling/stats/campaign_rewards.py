@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.clock import now
-from engine.config.presets import load_preset
+from engine.config.presets import load_preset, preset_keys
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.stats.learned_mix import LearnedMix, learn_mix, save_mix
 from engine.labelling.stats.reward_agreement import TOTAL, scores_by_clip
@@ -53,8 +53,10 @@ def comparable_reports(store: Library, clips: Iterable[str], mix: str) -> dict[s
     """Return the reports of clips by `mix` that are comparable.
 
     Those of another calibration, back end or declaration are left out: differences between the others and
-    these would measure the calibration. Raises ConfigError for an unknown mix.
+    these would measure the calibration. Without the preset of the mix, which may have been deleted, none is.
     """
+    if mix not in preset_keys("rewards"):
+        return {}
     present = mix_calibration(load_preset("rewards", mix))
     reports = store.reports(clips, mix)
     return {clip: report for clip, report in reports.items() if measures_alike(report.get("calibration"), present)}

@@ -30,6 +30,7 @@ from engine.training.trainers.base import DiffusionTrainer
 from engine.training.trainers.clip_data import ClipDataTrainer, ClipLossTrainer
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.grpo import VideoGRPOTrainer
+from engine.training.trainers.kto import VideoKTOTrainer
 from engine.training.trainers.online import AHEAD, OnlineTrainer, RolloutBatch
 from engine.training.weights import ADAPTER
 
@@ -215,12 +216,12 @@ def _gap(trainer: VideoDPOTrainer, row: Mapping[str, Any], at: int) -> torch.Ten
 
 
 def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Iterator[PreflightCheck]:
-    """Encode the first clips, and check that rated ones are not all good or all bad; nothing without rows."""
+    """Encode the first clips, and check that those of KTO are not all good or all bad; nothing without rows."""
     for at in range(min(PAIRS_LOOKED_AT, len(rows))):
         trainer.pairs.chosen([rows[at]])
     if len(rows):
         yield _of_one_shape(trainer)
-    labels = [row["label"] for row in rows if "label" in row]
+    labels = [row["label"] for row in rows] if isinstance(trainer, VideoKTOTrainer) else []
     if not labels:
         return
     good = sum(labels)
@@ -232,7 +233,7 @@ def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Itera
     yield PreflightCheck(name="labels", level="warning", sentence=f"{told}: {advice}.")
 
 
-def _weights_of_labels(trainer: ClipLossTrainer, good: int, bad: int, told: str) -> PreflightCheck:
+def _weights_of_labels(trainer: VideoKTOTrainer, good: int, bad: int, told: str) -> PreflightCheck:
     """Compare the weights of all good and of all bad clips; see `engine.algorithms.kto`."""
     weights = trainer.args.desirable_weight * good, trainer.args.undesirable_weight * bad
     if weights[1] <= weights[0] <= BALANCE * weights[1] or 0 in weights:
