@@ -36,6 +36,9 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+MANY_OBJECTS = 200_000
+
+
 def find_chromium() -> str | None:
     """Debian's Chromium; Playwright's own download is not used."""
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -61,6 +64,14 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects_in_the_collectors_sight() -> None:
+    """Take what earlier modules imported out of it too."""
+    if len(gc.get_objects()) > MANY_OBJECTS:
+        gc.collect()
+        gc.freeze()
 
 
 def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
