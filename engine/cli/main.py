@@ -59,6 +59,7 @@ def _build_top_level(extra_commands: Sequence[CliCommand]) -> tuple[Parser, list
 def main(argv: Sequence[str] | None = None, extra_commands: Sequence[CliCommand] = ()) -> int:
     """Run one command of `COMMANDS` or of `extra_commands`, and return the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # it warns of how torchao registers its classes
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal cannot show must not be an error
