@@ -67,7 +67,8 @@ def slider(page: Page, key: str) -> Locator:
 
 
 def prompts(page: Page) -> list[str]:
-    return page.locator("#score-table td.clip").all_inner_texts()
+    """The first line of each clip; its model is on the second."""
+    return [line.split("\n")[0] for line in page.locator("#score-table td.clip").all_inner_texts()]
 
 
 def test_moving_a_weight_ranks_the_clips_again(score: Page) -> None:

@@ -323,7 +323,7 @@ def test_two_runs_watched_stopped_resumed_and_found_again_after_the_page_was_kil
     train.locator("#train-board .log input").fill("no such words")
     expect(train.locator("#train-board .log pre")).to_have_text(training.BOARD_WORDS["log_empty"])
     kill(train, long)
-    state(train, long, "stopped", "failed")
+    state(train, long, "killed")
     assert found[long].metrics()[-1]["step"] >= done, "it went on from its checkpoint"
 
     # More of the finished one.
@@ -352,7 +352,7 @@ def test_small_runs_share_the_device_and_clips_go_on_beside_them(train: Page, be
     for one in (first, second):
         state(train, one, "training")
         kill(train, one)
-        state(train, one, "stopped", "new")
+        state(train, one, "killed")
 
 
 def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> None:
