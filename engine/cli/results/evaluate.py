@@ -7,6 +7,8 @@ from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import print_json, print_table
 from engine.jobs.spec import JobSpec
 from engine.runs.results import Evaluation, Interval
+from engine.runs.run import Run
+from engine.workspace import Workspace
 
 
 def build_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +27,7 @@ def build_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_run(options: argparse.Namespace) -> None:
+    Run.find(Workspace.from_env(options.workspace), options.run_id)  # before torch is loaded or a job is queued
     config = {"run": options.run_id, "takes": options.variations}
     config |= {name: getattr(options, name) for name in ("prompts", "num_prompts", "mix")}
     if options.queue:

@@ -71,3 +71,8 @@ def test_a_run_is_cloned_with_changes_and_extended(dailies: Shell, workspace: Wo
 def test_a_run_starts_from_an_adapter_that_is_there(dailies: Shell, workspace: Workspace) -> None:
     dailies("train", "mini_grpo", "--start", "nothing", "--queue", fails="Unknown adapter 'nothing'")
     assert list_runs(workspace) == []
+
+
+def test_an_unknown_run_is_refused_before_an_evaluation_is_queued(dailies: Shell) -> None:
+    dailies("evaluate", "nothing", "--queue", fails="There is no run 'nothing'")
+    assert queued(dailies) == []
