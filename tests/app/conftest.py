@@ -1,9 +1,11 @@
 """A context on the test's workspace, and synthetic clips in it."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -22,6 +24,17 @@ MakeClip = Callable[..., ClipRecord]
 @pytest.fixture
 def context(store: Library) -> AppContext:
     return AppContext(store=store, queue=JobQueue(store))
+
+
+@pytest.fixture
+def open_tab() -> Callable[[Callable[[gr.Tab], Any]], Any]:
+    """`open_tab(lambda tab: ScoreTab(context, tab))`: a tab in a page of its own. Gradio wants a running event loop."""
+
+    async def build(make: Callable[[gr.Tab], Any]) -> Any:
+        with gr.Blocks(), gr.Tab("Test") as tab:
+            return make(tab)
+
+    return lambda make: asyncio.run(build(make))
 
 
 @pytest.fixture

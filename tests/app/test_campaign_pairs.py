@@ -1,8 +1,7 @@
 """The table of a campaign's pairs, and AI labellers, without a browser."""
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import pytest
@@ -36,12 +35,11 @@ def campaign(context: AppContext, make_clip: MakeClip) -> Any:
 
 
 @pytest.fixture
-def pairs(context: AppContext) -> CampaignPairs:
-    async def make() -> CampaignPairs:
-        with gr.Blocks(), gr.Tab("Pairs") as tab:
-            return CampaignPairs(context, tab, lambda: [(one.title, one.id) for one in Campaigns(context.store).list()])
+def pairs(context: AppContext, open_tab: Any) -> CampaignPairs:
+    def campaigns() -> list[tuple[str, str]]:
+        return [(one.title, one.id) for one in Campaigns(context.store).list()]
 
-    return asyncio.run(make())
+    return cast(CampaignPairs, open_tab(lambda tab: CampaignPairs(context, tab, campaigns)))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The Monitor's curve feed, samples, curricula and files: the browser gets new data only."""
 
-import asyncio
 import base64
 import os
 from collections.abc import Callable
@@ -232,12 +231,8 @@ def test_a_run_without_samples_says_why(new_run: Callable[..., Run]) -> None:
     assert samples.slider(new_run(sample_clips=0))["note"] == text.SAMPLES_WORDS["off"]
 
 
-def test_sample_now_asks_the_process_or_files_a_job(context: AppContext, sampled: Run) -> None:
-    async def make() -> MonitorTab:
-        with gr.Blocks(), gr.Tab("Monitor") as tab:
-            return MonitorTab(context, tab)
-
-    monitor = asyncio.run(make())
+def test_sample_now_asks_the_process_or_files_a_job(context: AppContext, sampled: Run, open_tab: Any) -> None:
+    monitor = open_tab(lambda tab: MonitorTab(context, tab))
     trainer = try_lock(sampled.lock)
     assert trainer is not None
     asked, _ = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))

@@ -1,8 +1,7 @@
 """Saved settings of the Generate form, plurals, and comparisons with the base model."""
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import pytest
@@ -20,12 +19,8 @@ MakeClip = Callable[..., ClipRecord]
 
 
 @pytest.fixture
-def tab(context: AppContext) -> GenerateTab:
-    async def make() -> GenerateTab:
-        with gr.Blocks(), gr.Tab("Generate") as tab:
-            return GenerateTab(context, tab)
-
-    return asyncio.run(make())
+def tab(context: AppContext, open_tab: Any) -> GenerateTab:
+    return cast(GenerateTab, open_tab(lambda tab: GenerateTab(context, tab)))
 
 
 def typed(tab: GenerateTab, **changes: Any) -> list[Any]:

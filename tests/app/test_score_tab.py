@@ -1,10 +1,9 @@
 """The Score tab's handlers, without a browser."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import numpy as np
@@ -43,12 +42,8 @@ def context(context: AppContext, tmp_path: Path) -> AppContext:
 
 
 @pytest.fixture
-def tab(context: AppContext) -> ScoreTab:
-    async def make() -> ScoreTab:
-        with gr.Blocks(), gr.Tab("Score") as tab:
-            return ScoreTab(context, tab)
-
-    return asyncio.run(make())
+def tab(context: AppContext, open_tab: Any) -> ScoreTab:
+    return cast(ScoreTab, open_tab(lambda tab: ScoreTab(context, tab)))
 
 
 def event(**data: Any) -> gr.EventData:

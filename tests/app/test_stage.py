@@ -1,8 +1,7 @@
 """What the stage of Generate shows when jobs end: the clips of its own jobs, unless another clip was opened."""
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import pytest
@@ -21,12 +20,8 @@ pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 @pytest.fixture
-def generate(context: AppContext) -> GenerateTab:
-    async def build() -> GenerateTab:
-        with gr.Blocks(), gr.Tab("Generate") as tab:
-            return GenerateTab(context, tab)
-
-    return asyncio.run(build())
+def generate(context: AppContext, open_tab: Any) -> GenerateTab:
+    return cast(GenerateTab, open_tab(lambda tab: GenerateTab(context, tab)))
 
 
 def event(**data: Any) -> gr.EventData:

@@ -1,6 +1,5 @@
 """The System tab: devices, settings, weights and disk; cleaning frees the announced size."""
 
-import asyncio
 import os
 import time
 from typing import Any
@@ -155,12 +154,8 @@ def test_findings_of_the_last_look(context: AppContext) -> None:
     assert rows[1]["cells"][1] == "math: 2.5 ms; flash attention: not here: x; tokens: 9"
 
 
-def test_the_tab_files_jobs(context: AppContext) -> None:
-    async def make() -> SystemTab:
-        with gr.Blocks(), gr.Tab("System") as tab:
-            return SystemTab(context, tab)
-
-    made = asyncio.run(make())
+def test_the_tab_files_jobs(context: AppContext, open_tab: Any) -> None:
+    made = open_tab(lambda tab: SystemTab(context, tab))
     made.download(gr.EventData(None, {"key": "alexnet"}))
     made.ask_torch()
     assert {job.kind for job in context.queue.list()} == {"weights", "inspect"}

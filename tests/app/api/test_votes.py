@@ -1,6 +1,5 @@
 """Votes over HTTP, the form of a campaign, and what its votes say."""
 
-import asyncio
 import io
 import resource
 import uuid
@@ -9,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -145,12 +143,9 @@ def test_a_pair_whose_file_is_gone_is_left_out_and_reported(
 
 # ---- The tab
 @pytest.fixture
-def tab(context: AppContext) -> LabelTab:
-    async def build() -> LabelTab:
-        with gr.Blocks(), gr.Tab("Label") as tab:
-            return LabelTab(context, tab)
-
-    return asyncio.run(build())
+def tab(context: AppContext, open_tab: Any) -> LabelTab:
+    made: LabelTab = open_tab(lambda tab: LabelTab(context, tab))
+    return made
 
 
 def form(**changes: Any) -> list[Any]:
