@@ -51,7 +51,7 @@ def drift_of(
 def middle_levels(schedule: Sequence[float]) -> list[float]:
     """Return the levels in the middle of equal parts of a schedule.
 
-    All experts of a model are then among them.
+    Both experts of Wan 2.2 predict at some of them.
     """
     places = dict.fromkeys((2 * part + 1) * len(schedule) // (2 * PARTS) for part in range(PARTS))
     return [schedule[place] for place in places]
