@@ -5,11 +5,15 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Before anything of ours or of the libraries is imported: nothing may ask a hub, report home or touch a real workspace.
+# A process has caches of its own: `datasets` takes a table of an earlier run that has the same relative name.
+HUB_CACHE = tempfile.TemporaryDirectory(prefix="dailies-hub-")
+os.environ["HF_HOME"] = HUB_CACHE.name
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
