@@ -27,6 +27,7 @@ from engine.workspace import Workspace
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "screenshots"
 PROMPT = "a red ball moving right over a meadow"
+SHOWN_WORKSPACE = "~/dailies"  # in the place of the path on this machine
 START_S, WAIT_MS = 120, 300_000
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
@@ -150,6 +151,9 @@ def main() -> int:
             more = ADDRESSES[tab](options.workspace) if tab in ADDRESSES else ""
             page.goto(f"{address}?tab={tab}{more}")
             prepare(page)
+            page.locator("#masthead .workspace code").evaluate(
+                "(code, text) => code.textContent = text", SHOWN_WORKSPACE
+            )
             page.wait_for_timeout(1500)  # plots and thumbnails fade in
             page.screenshot(path=options.folder / f"{tab}.png")
             page.close()
