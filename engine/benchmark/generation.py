@@ -8,10 +8,10 @@ import torch
 from engine.benchmark.report import Measurement, summary
 from engine.benchmark.timing import time_calls
 from engine.config.schema import ModelPreset
+from engine.family_interface import ModelFamily
 from engine.generation.context import ClipReady, GenerationContext, encode
 from engine.generation.pipeline import generate
 from engine.generation.validation import read_request
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.sampler import guided_prediction
 from engine.sampling.schedules import sigmas_for

@@ -21,9 +21,9 @@ from engine.estimation.memory import (
     vae_weights,
 )
 from engine.families.registry import family_spec
+from engine.family_interface import ModelFamily
 from engine.generation.clip_plan import ANY_LENGTH, keyframe_plan, longest_piece, window_plan
 from engine.hardware.device import device_facts
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 
 

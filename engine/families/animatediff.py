@@ -28,7 +28,7 @@ from engine.families.loading import (
     read_network,
 )
 from engine.families.vae import finite_latents, from_pixels
-from engine.model_spec import Conditioning, FamilySpec
+from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
 if TYPE_CHECKING:

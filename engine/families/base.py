@@ -24,9 +24,9 @@ from engine.families.loading import (
     text_fingerprint,
 )
 from engine.families.vae import decode_rows, encode_rows, from_pixels, to_pixels
+from engine.family_interface import FamilyOptions, FamilySpec
 from engine.hardware.weight_storage import offload_blocks, store_weights
 from engine.hub.selection import CONFIG, Needs
-from engine.model_spec import FamilyOptions, FamilySpec
 from engine.sampling.scheduler_settings import check_settings
 from engine.seeds import unit_noise
 

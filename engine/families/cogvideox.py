@@ -13,7 +13,7 @@ from engine.errors import FamilyError
 from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import Classes, on_device
-from engine.model_spec import Conditioning, FamilySpec
+from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.schedules import nearest_timesteps, training_sigmas
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import Classes, on_device, read_json, read_network
 from engine.families.vae import finite_latents, from_pixels, split_batch, to_pixels
-from engine.model_spec import Conditioning, FamilySpec
+from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps
 

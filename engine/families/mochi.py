@@ -14,7 +14,7 @@ from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import Classes, on_device, read_json
 from engine.families.vae import latent_scale
-from engine.model_spec import Conditioning, FamilySpec
+from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.schedules import flow_timesteps
 
 if TYPE_CHECKING:

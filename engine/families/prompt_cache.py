@@ -14,8 +14,8 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.family_interface import Conditioning, ModelFamily
 from engine.files.atomic import partial_file
-from engine.model_spec import Conditioning, ModelFamily
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 from engine.errors import ConfigError
 from engine.families.files.sources import is_path, local_path
+from engine.family_interface import FamilyOptions, FamilySpec, ModelFamily
 from engine.hardware.device import pick_device
 from engine.hardware.rocm import choose_kernels
-from engine.model_spec import FamilyOptions, FamilySpec, ModelFamily
 from rewards.errors import did_you_mean
 from rewards.import_object import import_object
 

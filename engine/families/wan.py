@@ -28,7 +28,7 @@ from engine.families.exchange import layer_names
 from engine.families.loading import Classes, on_device, read_image_processor, read_json
 from engine.families.two_experts import two_experts
 from engine.families.vae import from_pixels, latent_scale
-from engine.model_spec import Conditioning, FamilySpec
+from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps
 

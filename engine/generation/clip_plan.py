@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from engine.errors import ConfigError
-from engine.model_spec import FamilySpec
+from engine.family_interface import FamilySpec
 from engine.request import GenerationRequest, KeyframePlan, WindowPlan
 
 DIRECT = "direct"  # the mode without a plan

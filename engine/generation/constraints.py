@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.model_spec import Conditioning, FamilySpec, Predictor
+from engine.family_interface import Conditioning, FamilySpec, Predictor
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 
 GUIDE_UNTIL = 0.4  # the noise level at which guidance towards the target ends

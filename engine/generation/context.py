@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import FamilyError
 from engine.families.prompt_cache import PromptCache
-from engine.model_spec import Conditioning, ModelFamily, Predictor
+from engine.family_interface import Conditioning, ModelFamily, Predictor
 from engine.request import GenerationRequest
 from engine.sampling.sampler import DenoiseStep, denoise
 from rewards.clip import Clip

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConfigError
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.request import GenerationRequest
 from engine.storage.images import fit_picture
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
+from engine.family_interface import ModelFamily, Predictor
 from engine.generation.clip_plan import keyframe_places, keyframe_plan, requires_end_frames
 from engine.generation.constraints import FixedFrames, GuidedFrames
 from engine.generation.context import (
@@ -40,7 +41,6 @@ from engine.generation.context import (
     encode,
 )
 from engine.generation.flow_interpolation import Interpolation, blend_keyframes, merge_keyframes
-from engine.model_spec import ModelFamily, Predictor
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise
 from engine.sampling.schedules import num_tokens, sigmas_for

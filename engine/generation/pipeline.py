@@ -8,6 +8,7 @@ import torch
 from engine.errors import ConfigError, FamilyError
 from engine.families.loading import is_memory_full
 from engine.families.lora import is_active
+from engine.family_interface import ModelFamily
 from engine.generation import keyframes, windows
 from engine.generation.clip_plan import ANY_LENGTH, check_plan
 from engine.generation.context import (
@@ -19,7 +20,6 @@ from engine.generation.context import (
     encode,
 )
 from engine.generation.given_pictures import first_picture, picture_extras
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for

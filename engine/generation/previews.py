@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pixel_shuffle, pixel_unshuffle
 
 from engine.errors import FamilyError
+from engine.family_interface import ModelFamily
 from engine.files.atomic import partial_file
 from engine.generation.context import ClipReady, Events, Progress
-from engine.model_spec import ModelFamily
 from engine.sampling.forward_process import implied_x0
 from engine.sampling.sampler import DenoiseStep
 

@@ -11,6 +11,7 @@ from engine.config.schema import ModelPreset, TrainPreset
 from engine.config.setting_ranges import range_of_request
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
+from engine.family_interface import FamilyOptions, FamilySpec
 from engine.generation.clip_plan import (
     ANY_LENGTH,
     PICTURES,
@@ -20,7 +21,6 @@ from engine.generation.clip_plan import (
     requires_end_frames,
     window_plan,
 )
-from engine.model_spec import FamilyOptions, FamilySpec
 from engine.request import PROMPT_LIMIT, GenerationRequest, WindowPlan
 from engine.suggestions import validation_message
 from rewards.errors import did_you_mean

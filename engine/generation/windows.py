@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.family_interface import ModelFamily
 from engine.generation.clip_plan import Window, at_least, blended_windows, continued_windows, is_continued, window_plan
 from engine.generation.constraints import FixedFrames, OverlappingWindows
 from engine.generation.context import (
@@ -33,7 +34,6 @@ from engine.generation.context import (
     denoise_to_end,
     encode,
 )
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise

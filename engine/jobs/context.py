@@ -15,7 +15,7 @@ from engine.families.registry import open_model
 from engine.storage.library import Library
 
 if TYPE_CHECKING:
-    from engine.model_spec import ModelFamily
+    from engine.family_interface import ModelFamily
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.model_spec import Prediction
+from engine.family_interface import Prediction
 
 Latents = Float[Tensor, "B *dims"]
 Sigma = Float[Tensor, "B"] | float

@@ -8,7 +8,7 @@ image-to-video pipelines of diffusers for Wan 2.2 TI2V and LTX-Video.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.model_spec import Conditioning
+from engine.family_interface import Conditioning
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.model_spec import Conditioning, Predictor
+from engine.family_interface import Conditioning, Predictor
 from engine.sampling.steps import ODE_STEPS, StepFunction, StepResult
 from engine.seeds import unit_noise
 

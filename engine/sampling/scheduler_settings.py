@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import FamilyError
-from engine.model_spec import Prediction
+from engine.family_interface import Prediction
 from engine.sampling.schedules import DIFFUSERS_CLASS, flow_timesteps, sigmas_for
 from rewards.errors import did_you_mean
 

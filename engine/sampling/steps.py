@@ -42,7 +42,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.model_spec import Prediction
+from engine.family_interface import Prediction
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 
 Form = Literal["flow_grpo", "sage", "dance", "wan_sde", "cps"]

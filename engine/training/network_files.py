@@ -20,7 +20,7 @@ from engine.config.presets import load_preset
 from engine.errors import ConfigError
 from engine.families.lora_files import EXPERTS
 from engine.families.registry import open_model
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 
 HALVES = (torch.float16, torch.bfloat16)
 

@@ -8,9 +8,9 @@ from measurement import report
 
 from engine.config.presets import load_preset
 from engine.families.registry import open_model
+from engine.family_interface import ModelFamily
 from engine.generation.context import ClipReady
 from engine.generation.pipeline import generate
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 
 BAR_S = 6.0

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.config.presets import load_preset
 from engine.families.registry import family_class, family_spec, open_model
-from engine.model_spec import FamilyOptions
+from engine.family_interface import FamilyOptions
 from engine.request import GenerationRequest
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import sigmas_for

@@ -120,7 +120,7 @@ def open_toy(family: str, folder: str, **options: Any) -> Any:
     import torch
 
     from engine.families.registry import family_class
-    from engine.model_spec import FamilyOptions
+    from engine.family_interface import FamilyOptions
 
     opened = family_class(family)(folder, FamilyOptions(**options))
     opened.load("cpu", torch.float32)

@@ -23,8 +23,8 @@ from engine.estimation.model_forecast import (
 )
 from engine.families.exchange.exporting import FORMATS
 from engine.families.registry import FAMILIES, family_spec
+from engine.family_interface import FamilySpec
 from engine.labelling.pair_tables import PairLine
-from engine.model_spec import FamilySpec
 from rewards import REWARDS, reward_spec
 from tools.docs.configuration_page import table
 

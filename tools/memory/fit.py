@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.config.schema import ModelPreset, NetworkShape
 from engine.estimation.memory import activations
-from engine.model_spec import FamilySpec
+from engine.family_interface import FamilySpec
 from tools.memory.measure import Shape, Subject, opened
 
 DIGITS = 4

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from engine.config.schema import ModelPreset
 from engine.families.lora import loaded_adapters, unload_adapter
 from engine.families.registry import family_class, local_source
+from engine.family_interface import Conditioning, FamilyOptions
 from engine.hardware.weight_storage import eight_bit_layers
-from engine.model_spec import Conditioning, FamilyOptions
 from engine.request import GenerationRequest
 from engine.seeds import generator_for
 from engine.training.gradient_checkpointing import set_block_checkpointing

@@ -18,10 +18,10 @@ import numpy as np
 
 from engine.config.presets import load_model_preset
 from engine.families.registry import open_model
+from engine.family_interface import ModelFamily
 from engine.generation.context import ClipReady
 from engine.generation.pipeline import generate
 from engine.mini import judge, world
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
 

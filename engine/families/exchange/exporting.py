@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine.errors import FamilyError
 from engine.families.exchange.renaming import to_native
 from engine.families.lora_files import SECOND, SIDES, Lora, write_parts
-from engine.model_spec import FamilySpec
+from engine.family_interface import FamilySpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,8 +21,8 @@ from engine.families.files.single_files import is_single_file
 from engine.families.loading import INDEX_FILE, find_folder, read_json
 from engine.families.lora import find_mismatches
 from engine.families.lora_files import FIRST, METADATA_KEY, SECOND, SIDES, Lora, for_pipeline, read_file, split
+from engine.family_interface import FamilySpec
 from engine.hub.selection import CONFIG, Needs
-from engine.model_spec import FamilySpec
 
 if TYPE_CHECKING:
     from torch import Tensor

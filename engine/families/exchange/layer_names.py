@@ -7,7 +7,7 @@ with underscores after `lora_unet_`. kohya's sd-scripts use diffusers' names for
 
 from collections.abc import Iterable
 
-from engine.model_spec import LayerNames
+from engine.family_interface import LayerNames
 
 QKVO = ("to_q", "to_k", "to_v", "to_out.0")
 FF = ("net.0.proj", "net.2")

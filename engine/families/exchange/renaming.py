@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import FamilyError
 from engine.families.lora_files import SIDES, Lora
-from engine.model_spec import LayerNames
+from engine.family_interface import LayerNames
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -29,8 +29,8 @@ from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 
 if TYPE_CHECKING:
+    from engine.family_interface import ModelFamily
     from engine.generation.context import GenerationContext
-    from engine.model_spec import ModelFamily
 
 
 def generate_clips(config: GenerateConfig, context: JobContext) -> JobSteps:

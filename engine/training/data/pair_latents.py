@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import MediaError, TrainingError
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.video.reader import read_lossless, read_video
 
 SIDES = ("chosen", "rejected")

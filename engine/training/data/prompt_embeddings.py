@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from engine.families.prompt_cache import PromptCache
+from engine.family_interface import Conditioning, ModelFamily
 from engine.generation.given_pictures import LoadPicture, first_picture, picture_extras
-from engine.model_spec import Conditioning, ModelFamily
 from engine.request import GenerationRequest
 
 MOST_WRITTEN = 1000  # prompts of a run that are added to the disk: 4 GB for Wan

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from engine.config.prompts import PICTURES, PromptRow
 from engine.errors import ConfigError
+from engine.family_interface import ModelFamily
 from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
 from engine.generation.validation import check_pictures
 from engine.labelling.pair_tables import PairLine, write_pairs
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.seeds import seed_for
 from engine.training.data.prompt_embeddings import PromptEmbeddings

@@ -21,11 +21,11 @@ from engine.errors import ConfigError, FamilyError
 from engine.families.loading import is_memory_full
 from engine.families.lora import activate_adapter, activate_adapters
 from engine.families.registry import family_spec
+from engine.family_interface import ModelFamily
 from engine.generation.clip_plan import check_plan
 from engine.generation.context import Progress
 from engine.generation.given_pictures import LoadPicture
 from engine.generation.pipeline import clips_together, memory_full
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.results import Evaluation, Measure, Role, Wanted
 from engine.runs.run import Run

@@ -13,8 +13,8 @@ from transformers import TrainerCallback
 
 from engine.config.schema import TrainPreset
 from engine.errors import StoreError
+from engine.family_interface import ModelFamily
 from engine.generation.pipeline import clips_together
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.runs.samples import RunSamples

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.family_interface import ModelFamily
 from engine.files.atomic import write_text_atomic
 from engine.generation.context import Progress
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.runs.vbench import VBenchVideo

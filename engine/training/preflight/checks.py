@@ -17,9 +17,9 @@ from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import RewardError, SettingsError, TrainingError
 from engine.estimation.run_estimate import forecast
+from engine.family_interface import FamilyOptions
 from engine.files.atomic import write_text_atomic
 from engine.hardware.device import device_facts
-from engine.model_spec import FamilyOptions
 from engine.runs.run import Run
 from engine.training.distributed.process_group import world_size
 from engine.training.preflight.noise_checks import latents_check, noise_checks

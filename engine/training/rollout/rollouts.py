@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import TrainingError
-from engine.model_spec import ModelFamily, Prediction
+from engine.family_interface import ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import expected_std
 from engine.sampling.sampler import DenoiseStep, denoise

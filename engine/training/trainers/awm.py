@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.algorithms import awm
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.training.rollout.reward_calls import RewardFunc
 from engine.training.trainer_settings import VideoAWMConfig
 from engine.training.trainers.forward_process import ForwardProcessTrainer, NoisedBatch

@@ -27,10 +27,10 @@ from transformers.trainer_utils import rotate_checkpoints
 from engine.errors import ConfigError, TrainingError
 from engine.families.lora import load_adapter, save_adapter, write_adapter
 from engine.families.prompt_cache import PromptCache
+from engine.family_interface import FamilyOptions, ModelFamily
 from engine.files.atomic import replace_folder
 from engine.files.manifests import write_manifest
 from engine.generation.validation import check_pictures, check_storage
-from engine.model_spec import FamilyOptions, ModelFamily
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
 from engine.storage.images import load_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.algorithms import dpo
 from engine.errors import ConfigError
-from engine.model_spec import Conditioning, ModelFamily, Prediction
+from engine.family_interface import Conditioning, ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise, training_target
 from engine.seeds import generator_for, seed_for, unit_noise

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from engine.algorithms import distill
 from engine.errors import ConfigError
-from engine.model_spec import Conditioning, ModelFamily
+from engine.family_interface import Conditioning, ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for, seed_for

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.algorithms import dmd
 from engine.errors import ConfigError
-from engine.model_spec import Conditioning, ModelFamily, Prediction
+from engine.family_interface import Conditioning, ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise, training_target
 from engine.sampling.sampler import denoise, guided_prediction

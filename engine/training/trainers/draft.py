@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.algorithms import draft
 from engine.errors import ConfigError
-from engine.model_spec import Conditioning, ModelFamily
+from engine.family_interface import Conditioning, ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.sampler import denoise, denoise_with_graph, guided_prediction
 from engine.sampling.schedules import num_tokens, sigmas_for

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.algorithms import grpo
 from engine.errors import ConfigError
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.sampler import guided_prediction, take_step
 from engine.sampling.steps import Form, StepFunction, ddim_step, prediction_gain, sde_step

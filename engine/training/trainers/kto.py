@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.algorithms import kto
 from engine.errors import ConfigError
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.training.clip_settings import VideoKTOConfig
 from engine.training.distributed.process_group import all_gather_rows
 from engine.training.trainers.clip_data import ClipDataTrainer

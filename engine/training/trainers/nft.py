@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.algorithms import nft
-from engine.model_spec import ModelFamily, Prediction
+from engine.family_interface import ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import predict_x0_and_noise
 from engine.training.rollout.part_scoring import PartScoring

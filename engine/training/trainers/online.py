@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from engine.algorithms.advantages import Advantages, advantages
 from engine.errors import ConfigError
+from engine.family_interface import ModelFamily
 from engine.generation.validation import check_pictures
-from engine.model_spec import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.sampling.steps import StepFunction

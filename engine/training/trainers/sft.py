@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.training.clip_settings import VideoSFTConfig
 from engine.training.trainers.clip_data import ClipDataTrainer
 

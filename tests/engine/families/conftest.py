@@ -12,8 +12,8 @@ import pytest
 
 from engine.config.presets import load_model_preset
 from engine.families.registry import family_class
+from engine.family_interface import FamilyOptions
 from engine.generation.validation import why_untrainable
-from engine.model_spec import FamilyOptions
 
 
 def load_toys() -> ModuleType:

@@ -15,9 +15,9 @@ import torch
 from engine.errors import FamilyError
 from engine.families.lora import activate_adapter, load_adapter, save_adapter
 from engine.families.registry import FAMILIES, family_spec
+from engine.family_interface import Conditioning
 from engine.generation.given_pictures import picture_extras
 from engine.generation.previews import FRAMES, LONGEST_PX, fit_colours, picture
-from engine.model_spec import Conditioning
 from engine.sampling.sampler import DenoiseStep, denoise, guided_prediction, take_step
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.sampling.steps import ddim_step, sde_step

@@ -14,7 +14,7 @@ from engine.families.combining import combine, write_fused
 from engine.families.lora import activate_adapter, activate_adapters, save_adapter
 from engine.families.lora_files import for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class
-from engine.model_spec import FamilyOptions
+from engine.family_interface import FamilyOptions
 from engine.seeds import generator_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -16,7 +16,7 @@ from engine.config.presets import load_model_preset, preset_keys
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError
 from engine.families.registry import open_model
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.storage.images import save_picture
 from engine.training.clip_settings import VideoKTOConfig, VideoSFTConfig
 from engine.training.preflight.checks import preflight

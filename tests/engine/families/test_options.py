@@ -15,7 +15,7 @@ from engine.config.schema import ModelPreset
 from engine.errors import FamilyError
 from engine.families.loading import on_device, text_fingerprint
 from engine.families.registry import family_class, family_spec, open_model
-from engine.model_spec import FamilyOptions
+from engine.family_interface import FamilyOptions
 from engine.request import GenerationRequest
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for

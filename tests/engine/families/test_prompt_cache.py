@@ -11,7 +11,7 @@ import torch
 from engine.families.base import DiffusersFamily
 from engine.families.loading import on_device
 from engine.families.prompt_cache import PromptCache
-from engine.model_spec import Conditioning
+from engine.family_interface import Conditioning
 
 PROMPTS = ["a red circle", "the blue star"]
 

@@ -15,7 +15,7 @@ from engine.errors import FamilyError
 from engine.families.files import gguf_files
 from engine.families.files.single_files import is_single_file
 from engine.families.registry import family_class
-from engine.model_spec import FamilyOptions
+from engine.family_interface import FamilyOptions
 from engine.seeds import generator_for
 from engine.training.weights import setup_lora, trainable
 

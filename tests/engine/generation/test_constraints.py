@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.family_interface import Conditioning, FamilySpec, Prediction
 from engine.generation.constraints import (
     GUIDE_UNTIL,
     FixedFrames,
@@ -14,7 +15,6 @@ from engine.generation.constraints import (
     OverlappingWindows,
     prediction_for_clean,
 )
-from engine.model_spec import Conditioning, FamilySpec, Prediction
 from engine.sampling.forward_process import add_noise, predict_x0_and_noise
 from engine.sampling.sampler import denoise
 

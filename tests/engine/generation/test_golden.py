@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.model_spec import ModelFamily
+from engine.family_interface import ModelFamily
 from engine.request import GenerationRequest
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import sigmas_for

@@ -4,8 +4,8 @@ import pytest
 
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
+from engine.family_interface import FamilyOptions
 from engine.generation.validation import check_storage, why_untrainable
-from engine.model_spec import FamilyOptions
 
 
 def test_offloaded_blocks_only_generate() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.model_spec import Conditioning, FamilySpec, Prediction
+from engine.family_interface import Conditioning, FamilySpec, Prediction
 from engine.sampling.forward_process import add_noise, implied_x0, predict_x0_and_noise, training_target
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import sigmas_for

@@ -12,8 +12,8 @@ from engine.errors import ConfigError
 from engine.estimation.memory import GIB
 from engine.estimation.model_forecast import forecast_model
 from engine.families.registry import open_model
+from engine.family_interface import FamilyOptions
 from engine.generation.validation import check_storage
-from engine.model_spec import FamilyOptions
 from tests.engine.training.test_trainers import logged, make
 
 KINDS = ("float8", "int8")

@@ -15,7 +15,7 @@ from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.errors import FamilyError
 from engine.families.ltx import LTXFamily
-from engine.model_spec import FamilyOptions
+from engine.family_interface import FamilyOptions
 from engine.runs.run import Run
 from engine.seeds import generator_for
 from engine.training.main import Recorder, train

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from engine.model_spec import Conditioning
+from engine.family_interface import Conditioning
 from engine.sampling.sampler import denoise
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.seeds import generator_for

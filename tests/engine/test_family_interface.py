@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model_spec import Conditioning, FamilySpec
+from engine.family_interface import Conditioning, FamilySpec
 
 
 def spec(stride: int, offset: int) -> FamilySpec:
