@@ -22,9 +22,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see the Makefile
 os.environ.pop("DAILIES_DATABASE_URL", None)
 os.environ.pop("DAILIES_PRESETS", None)
 
-import pytest
-from hypothesis import settings
-from jaxtyping import install_import_hook
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 if TYPE_CHECKING:
     from engine.storage.library import Library
