@@ -2,33 +2,10 @@
 
 from app.text.general import count as counted
 from app.text.system import TABLE_WORDS
+from engine.training.preflight.preflight_check import CHECKS
 
 TRAIN = "Train"
-CHECKS = {
-    "alpha": "LoRA scale",
-    "beta": "Strength of the loss",
-    "checkpoints": "Checkpoints",
-    "clip range": "Clipping of ratios",
-    "clips": "Clips of the pairs",
-    "fps": "Frame rate",
-    "frames": "Number of frames",
-    "groups": "Groups with equal rewards",
-    "labels": "Labels of the pairs",
-    "latents": "Latents",
-    "length": "Length of the run",
-    "memory": "Memory",
-    "motion": "Reward for standing still",
-    "noise": "Random steps",
-    "pairs": "Pairs",
-    "pictures": "Given pictures",
-    "rate": "Learning rate",
-    "replay": "Replay of steps",
-    "rewards": "Rewards",
-    "speed": "Speed",
-    "student": "Student and teacher",
-    "surplus": "Unused clips",
-    "tiling": "Tiled decoding",
-}
+CHECK_LABELS = {name: check.label for name, check in CHECKS.items()}
 FORM_WORDS = {
     "form": "A new run",
     "loading": "Loading the presets…",
@@ -96,7 +73,7 @@ FORM_WORDS = {
     },
     "check_heads": {"check": "Check", "result": "Result", "detail": "Detail"},
     "levels": {"ok": "Passed", "unknown": "Not checked", "warning": "Warning", "stop": "Error"},
-    "checks": CHECKS,
+    "checks": CHECK_LABELS,
 }
 BOARD_WORDS = {
     "really": TABLE_WORDS["really"],

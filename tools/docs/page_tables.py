@@ -25,6 +25,7 @@ from engine.families.exchange.exporting import FORMATS
 from engine.families.registry import FAMILIES, family_spec
 from engine.family_interface import FamilySpec
 from engine.labelling.pair_tables import PairLine
+from engine.training.preflight.preflight_check import CHECKS
 from rewards import REWARDS, reward_spec
 from tools.docs.configuration_page import table
 
@@ -213,6 +214,12 @@ def algorithms() -> str:
     return markdown(("file", "what it is", "papers"), rows)
 
 
+def checks() -> str:
+    """Return one row per preflight check: its label on the page, its name in files, and what it compares."""
+    rows = ((check.label, f"`{name}`", check.compares) for name, check in CHECKS.items())
+    return markdown(("check", "in `preflight.json`", "compares"), rows)
+
+
 def pairs() -> str:
     """Return one row per field of a row of `pairs.jsonl`."""
     return table(PairLine)
@@ -230,6 +237,7 @@ TABLES = {
     "algorithms": algorithms,
     "mixes": mixes,
     "pairs": pairs,
+    "checks": checks,
 }
 
 

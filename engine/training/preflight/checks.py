@@ -95,10 +95,10 @@ def longest(preset: TrainPreset) -> Iterator[PreflightCheck]:
     model, frames = load_preset("models", preset.model), preset.settings.get("num_frames")
     if isinstance(frames, int) and frames > model.max_frames:
         sentence = (
-            f"{model.title} was made for clips of up to {model.max_frames} frames, and these have {frames}: its "
-            f"pictures may fall apart beyond that. Set num_frames to {model.max_frames}, or take another model."
+            f"{model.title} was trained on clips of up to {model.max_frames} frames, and these have {frames}: their "
+            f"quality may collapse beyond that. Set num_frames to {model.max_frames}, or take another model."
         )
-        yield PreflightCheck(name="length", level="warning", sentence=sentence)
+        yield PreflightCheck(name="clip_length", level="warning", sentence=sentence)
 
 
 def speed(preset: TrainPreset) -> Iterator[PreflightCheck]:
@@ -116,7 +116,7 @@ def speed(preset: TrainPreset) -> Iterator[PreflightCheck]:
             f"Clips are made and scored at {fps:g} fps, but Generate makes {model.title}'s at {model.fps:g}: what "
             f"is learnt of motion is learnt for another speed. Leave fps out, or set it to {model.fps:g}."
         )
-    yield PreflightCheck(name="speed", level="warning", sentence=sentence)
+    yield PreflightCheck(name="train_fps", level="warning", sentence=sentence)
 
 
 def save(verdicts: Sequence[PreflightCheck], run: Run) -> None:
@@ -191,7 +191,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     if trainer.pairs.resampled:
         rates = ", ".join(f"{fps:g}" for fps in sorted(trainer.pairs.resampled))
         sentence = f"Clips at {rates} fps are resampled to the model's {trainer.template.fps:g} fps."
-        yield PreflightCheck(name="rate", level="ok", sentence=sentence)
+        yield PreflightCheck(name="resampled", level="ok", sentence=sentence)
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
     move = trainer.beta_eff / 2 * spread
     usual = dpo.default_scale(trainer.family.spec.prediction) * 0.2
@@ -249,11 +249,11 @@ def _of_one_shape(trainer: ClipLossTrainer) -> PreflightCheck:
     shape = (asked.num_frames, asked.height, asked.width)
     other = sorted(trainer.pairs.seen - {shape})
     if not other:
-        return PreflightCheck(name="clips", level="ok", sentence="The pairs have the settings' frames and size.")
+        return PreflightCheck(name="clips", level="ok", sentence="The clips have the settings' frames and size.")
     found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
     sentence = (
-        f"The pairs are learnt as {found}, not as {shape[0]} of {shape[2]}x{shape[1]}: memory and time will "
-        "differ from the estimate. Set num_frames, width and height to theirs, or bring pairs of that shape."
+        f"The clips are trained at {found}, not at {shape[0]} of {shape[2]}x{shape[1]}: memory and time will "
+        "differ from the estimate. Set num_frames, width and height to theirs, or choose clips of that shape."
     )
     return PreflightCheck(name="clips", level="warning", sentence=sentence)
 
@@ -333,20 +333,20 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> P
     if largest == 0:
         advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
         told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
-        return PreflightCheck(name="clip range", level="stop", sentence=told)
+        return PreflightCheck(name="clip_range", level="stop", sentence=told)
     if trainer.updates_per_generation == 1 and AHEAD not in trainer.copies:
         told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
-        return PreflightCheck(name="clip range", level="ok", sentence=told)
+        return PreflightCheck(name="clip_range", level="ok", sentence=told)
     sentence = f"{sentence}; the clip range of {args.epsilon:g} cuts {cut:.0%} of them"
     if cut > CUT_LIMIT:
         advice = f"set epsilon to about {2 * typical:.0e}, or lower learning_rate"
         return PreflightCheck(
-            name="clip range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}."
+            name="clip_range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}."
         )
     if largest * NEVER_CUT < args.epsilon:
         advice = f"set epsilon to about {2 * max(largest, SAME):.0e}"
-        return PreflightCheck(name="clip range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
-    return PreflightCheck(name="clip range", level="ok", sentence=f"{sentence}.")
+        return PreflightCheck(name="clip_range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
+    return PreflightCheck(name="clip_range", level="ok", sentence=f"{sentence}.")
 
 
 def _same_pictures(trainer: OnlineTrainer, batch: RolloutBatch) -> Iterator[PreflightCheck]:

@@ -52,11 +52,11 @@ def _surplus(trainer: OnlineTrainer, levels: Sequence[float]) -> Iterator[Prefli
         f"The last random step (step {last + 1} of {len(levels) - 1}) leaves {found:.2f} times the noise of its level"
     )
     if found <= SURPLUS_LIMIT:
-        yield PreflightCheck(name="surplus", level="ok", sentence=f"{told}.")
+        yield PreflightCheck(name="excess_noise", level="ok", sentence=f"{told}.")
         return
     advice = "lower noise_level, set sde_form to cps, or choose earlier steps (step_share)"
     sentence = f"{told}, so rewards may score noise that Generate does not make: {advice}."
-    yield PreflightCheck(name="surplus", level="warning", sentence=sentence)
+    yield PreflightCheck(name="excess_noise", level="warning", sentence=sentence)
 
 
 def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:

@@ -135,7 +135,8 @@ def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
     with server_away():
         expect(note).to_have_text(WORDS["unreachable"])
     end_the_check(jobs)
-    expect(verdicts.locator("tbody tr")).to_have_text(f"{training.CHECKS['frames']}{WORDS['levels']['ok']}Looks well.")  # type: ignore[index]
+    row = f"{training.CHECK_LABELS['frames']}{WORDS['levels']['ok']}Looks well."  # type: ignore[index]
+    expect(verdicts.locator("tbody tr")).to_have_text(row)
     expect(note).to_be_hidden()
     expect(hand(form, "check")).to_be_enabled()
     form.locator('[data-setting="learning_rate"]').fill("0.002")

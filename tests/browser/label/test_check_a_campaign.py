@@ -31,5 +31,5 @@ def test_a_recipe_on_votes_is_checked_on_the_votes_pairs(
     expect(form.locator(".shell code")).to_contain_text("per_device_train_batch_size=1")
     form.locator('[data-do="check"]').click()
     verdicts = form.locator(".verdicts tbody tr")
-    expect(verdicts.filter(has_text="The pairs have the settings' frames and size.")).to_be_visible(timeout=LONG_MS)
+    expect(verdicts.filter(has_text="The clips have the settings' frames and size.")).to_be_visible(timeout=LONG_MS)
     expect(form.locator(".problem")).to_be_hidden()

@@ -159,11 +159,11 @@ def test_noise_that_stays_in_the_clips_is_a_warning(open_tiny: Open, tmp_path: P
     trainer = trainer_of(open_tiny, tmp_path / "late")
     sigma, sigma_next = trainer.noise_levels()[6:8]
     std, drift = sde_coefficients("flow_grpo", 0.7, sigma, sigma_next)
-    surplus, late = math.hypot(sigma_next - drift, std) / sigma_next, check_of(trainer, "surplus")
+    surplus, late = math.hypot(sigma_next - drift, std) / sigma_next, check_of(trainer, "excess_noise")
     assert late.level == "warning" and f"(step 7 of 8) leaves {surplus:.2f} times" in late.sentence
-    early = check_of(trainer_of(open_tiny, tmp_path / "early", step_share=0.5, **FLASH), "surplus")
+    early = check_of(trainer_of(open_tiny, tmp_path / "early", step_share=0.5, **FLASH), "excess_noise")
     assert early.level == "ok" and "step 4 of 8" in early.sentence
-    assert check_of(trainer_of(open_tiny, tmp_path / "cps", sde_form="cps"), "surplus").level == "ok"
+    assert check_of(trainer_of(open_tiny, tmp_path / "cps", sde_form="cps"), "excess_noise").level == "ok"
 
 
 def test_sage_begins_after_the_step_from_pure_noise(open_tiny: Open, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_sage_begins_after_the_step_from_pure_noise(open_tiny: Open, tmp_path: P
     assert trainer.random_steps([trainer.template]) == [(1, 2, 3, 4, 5, 6)] == [tuple(trainer.reached_steps())]
     std, drift = sde_coefficients("sage", 0.7, *trainer.noise_levels()[6:8])
     surplus = math.hypot(trainer.noise_levels()[7] - drift, std) / trainer.noise_levels()[7]
-    assert f"(step 7 of 8) leaves {surplus:.2f} times" in check_of(trainer, "surplus").sentence
+    assert f"(step 7 of 8) leaves {surplus:.2f} times" in check_of(trainer, "excess_noise").sentence
 
 
 def test_a_window_is_looked_at_where_the_run_takes_it(open_tiny: Open, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_window_is_looked_at_where_the_run_takes_it(open_tiny: Open, tmp_path:
 @pytest.mark.parametrize("name", ["guard", "mask"])
 def test_the_clip_range_is_compared_with_what_it_limits(name: str, open_tiny: Open, tmp_path: Path) -> None:
     options = {**OPTIONS[name], "learning_rate": 1e-3, "num_iterations": 2}
-    found = check_of(trainer_of(open_tiny, tmp_path, **options), "clip range")
+    found = check_of(trainer_of(open_tiny, tmp_path, **options), "clip_range")
     assert ("the steps' divergence" if name == "mask" else "log ratios") in found.sentence
 
 

@@ -89,7 +89,7 @@ def test_latents_of_a_wrong_scale_stop_the_run(open_tiny: Callable[[], Any], tmp
 
 
 def test_log_ratios_that_do_not_move_at_all_stop_the_run(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
-    found = verdicts(made(open_tiny, tmp_path, learning_rate=1e-30))["clip range"]
+    found = verdicts(made(open_tiny, tmp_path, learning_rate=1e-30))["clip_range"]
     assert found.level == "stop"
     assert "moves log ratios by 0.0e+00 (at most 0.0e+00): no clip would become more or less likely" in found.sentence
 

@@ -339,7 +339,7 @@ LOOKED_AT = {
     "nft": {"frames", "checkpoints", "rewards", "latents", "groups", "motion", "fps", "tiling"},
 }
 LOOKED_AT |= dict.fromkeys(("awm", "rvm", "dgpo"), LOOKED_AT["nft"])
-LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "surplus", "replay", "clip range"}
+LOOKED_AT["grpo"] = LOOKED_AT["nft"] | {"noise", "excess_noise", "replay", "clip_range"}
 
 
 def verdicts(trainer: Any) -> dict[str, Any]:

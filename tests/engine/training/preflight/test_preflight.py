@@ -161,7 +161,7 @@ def test_pairs_of_another_shape_than_the_settings_say_are_warned_of(open_tiny: O
     args = VideoDPOConfig(output_dir=str(tmp_path), **SETTINGS)
     told = {v.name: v for v in preflight(VideoDPOTrainer(model=open_tiny(), args=args, train_dataset=rows))}
     assert told["clips"].level == "warning"
-    assert "learnt as 9 frames of 48x32 px, not as 9 of 32x32" in told["clips"].sentence
+    assert "The clips are trained at 9 frames of 48x32 px, not at 9 of 32x32" in told["clips"].sentence
 
 
 def test_nothing_of_preflight_is_logged_as_training(open_tiny: Open, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def clip_range(model: Any, folder: Path, **others: Any) -> tuple[VideoGRPOTraine
     settings = {**SETTINGS, "num_steps": 4, "num_generations": 4, "num_iterations": 2, **others}
     args = VideoGRPOConfig(output_dir=str(folder), **settings)
     trainer = VideoGRPOTrainer(model=model, reward_funcs=brightness, args=args, train_dataset=PROMPTS)
-    return trainer, next(one for one in preflight(trainer) if one.name == "clip range")
+    return trainer, next(one for one in preflight(trainer) if one.name == "clip_range")
 
 
 def test_the_clip_range_is_held_against_what_one_update_moves(open_tiny: Open, tmp_path: Path) -> None:
