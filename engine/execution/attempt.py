@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from engine.files.atomic import partial_file
+from engine.hardware.job_environment import is_secret
 
 LOG_CHUNK_BYTES = 2**20
 LAST_BYTES = 2**16
@@ -45,10 +46,14 @@ class Attempt:
 
     @classmethod
     def begin(cls, folder: Path, work: ProcessSpec) -> Self:
-        """Create an attempt and write its `work.json`. Raises OSError."""
+        """Create an attempt and write its `work.json`, without secrets. Raises OSError.
+
+        A process on this machine inherits the secrets; the machines of a cluster have their own.
+        """
         attempt = cls(folder=folder, id=secrets.token_hex(4))
         attempt.place.mkdir(parents=True)
-        _write(attempt.place / "work.json", asdict(work))
+        env = {name: value for name, value in work.env.items() if not is_secret(name, value)}
+        _write(attempt.place / "work.json", {**asdict(work), "env": env})
         return attempt
 
     @classmethod

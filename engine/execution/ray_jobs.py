@@ -17,6 +17,7 @@ from engine.execution.attempt import GRACE_S, Attempt
 from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import Resources, RunnerKey
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
+from engine.hardware.job_environment import is_secret
 from engine.package_data import IMPORT_ROOT
 
 ADDRESS = "DAILIES_RAY_ADDRESS"
@@ -25,9 +26,8 @@ ANSWER_S = 10.0  # for a query
 SUBMIT_S = 120.0  # a cluster that has just started is slow with the first job
 SUBMIT_WAITS_S = (0.5, 1, 2, 4, 8, 16, 30)
 PATIENCE_S = 60.0  # a restart of the dashboard, or a short failure of the network
-# Variables that are passed to the cluster's processes. Never a secret: they are written into the run's folder.
+# Variables that are passed to the cluster's processes, if they are no secret.
 PASSED_ON = ("DAILIES_", "HF_HUB_OFFLINE", "HF_HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "PYTHONPATH")
-SECRETS = ("DAILIES_DATABASE_URL",)
 NO_SUCH_JOB = "status code 404"
 Answer = TypeVar("Answer")
 
@@ -158,7 +158,7 @@ class RayRunner(FolderRunner):
 
 def passed_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that are passed to the cluster's processes."""
-    return {k: v for k, v in environment.items() if k.startswith(PASSED_ON) and k not in SECRETS}
+    return {k: v for k, v in environment.items() if k.startswith(PASSED_ON) and not is_secret(k, v)}
 
 
 def checked_address(address: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.errors import ConfigError
 from engine.storage.database import absolute_url
+from rewards.external.server_table import SECRET_WORDS
 
 PATHS = ("DAILIES_PRESETS", "DAILIES_WEIGHTS")
 DATABASE = "DAILIES_DATABASE_URL"
@@ -33,6 +34,16 @@ def absolute_paths(environment: Mapping[str, str]) -> dict[str, str]:
     if environment.get(DATABASE):
         paths[DATABASE] = absolute_url(environment[DATABASE]).render_as_string(hide_password=False)
     return paths
+
+
+def is_secret(name: str, value: str | None) -> bool:
+    """Return True for a variable that is never written into a file nor given to a cluster.
+
+    Its name has one of SECRET_WORDS, or it is the URL of a database server, which may have a password.
+    """
+    if name == DATABASE:
+        return not (value or "").startswith("sqlite")
+    return any(word in name.lower() for word in SECRET_WORDS)
 
 
 def recorded_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:

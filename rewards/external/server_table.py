@@ -30,6 +30,16 @@ class ServerTable(BaseModel):
     picture: Literal["png", "jpeg"] = "png"
     """Encoding of a frame: png (lossless), or jpeg of quality 95."""
 
+    @field_validator("token_env")
+    @classmethod
+    def _unwritten(cls, name: str | None) -> str | None:
+        """Return the name. Raises ValueError for a variable that is recorded with jobs."""
+        if name is not None and name.startswith("DAILIES_"):
+            raise ValueError(
+                f"{name} is recorded with runs, as every variable DAILIES_*: put the token into one of another name"
+            )
+        return name
+
     @field_validator("url")
     @classmethod
     def _plain(cls, url: str) -> str:

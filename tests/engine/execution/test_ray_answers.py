@@ -1,6 +1,7 @@
 """Ray's own client against a server that answers as a Ray cluster does when it is not well. No cluster is started."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +12,11 @@ import pytest
 
 from engine.errors import JobError
 from engine.execution.process_runner import Handle, load_handle
-from engine.execution.ray_jobs import RayRunner
+from engine.execution.ray_jobs import RayRunner, passed_environment
 from engine.execution.resources import Resources
+from engine.hardware.environment import process_changes
+from engine.workspace import Workspace
+from rewards.external.server_table import SECRET_WORDS
 
 from .ray_cluster import needs_ray
 
@@ -142,3 +146,20 @@ def test_what_left_no_exit_code(server: Server, handle: Handle, answer: Answer, 
     server.gets = [answer]
     found = RayRunner(server.address).poll(handle)
     assert found.state == state and sentence in found.sentence and "\n" not in found.sentence
+
+
+def test_secrets_are_neither_written_nor_sent(
+    server: Server, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that begin as the variables which a cluster is given."""
+    names = [f"DAILIES_MY_{word}".upper() for word in SECRET_WORDS]
+    for name in (*names, "HF_TOKEN", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, "planted")
+    monkeypatch.setenv("DAILIES_DATABASE_URL", "postgresql://someone:planted@127.0.0.1:1/dailies")
+    server.posts, server.gets = [(200, {"job_id": "x", "submission_id": "x"})], [UNKNOWN]
+    handle = RayRunner(server.address).submit(
+        ["true"], env=process_changes(workspace), cwd=tmp_path, resources=Resources(runner="ray"), run_dir=tmp_path
+    )
+    given = handle.attempt.work().env
+    assert given["DAILIES_WORKSPACE"] == str(workspace.root) and "planted" not in json.dumps(dict(given))
+    assert "planted" not in json.dumps(server.sent) and "planted" not in json.dumps(passed_environment(os.environ))

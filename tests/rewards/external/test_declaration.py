@@ -104,6 +104,12 @@ def test_fingerprint_changes_with_what_affects_scores_alone(declarations, tmp_pa
     assert fingerprint(path, read_declaration(path)) not in (first, second)
 
 
+def test_a_variable_that_is_recorded_with_runs_holds_no_token(declarations):
+    path = declarations("judge", HTTP + 'token_env = "DAILIES_JUDGE"\n')
+    with pytest.raises(RewardError, match="put the token into one of another name"):
+        read_declaration(path)
+
+
 SERVER = 'title = "Judge"\n[scores.a]\ntitle = "A"\n[http]\nurl = "http://h/score"\n'
 
 
