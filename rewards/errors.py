@@ -9,6 +9,8 @@ DailiesError          one sentence for the user: the failure, the value, the rem
 import difflib
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 
 class DailiesError(Exception):
     """A failure that the user can act on; its text is shown as it is, without a traceback."""
@@ -32,3 +34,9 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     if near:
         return f"Did you mean '{near[0]}'?"
     return f"Known: {', '.join(names)}." if names else ""
+
+
+def first_problem(error: ValidationError, whole: str = "the file") -> str:
+    """Return the place and the message of the first problem; `whole` is the place of one that is of no field."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"

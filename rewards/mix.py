@@ -9,7 +9,6 @@ mean of the others would not compare with the totals of clips on which it answer
 """
 
 import math
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rewards.errors import RewardError, did_you_mean
+from rewards.errors import RewardError, did_you_mean, first_problem
 from rewards.registry import PIECES, REWARDS, known_backends, known_rewards, reward_problems
 from rewards.spec import RewardResult
-from rewards.text_files import EncodingError, read_text, split_lines
+from rewards.text_files import parse_toml, read_text
 
 NOT_APPLICABLE = "does not apply here; the other rewards share its weight."
 
@@ -146,8 +145,8 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
     or a bad weight.
     """
     try:
-        entries = tomllib.loads("\n".join(split_lines(read_text(path))))
-    except (OSError, EncodingError, tomllib.TOMLDecodeError) as error:
+        entries = parse_toml(read_text(path))
+    except (OSError, ValueError) as error:
         raise RewardError(f"The mix {path.name} cannot be read: {error}.") from error
     _check_names("key", entries, Mix.model_fields, path.name)
     if isinstance(entries.get("weights"), dict):
@@ -158,9 +157,7 @@ def read_mix(path: Path, known: Collection[str] | None = None) -> Mix:
     try:
         mix = Mix.model_validate({"key": path.stem, **entries})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "weights"
-        raise RewardError(f"The mix {path.name} is wrong at {where}: {first['msg']}.") from error
+        raise RewardError(f"The mix {path.name} is wrong at {first_problem(error, 'weights')}.") from error
     check_backends(mix.backends, path.name)
     return mix
 

@@ -1,4 +1,4 @@
-"""Text files of users: decoding and splitting into lines, the same everywhere.
+"""Text files of users: decoding, splitting into lines and TOML, the same everywhere.
 
 Accepted: UTF-8 with or without a byte order mark, and UTF-16 or UTF-32 with one (Excel's "Unicode text"). Any other
 encoding is refused, because a guess between the 8-bit code pages changes words without notice.
@@ -6,7 +6,9 @@ encoding is refused, because a guess between the 8-bit code pages changes words 
 
 import codecs
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -64,3 +66,11 @@ def one_line(text: str) -> str:
 def read_text(path: Path) -> str:
     """Return the text of a file, see `decode`. Raises OSError, EncodingError."""
     return decode(path.read_bytes(), str(path))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the content of a TOML text, with line ends of any kind. Raises ValueError with a mistake's position."""
+    try:
+        return tomllib.loads("\n".join(split_lines(text)) + "\n")
+    except RecursionError as error:
+        raise ValueError("brackets are nested too deeply") from error

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.files.text_files import text_of
+from rewards.errors import first_problem
 
 FORMAT = 1
 
@@ -91,9 +92,7 @@ def read_report(path: Path) -> BenchmarkReport:
     try:
         report = BenchmarkReport.model_validate_json(text_of(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ConfigError(f"{path} is not a report of `dailies bench run`: {where}: {first['msg']}.") from error
+        raise ConfigError(f"{path} is not a report of `dailies bench run`: {first_problem(error)}.") from error
     if report.format != FORMAT:
         raise ConfigError(f"{path} has format {report.format}, but this version reads {FORMAT}: measure again.")
     return report

@@ -1,7 +1,6 @@
 """`dailies campaigns`: labelling campaigns, and the export and import of preference pairs."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.cli.judging import add_judge, print_judges
-from engine.cli.options.shared import add_variations, shared_options
+from engine.cli.options.shared import add_variations, read_setting, shared_options
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import ProgressMeter
 from engine.config.prompts import stored_rows
@@ -214,17 +213,6 @@ def _prompts(options: argparse.Namespace) -> tuple[str | PicturedPrompt, ...]:
     rows = stored_rows(options.prompts, Workspace.from_env(options.workspace))
     fields = [row.fields() for row in rows]
     return tuple(row["prompt"] if len(row) == 1 else PicturedPrompt(**row) for row in fields)
-
-
-def read_setting(text: str) -> tuple[str, Any]:
-    """Parse KEY=VALUE; a value that is not JSON is a string. Raises ConfigError for a text without "="."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--set takes KEY=VALUE, but got '{text}'.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def show_campaign(options: argparse.Namespace) -> None:

@@ -6,14 +6,13 @@ Encodings are those of `rewards.text_files`. Every error names the file and, whe
 import csv
 import io
 import json
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError
-from rewards.text_files import EncodingError, one_line, read_text, split_lines
+from rewards.text_files import EncodingError, one_line, parse_toml, read_text, split_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +59,8 @@ def prompt_lines(path: Path) -> Iterator[tuple[int, str]]:
 def toml_table(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file. Raises ConfigError with the position of a mistake."""
     try:
-        return tomllib.loads("\n".join(split_lines(text_of(path))) + "\n")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return parse_toml(text_of(path))
+    except ValueError as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}. Correct the file.") from error
 
 

@@ -1,16 +1,15 @@
 """Declaration of an external reward: the schema of `external_rewards/<key>.toml`."""
 
 import hashlib
-import tomllib
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rewards.errors import RewardError
+from rewards.errors import RewardError, first_problem
 from rewards.external.server_table import ServerTable
 from rewards.external.vlm.table import VlmJudge
-from rewards.text_files import EncodingError, read_text
+from rewards.text_files import parse_toml, read_text
 
 KEY = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 KINDS = ("python", "http", "vlm", "head")
@@ -155,18 +154,15 @@ class ExternalReward(_DeclarationTable):
 def read_declaration(path: Path) -> ExternalReward:
     """Read a declaration. Raises RewardError, in one sentence, for a file that is unreadable or wrong."""
     try:
-        entries: dict[str, Any] = tomllib.loads(read_text(path))
-    except (OSError, EncodingError, tomllib.TOMLDecodeError) as error:
+        entries = parse_toml(read_text(path))
+    except (OSError, ValueError) as error:
         raise RewardError(f"The external reward {path} cannot be read: {error}.") from error
     if "key" in entries:
         raise RewardError(f"The external reward {path.name} sets key: its key is the file's name, so leave it out.")
     try:
         return ExternalReward.model_validate({"key": path.stem, **entries})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise RewardError(f"The external reward {path.name} is wrong at {where}: {message}.") from error
+        raise RewardError(f"The external reward {path.name} is wrong at {first_problem(error)}.") from error
 
 
 def fingerprint(path: Path, declaration: ExternalReward) -> str:

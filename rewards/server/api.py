@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewards.clip import Clip
-from rewards.errors import RewardError
+from rewards.errors import RewardError, first_problem
 from rewards.external.clip_json import MAX_PIXELS, decode_frames
 from rewards.external.http_client import PROTOCOL
 from rewards.registry import reward_spec
@@ -128,9 +128,7 @@ def _answer(rewards: ServedRewards, scorer: BatchScorer, body: bytes) -> Mapping
         names = rewards.check_names(asked.names)
         clips = _decoded(asked.clips)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refused(400, f"The request is wrong at {where}: {first['msg']}.") from error
+        raise Refused(400, f"The request is wrong at {first_problem(error, 'the body')}.") from error
     except RewardError as error:
         raise Refused(400, str(error)) from error
     except ValueError as error:

@@ -107,6 +107,7 @@ def test_every_preset_can_be_used(path: Path) -> None:
         ('title = "x"\n[weights]\nflow_smoothness = -1.0', "greater than or equal to 0"),
         ('title = "x"\n[weights]\nflow_smoothness = nan', "finite"),
         ('title = "x"\n[weights]\nflow_smoothness = 0.0', "above 0"),
+        ("title = " + "[" * 50_000, "cannot be read: brackets are nested too deeply"),
         ('title = "x"\n[gates]\nmotion = 2.0\n[weights]\nloop_break = 1', "gates.motion"),
         ('title = "x"\n[weights]\nclip_vid = 1\n[backends]\ncilp = "mini"', r"shared piece .*Did you mean 'clip'"),
         ('title = "x"\n[weights]\nclip_vid = 1\n[backends]\nclip = "ViT-L14"', r"of clip .*Did you mean 'ViT-L-14'"),

@@ -1,6 +1,10 @@
-"""Options of several commands: `--json`, `--workspace` and `--variations`."""
+"""Options of several commands: `--json`, `--workspace` and `--variations`, and values of `--set`."""
 
 import argparse
+import json
+from typing import Any
+
+from engine.errors import ConfigError
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
@@ -23,3 +27,14 @@ def add_variations(parser: argparse.ArgumentParser, default: int, description: s
         "--variations", type=int, default=default, metavar="N", help=f"{description} (default: {default})"
     )
     parser.add_argument("--takes", type=int, dest="variations", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """Parse KEY=VALUE; a value that is not JSON is a string. Raises ConfigError for a text without "=" or a key."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--set takes KEY=VALUE, but got '{text}'.")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value

@@ -1,7 +1,6 @@
 """`dailies train` and `dailies resume`: training in the foreground, in the process that a job starts."""
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 from engine.cli.downloads.models import offer_model
 from engine.cli.options.adapters import add_adapters, scales_of, write_combined
 from engine.cli.options.devices import add_resource_options, require_local, resources_of
-from engine.cli.options.shared import add_shared_options
+from engine.cli.options.shared import add_shared_options, read_setting
 from engine.cli.terminal.output import print_json, print_result
 from engine.config.presets import load_model_preset, load_train_preset
 from engine.config.schema import TrainPreset
@@ -200,26 +199,16 @@ def queue_run(run: Run, options: argparse.Namespace) -> None:
 def read_changes(pairs: list[str]) -> dict[str, Any]:
     """Parse `settings.max_steps=3`, or `max_steps=3` in short, to `{"settings": {"max_steps": 3}}`.
 
-    A key that is none of a preset's is a setting. A value that is not JSON is a string. Raises ConfigError for a text
-    without "=" or without a key.
+    A key that is none of a preset's is a setting. Raises ConfigError, see `read_setting`.
     """
     changes: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--set takes KEY=VALUE, but got '{pair}'.")
+        name, value = read_setting(pair)
         table = changes
         *parents, key = name.split(".")
         if not parents and key not in TrainPreset.model_fields:
             parents = ["settings"]
         for parent in parents:
             table = table.setdefault(parent, {})
-        table[key] = _json_or_text(text)
+        table[key] = value
     return changes
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

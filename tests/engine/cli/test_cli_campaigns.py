@@ -106,6 +106,7 @@ def test_a_mix_is_learned_from_votes_and_can_be_used(workspace, put_scored, caps
         (["create", "t", "--clips", "0" * 16], "no clip"),
         (["create", "t", "--clips", "0" * 16, "--strategy", "guess"], "strategy"),
         (["create", "t", "--entrant", "mini", "--set", "num_frames"], "--set takes KEY=VALUE"),
+        (["create", "t", "--clips", "0" * 16, "--set", "fps=" + "[" * 50_000], "(50002 characters) is invalid"),
         (["show", "nowhere"], "no campaign 'nowhere'"),
         (["import", "nowhere"], "nowhere does not exist"),
     ],

@@ -27,6 +27,18 @@ def test_declared_rewards_are_known_like_built_in_ones(declarations):
     assert [reward_spec(key).title for key in ("align.vq", "align.mq")] == ["Quality", "Align: mq"]
 
 
+def test_declaration_of_an_old_editor_has_lines_like_any_other(declarations):
+    path = declarations("judge", "")
+    path.write_bytes(HTTP.replace("\n", "\r").encode())
+    assert read_declaration(path).title == "Judge"
+
+
+def test_declaration_that_cannot_be_read_leaves_the_others(declarations):
+    declarations("deep", "title = " + "[" * 50_000)
+    declarations("judge", HTTP)
+    assert known_rewards()[-1] == "judge" and "too deeply" in reward_problems()["deep"]
+
+
 def test_raw_range_maps_linearly_and_is_flat_outside():
     rising, falling = Anchors(bad=-1, good=3), Anchors(bad=10, good=0)
     assert [rising.value(raw) for raw in (-5, -1, 1, 3, 9)] == [0, 0, 0.5, 1, 1]
@@ -49,6 +61,7 @@ def test_raw_range_maps_linearly_and_is_flat_outside():
         ('title = "x"\n[python]\nfunction = "nothing"', "wrong at python.function"),
         ('title = "x"\nkey = "y"\n' + '[head]\nfile = "a"', "leave it out"),
         ("title = ", "cannot be read"),
+        ("title = " + "[" * 50_000, "cannot be read: brackets are nested too deeply"),
     ],
 )
 def test_wrong_declaration_is_one_sentence(declarations, text, message):
