@@ -1,6 +1,7 @@
 """The page as a Gradio configuration, and its handlers, without a browser."""
 
 import asyncio
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -11,14 +12,16 @@ import gradio as gr
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from gradio.queueing import Queue
 from PIL import Image
+from starlette.routing import Mount
 
 from app.context import AppContext
 from app.forms.adapter_fields import shown
 from app.forms.generation_form import FIELDS, draw_seed
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.forms.preset_choices import model_choices
-from app.page import HERE, build_page, build_server
+from app.page import EVENT_POLL_S, HERE, build_page, build_server
 from app.tabs.generate import GenerateTab
 from app.tabs.library import LibraryTab
 from app.text import general
@@ -76,6 +79,13 @@ def test_nothing_of_the_page_is_a_public_api_or_holds_a_connection(context: AppC
     assert {dependency["api_visibility"] for dependency in config["dependencies"]} == {"private"}
     assert "state" not in {component["type"] for component in config["components"]}
     assert "timer" not in {component["type"] for component in config["components"]}
+
+
+def test_an_idle_server_seldom_looks_for_events(context: AppContext) -> None:
+    """The period is a private attribute of Gradio's queue, which must still wait for as long as it says."""
+    assert "asyncio.sleep(self.sleep_when_free)" in inspect.getsource(Queue.start_processing)
+    pages = [route.app for route in built(lambda: build_server(context)).routes if isinstance(route, Mount)]
+    assert [page.get_blocks()._queue.sleep_when_free for page in pages] == [EVENT_POLL_S] * 2
 
 
 def test_nothing_comes_from_another_host(context: AppContext) -> None:
