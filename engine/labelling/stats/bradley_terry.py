@@ -126,16 +126,32 @@ def refit(counts: WinCounts, start: Strengths, prior: Prior | None = None) -> St
 
 def covariance(total: np.ndarray, strengths: Strengths) -> np.ndarray:
     """Return the strengths' covariance `[...,N,N]` by expected information; `total[...,N,N]` are games."""
-    return _centred_covariance(_inverse(_information(total, strengths, None)))
+    return _centred_covariance(np.linalg.inv(_fixed(_information(total, strengths, None))))
 
 
-def variance(total: np.ndarray, strengths: Strengths, index: int) -> float:
-    """Return one strength's variance, a diagonal element of `covariance`, without the others."""
-    size = total.shape[-1]
-    contrast = np.full(size + 1, -1.0 / size)
-    contrast[index] += 1
-    contrast[size] = 0
-    return float(contrast @ np.linalg.solve(_fixed(_information(total, strengths, None)), contrast))
+def variances(total: np.ndarray, strengths: Strengths, changes: np.ndarray) -> np.ndarray:
+    """Return the variance `[N]` that each strength has when it alone is changed by `changes[N]`.
+
+    For a change of 0 it is the diagonal element of `covariance`. `total[N,N]` are games.
+    """
+    size, theta = total.shape[-1], strengths.with_opponent
+    games, information = _games(total, None), _information(total, strengths, None)
+    moved = theta[:size, None] + changes[:, None] - theta
+    rows = games[:size] * _outcomes(np.exp(moved / 2), strengths.tau).information
+    contrasts = np.full((size, size + 1), -1.0 / size)
+    contrasts[:, :size] += np.eye(size)
+    contrasts[:, size] = 0
+    found = np.empty(size)
+    for index, (row, contrast) in enumerate(zip(rows, contrasts, strict=True)):
+        change = row + information[index]  # of the information of this entrant's games, which are negative there
+        change[index] = 0
+        changed = _fixed(information)
+        changed[index] -= change
+        changed[:, index] -= change
+        changed[np.arange(size + 1), np.arange(size + 1)] += change
+        changed[index, index] += change.sum()
+        found[index] = contrast @ np.linalg.solve(changed, contrast)
+    return found
 
 
 def robust_covariance(
@@ -147,15 +163,20 @@ def robust_covariance(
     pair's votes, squared. It is therefore valid for correlated votes on one pair. The tie parameter is assumed known.
     """
     expected = _probabilities(strengths.with_opponent, strengths.tau)
-    inverse = _inverse(_information(total, strengths, prior))
+    inverse = np.linalg.inv(_fixed(_laplacian(_games(total, prior) * expected.information)))
     return _centred_covariance(inverse @ _laplacian(_with_column(squares, _prior_squares(prior, expected))) @ inverse)
 
 
 def _information(total: np.ndarray, strengths: Strengths, prior: Prior | None) -> np.ndarray:
     """Return the Laplacian `[...,N+1,N+1]` of the information of all games, including those of the prior."""
-    prior = Prior.of(total.shape[-1]) if prior is None else prior
     expected = _probabilities(strengths.with_opponent, strengths.tau)
-    return _laplacian(_with_column(total, prior.won + prior.lost + prior.tied) * expected.information)
+    return _laplacian(_games(total, prior) * expected.information)
+
+
+def _games(total: np.ndarray, prior: Prior | None) -> np.ndarray:
+    """Return the number of games `[...,N+1,N+1]`, including those of the prior."""
+    prior = Prior.of(total.shape[-1]) if prior is None else prior
+    return _with_column(total, prior.won + prior.lost + prior.tied)
 
 
 def _prior_squares(prior: Prior | None, probabilities: "OutcomeProbabilities") -> np.ndarray:
@@ -164,10 +185,6 @@ def _prior_squares(prior: Prior | None, probabilities: "OutcomeProbabilities") -
     prior = Prior.of(expected.shape[-1]) if prior is None else prior
     parts = (prior.won, 1.0, PRIOR_WINS), (prior.lost, 0.0, PRIOR_WINS), (prior.tied, 0.5, PRIOR_TIES)
     return sum((times * weight * (score - expected) ** 2 for times, score, weight in parts), np.zeros_like(expected))
-
-
-def _inverse(laplacian: np.ndarray) -> np.ndarray:
-    return np.linalg.inv(_fixed(laplacian))
 
 
 def _fixed(laplacian: np.ndarray) -> np.ndarray:
@@ -183,10 +200,15 @@ def _centred_covariance(covariance: np.ndarray) -> np.ndarray:
 
 
 def _probabilities(theta: np.ndarray, tau: float | np.ndarray) -> OutcomeProbabilities:
-    half = np.exp((theta[..., :, None] - theta[..., None, :]) / 2)
+    root = np.exp(theta / 2)
+    return _outcomes(root[..., :, None] / root[..., None, :], tau)
+
+
+def _outcomes(half: np.ndarray, tau: float | np.ndarray) -> OutcomeProbabilities:
+    """Return the probabilities of games with `half[...,N,M]`, `exp(gap / 2)` of the strength's gap."""
     even = np.exp(np.asarray(tau))[..., None, None]
-    total = half + half.swapaxes(-1, -2) + even
-    win, tie = half / total, even / total
+    scale = 1 / (half + 1 / half + even)
+    win, tie = half * scale, even * scale
     score = win + tie / 2
     return OutcomeProbabilities(win=win, tie=tie, score=score, information=win + tie / 4 - score**2)
 

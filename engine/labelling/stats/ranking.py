@@ -97,7 +97,8 @@ def rank(table: VoteTable, *, seed: int = 0, resamples: int = RESAMPLES, confide
     """Rank the entrants; empty for an empty table."""
     if not len(table):
         return Ranking(standings=(), wins=(), ties=(), votes=0, confidence=confidence)
-    counts, pairs = count_wins(table), pair_counts(table)
+    pairs = pair_counts(table)
+    counts = pairs.win_counts()
     # With many small matrices on a busy machine, BLAS's threads wait for each other, which takes ten times as long.
     with threadpool_limits(limits=1, user_api="blas"):
         best = fit(counts)
@@ -111,11 +112,6 @@ def rank(table: VoteTable, *, seed: int = 0, resamples: int = RESAMPLES, confide
         votes=len(table),
         confidence=confidence,
     )
-
-
-def count_wins(table: VoteTable) -> WinCounts:
-    """Count the wins and ties between entrants."""
-    return pair_counts(table).win_counts(np.ones(int(table.pair.max()) + 1))
 
 
 def _standings(

@@ -8,12 +8,13 @@ votes (Efron and Tibshirani 1993, section 12.5; Hall 1988).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import sparse, stats
 
 from engine.labelling.stats.bradley_terry import (
     Prior,
@@ -22,7 +23,7 @@ from engine.labelling.stats.bradley_terry import (
     covariance,
     refit,
     robust_covariance,
-    variance,
+    variances,
 )
 
 if TYPE_CHECKING:
@@ -31,43 +32,42 @@ if TYPE_CHECKING:
 
 FREEDOM = 2
 """Degrees of freedom of Student's distribution, in addition to the number of pairs."""
-BATCH_VALUES = 1_000_000
-"""Size of the largest array when several resamples are fitted at once."""
+BATCH_VALUES = 100_000
+"""Size of a table of entrants when several resamples are fitted at once; such tables fit in a processor's cache."""
+DRAWN_VALUES = 10_000_000
+"""Size of the array of draws of these resamples."""
+PRIOR_FIELDS = "won", "lost", "tied"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PairCounts:
-    """The votes of each pair, `[P]`.
+    """The votes of each pair, `[P]`, and their sums by entrants.
 
     `first` < `second` are the pair's entrants, as indices below `size`. `wins` and `losses` are those of the first.
     """
 
-    size: int
-    first: np.ndarray
-    second: np.ndarray
-    wins: np.ndarray
-    losses: np.ndarray
-    ties: np.ndarray
+    def __init__(
+        self,
+        *,
+        size: int,
+        first: np.ndarray,
+        second: np.ndarray,
+        wins: np.ndarray,
+        losses: np.ndarray,
+        ties: np.ndarray,
+    ) -> None:
+        self.size, self.first, self.second = size, first, second
+        self.wins, self.losses, self.ties = wins, losses, ties
 
-    @property
-    def votes(self) -> np.ndarray:
-        return self.wins + self.losses + self.ties
-
-    @property
-    def score(self) -> np.ndarray:
-        """Score of the first entrant, in votes."""
-        return self.wins + self.ties / 2
-
-    def win_counts(self, times: np.ndarray) -> WinCounts:
-        """Return wins and ties `[...,N,N]`, with each pair counted `times[...,P]`."""
-        won, lost, ties = (self._table(times * part) for part in (self.wins, self.losses, self.ties))
+    def win_counts(self, times: np.ndarray | None = None) -> WinCounts:
+        """Return wins and ties `[...,N,N]`, with each pair counted `times[...,P]`; None: once."""
+        won, lost, ties = self._tables(self._counting, times)
         return WinCounts(wins=won + lost.swapaxes(-1, -2), ties=ties + ties.swapaxes(-1, -2))
 
-    def squares(self, times: np.ndarray, strengths: Strengths) -> np.ndarray:
-        """Return squared residuals `[...,N,N]` for `robust_covariance`; pairs count `times[...,P]`."""
-        votes, score, expected = self.votes, self.score, strengths.probabilities().score
-        scores, both, all_votes = (self._table(times * part) for part in (score**2, score * votes, votes**2))
-        residuals = scores - 2 * expected * both + expected**2 * all_votes
+    def squares(self, strengths: Strengths, times: np.ndarray | None = None) -> np.ndarray:
+        """Return squared residuals `[...,N,N]` for `robust_covariance`; pairs count `times[...,P]`, or once."""
+        expected = strengths.probabilities().score
+        scores, both, all_votes = self._tables(self._squaring, times)
+        residuals = scores + expected * (expected * all_votes - 2 * both)
         return np.asarray(residuals + residuals.swapaxes(-1, -2))
 
     def grouped(self) -> tuple["PairCounts", np.ndarray]:
@@ -82,13 +82,29 @@ class PairCounts:
         wins, losses, ties = (count.astype(float) for count in counts)
         return PairCounts(size=self.size, first=first, second=second, wins=wins, losses=losses, ties=ties), group
 
-    def _table(self, values: np.ndarray) -> np.ndarray:
-        """Sum values `[...,P]` by entrants, `[...,N,N]`."""
-        shape, cells = values.shape[:-1], self.size**2
-        tables = np.arange(math.prod(shape))[:, None] * cells
-        positions = tables + self.first * self.size + self.second
-        sums = np.bincount(positions.ravel(), values.ravel(), len(tables) * cells)
-        return sums.reshape(*shape, self.size, self.size)
+    @cached_property
+    def _counting(self) -> "sparse.csc_array":
+        return self._summing(self.wins, self.losses, self.ties)
+
+    @cached_property
+    def _squaring(self) -> "sparse.csc_array":
+        votes, score = self.wins + self.losses + self.ties, self.wins + self.ties / 2  # score of the first entrant
+        return self._summing(score**2, score * votes, votes**2)
+
+    def _summing(self, *parts: np.ndarray) -> "sparse.csc_array":
+        """Return the matrix `[K*N*N,P]` that sums K parts `[P]` by entrants."""
+        cells, count = self.first * self.size + self.second, len(parts)
+        rows = cells[:, None] + np.arange(count) * self.size**2
+        starts = np.arange(len(cells) + 1) * count
+        entries = np.stack(parts, axis=1).ravel(), rows.ravel(), starts
+        return sparse.csc_array(entries, shape=(count * self.size**2, len(cells)))
+
+    def _tables(self, summing: "sparse.csc_array", times: np.ndarray | None) -> np.ndarray:
+        """Sum the parts by entrants, `[K,...,N,N]`, with each pair counted `times[...,P]`, or once."""
+        times = np.ones(len(self.first)) if times is None else times
+        sums = (summing @ times.reshape(-1, times.shape[-1]).T).T
+        tables = sums.reshape(len(sums), -1, self.size, self.size).swapaxes(0, 1)
+        return np.ascontiguousarray(tables).reshape(-1, *times.shape[:-1], self.size, self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,32 +147,34 @@ def pair_counts(table: "VoteTable") -> PairCounts:
 
 def resample(pairs: PairCounts, fitted: Strengths, *, seed: int, resamples: int) -> Resamples:
     """Draw `resamples` bootstrap samples of pairs and fit each of them."""
-    rng, count = np.random.default_rng(seed), len(pairs.first)
-    times, priors = [], []
-    pairs, group = pairs.grouped()  # sums over pairs need each different row once, times the number of its pairs
-    for _ in range(resamples):
-        times.append(np.bincount(group[rng.integers(count, size=count)], minlength=len(pairs.first)).astype(float))
-        priors.append(_drawn_prior(rng, pairs.size))
-    parts = [_fit_batch(pairs, fitted, *part) for part in _batches(np.stack(times), priors, pairs.size)]
+    grouped, group = pairs.grouped()  # sums over pairs need each different row once, times the number of its pairs
+    rng = np.random.default_rng(seed)
+    parts = [_fit_batch(grouped, fitted, *part) for part in _batches(rng, group, grouped, resamples)]
     pivots, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Resamples(pivots=pivots, gaps=gaps)
 
 
-def _batches(times: np.ndarray, priors: Sequence[Prior], size: int) -> Iterator[tuple[np.ndarray, Prior]]:
-    """Yield resamples `times[R,P]` and their priors in batches that keep the arrays small."""
-    step = max(1, BATCH_VALUES // max(times.shape[1], size**2))
-    for start in range(0, len(times), step):
-        batch = priors[start : start + step]
-        prior = Prior(**{name: np.stack([getattr(item, name) for item in batch]) for name in ("won", "lost", "tied")})
-        yield times[start : start + step], prior
+def _batches(
+    rng: np.random.Generator, group: np.ndarray, grouped: PairCounts, resamples: int
+) -> Iterator[tuple[np.ndarray, Prior]]:
+    """Yield resamples `times[R,P]` of grouped pairs and their priors in batches that keep the arrays small."""
+    count, rows, size = len(group), len(grouped.first), grouped.size
+    step = max(1, min(BATCH_VALUES // size**2, DRAWN_VALUES // rows))
+    for start in range(0, resamples, step):
+        times = np.empty((min(step, resamples - start), rows))
+        priors = []
+        for row in times:
+            drawn = rng.integers(count, size=count)
+            row[:] = np.bincount(group.take(drawn, out=drawn, mode="clip"), minlength=rows)  # in place: half the time
+            priors.append(_drawn_prior(rng, size))
+        yield times, Prior(**{name: np.stack([getattr(one, name) for one in priors]) for name in PRIOR_FIELDS})
 
 
 def _fit_batch(pairs: PairCounts, fitted: Strengths, times: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
     """Fit a batch of resamples; return their pivots `[R,N]` and gaps `[R,N,N]`."""
-    start = Strengths(theta=np.tile(fitted.theta, (len(times), 1)), opponent=fitted.opponent, tau=fitted.tau)
     counts = pairs.win_counts(times)
-    resampled = refit(counts, start, prior)
-    covariance = robust_covariance(counts.total, pairs.squares(times, resampled), resampled, prior)
+    resampled = refit(counts, fitted, prior)
+    covariance = robust_covariance(counts.total, pairs.squares(resampled, times), resampled, prior)
     change = resampled.theta - fitted.theta
     pivots = change / np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     return pivots, _differences(change) / _gap_errors(covariance)
@@ -172,8 +190,7 @@ def intervals(pairs: PairCounts, fitted: Strengths, drawn: Resamples, confidence
     (`tests/calibration/ranking_coverage.py`). The standard error is the one at the end of the interval, as in a score
     interval (Wilson 1927): an entrant who won all of ten votes may be much better than the votes can show.
     """
-    once = np.ones(len(pairs.first))
-    robust, expected = pair_covariance(pairs, once, fitted), covariance(pairs.win_counts(once).total, fitted)
+    robust, expected = pair_covariance(pairs, fitted), covariance(pairs.win_counts().total, fitted)
     errors = np.sqrt(np.maximum(np.diag(robust), np.diag(expected)))
     num_pairs = np.bincount(pairs.first, minlength=pairs.size) + np.bincount(pairs.second, minlength=pairs.size)
     low, high = _quantiles(drawn.pivots, num_pairs, confidence)
@@ -213,20 +230,14 @@ def _ends(pairs: PairCounts, fitted: Strengths, reach: np.ndarray, errors: np.nd
     An end is `reach[N]` away by the standard errors `errors[N]`, or farther if the strength's standard error at that
     end is larger.
     """
-    total = pairs.win_counts(np.ones(len(pairs.first))).total
-    ends = np.empty(pairs.size)
-    for index in range(pairs.size):
-        theta = fitted.theta.copy()
-        theta[index] += reach[index]
-        at_end = variance(total, Strengths(theta=theta, opponent=fitted.opponent, tau=fitted.tau), index)
-        widening = max(1.0, math.sqrt(at_end) / errors[index])
-        ends[index] = fitted.theta[index] + reach[index] * widening
-    return ends
+    total = pairs.win_counts().total
+    widening = np.maximum(1.0, np.sqrt(variances(total, fitted, reach)) / errors)
+    return np.asarray(fitted.theta + reach * widening)
 
 
-def pair_covariance(pairs: PairCounts, times: np.ndarray, fitted: Strengths, prior: Prior | None = None) -> np.ndarray:
-    total = pairs.win_counts(times).total
-    return robust_covariance(total, pairs.squares(times, fitted), fitted, prior)
+def pair_covariance(pairs: PairCounts, fitted: Strengths) -> np.ndarray:
+    """Return the strengths' covariance `[N,N]` by the votes' residuals."""
+    return robust_covariance(pairs.win_counts().total, pairs.squares(fitted), fitted)
 
 
 def _differences(values: np.ndarray) -> np.ndarray:
@@ -244,4 +255,4 @@ def _gap_errors(covariance: np.ndarray) -> np.ndarray:
 def _drawn_prior(rng: np.random.Generator, size: int) -> Prior:
     """Return the prior's games, weighted by draws of mean 1 and variance 1 like a resample's pairs."""
     even = Prior.of(size)
-    return Prior(**{name: getattr(even, name) * rng.exponential(size=size) for name in ("won", "lost", "tied")})
+    return Prior(**{name: getattr(even, name) * rng.exponential(size=size) for name in PRIOR_FIELDS})

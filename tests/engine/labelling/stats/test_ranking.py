@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, fit, newman, refit
-from engine.labelling.stats.ranking import count_wins, rank, vote_table
-from engine.labelling.stats.ranking_bootstrap import PairCounts, pair_covariance
+from engine.labelling.stats import ranking_bootstrap
+from engine.labelling.stats.bradley_terry import Strengths, WinCounts, covariance, fit, newman, refit, variances
+from engine.labelling.stats.ranking import rank, vote_table
+from engine.labelling.stats.ranking_bootstrap import PairCounts, pair_counts, pair_covariance, resample
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "calibration"))
 import ranking_coverage
@@ -35,7 +36,7 @@ def test_the_tie_parameter_has_the_closed_form():
 
 @pytest.mark.parametrize(("size", "count"), [(4, 8), (4, 400), (4, 4000)])
 def test_the_librarys_fit_and_newtons_are_the_same(contests_of, size, count):
-    meetings = count_wins(contests_of(np.linspace(-1, 1, size), count, seed=count))
+    meetings = pair_counts(contests_of(np.linspace(-1, 1, size), count, seed=count)).win_counts()
     library, other = newman(meetings), refit(meetings, FLAT)
     assert library.theta == pytest.approx(other.theta, abs=1e-3) and library.tau == pytest.approx(other.tau, abs=1e-3)
     assert fit(meetings).theta == pytest.approx(other.theta, abs=1e-6)
@@ -100,10 +101,56 @@ def test_the_robust_deviation_has_the_closed_form():
     """
     alone = PairCounts(size=2, **votes_of(30, 10, people=1))
     agreed = PairCounts(size=2, **votes_of(30, 10, people=3))
-    times = np.ones(40)
-    one, three = (np.diag(pair_covariance(pairs, times, strengths_of(pairs))) ** 0.5 for pairs in (alone, agreed))
+    one, three = (np.diag(pair_covariance(pairs, strengths_of(pairs))) ** 0.5 for pairs in (alone, agreed))
     assert 2 * one[0] == pytest.approx((40 * 0.75 * 0.25) ** -0.5, rel=0.03)  # the virtual opponent counts a little
     assert three == pytest.approx(one, rel=0.05)  # thrice the votes, no more known
+
+
+def test_sums_over_pairs_are_those_of_a_loop():
+    """Pairs of three entrants with several votes each, counted in two ways."""
+    rng = np.random.default_rng(0)
+    first, second = np.array([[0, 1], [1, 2], [0, 2], [0, 1], [0, 2], [0, 1]]).T
+    wins, losses, ties = rng.integers(4, size=(3, 6)).astype(float)
+    pairs = PairCounts(size=3, first=first, second=second, wins=wins, losses=losses, ties=ties)
+    times, fitted = (
+        rng.integers(3, size=(2, 6)).astype(float),
+        Strengths(theta=np.array([-1, 0, 1]), opponent=0, tau=-1),
+    )
+    expected = fitted.probabilities().score
+    won, tied, squares = np.zeros((3, 2, 3, 3))
+    for way in range(2):
+        for pair, (one, other) in enumerate(zip(first, second, strict=True)):
+            count, votes = times[way, pair], wins[pair] + losses[pair] + ties[pair]
+            won[way, one, other] += count * wins[pair]
+            won[way, other, one] += count * losses[pair]
+            residual = wins[pair] + ties[pair] / 2 - votes * expected[one, other]
+            for place in ((one, other), (other, one)):
+                tied[way][place] += count * ties[pair]
+                squares[way][place] += count * residual**2
+    assert squares.max() > 0
+    np.testing.assert_allclose(pairs.win_counts(times).wins, won)
+    np.testing.assert_allclose(pairs.win_counts(times).ties, tied)
+    np.testing.assert_allclose(pairs.squares(fitted, times), squares, atol=1e-9)
+
+
+def test_variances_of_changed_strengths_are_on_the_diagonal_of_the_covariance(contests_of):
+    total = pair_counts(contests_of(np.linspace(-1, 1, 5), 60)).win_counts().total
+    fitted, changes = Strengths(theta=np.linspace(-1, 1, 5), opponent=0.1, tau=-0.5), np.array([0, 0.5, -2, 4, -9.0])
+    found = variances(total, fitted, changes)
+    for index, change in enumerate(changes):
+        theta = fitted.theta + change * (np.arange(5) == index)
+        wanted = covariance(total, Strengths(theta=theta, opponent=0.1, tau=-0.5))[index, index]
+        assert found[index] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_resamples_do_not_depend_on_how_many_are_fitted_together(contests_of, monkeypatch):
+    pairs = pair_counts(contests_of(np.linspace(-1, 1, 4), 60))
+    fitted = fit(pairs.win_counts())
+    together = resample(pairs, fitted, seed=1, resamples=5)
+    monkeypatch.setattr(ranking_bootstrap, "BATCH_VALUES", 2 * 4**2)
+    apart = resample(pairs, fitted, seed=1, resamples=5)
+    np.testing.assert_allclose(apart.pivots, together.pivots, rtol=1e-9)
+    np.testing.assert_allclose(apart.gaps, together.gaps, rtol=1e-9, atol=1e-12)
 
 
 def votes_of(wins: int, losses: int, people: int) -> dict[str, np.ndarray]:
@@ -114,12 +161,12 @@ def votes_of(wins: int, losses: int, people: int) -> dict[str, np.ndarray]:
 
 def strengths_of(pairs: PairCounts) -> Strengths:
     start = Strengths(theta=np.zeros(2), opponent=0.0, tau=-8.0)
-    return refit(pairs.win_counts(np.ones(len(pairs.first))), start)
+    return refit(pairs.win_counts(), start)
 
 
 def test_bootstrap_and_information_give_the_same_width(contests_of):
     told = contests_of(np.linspace(-1, 1, 6), 2000)
-    found, meetings = rank(told, resamples=400), count_wins(told)
+    found, meetings = rank(told, resamples=400), pair_counts(told).win_counts()
     deviations = np.sqrt(np.diag(covariance(meetings.total, fit(meetings))))
     by_name = {one.entrant: (one.high - one.low) / 3.92 for one in found.standings}
     assert [by_name[name] for name in told.names] == pytest.approx(deviations, rel=0.2)

@@ -112,8 +112,7 @@ def mean_width(votes: Sequence[StoredVote]) -> float:
     """Of all entrants' 95 % intervals, in log-odds."""
     told = vote_table(votes)
     pairs = pair_counts(told)
-    once = np.ones(len(pairs.first))
-    return float(2 * 1.96 * (np.diag(pair_covariance(pairs, once, fit(pairs.win_counts(once)))) ** 0.5).mean())
+    return float(2 * 1.96 * (np.diag(pair_covariance(pairs, fit(pairs.win_counts()))) ** 0.5).mean())
 
 
 def widths(campaigns: Campaigns, spec: CampaignSpec, score: Score, upto: int) -> list[float]:
