@@ -17,7 +17,7 @@ from app.views import clip_panel, clip_sets, library
 from app.views.jobs import clip_ids, watched_jobs
 from engine.errors import ConfigError
 from engine.jobs.spec import JobSpec
-from engine.runs.clips_in_use import check_unused
+from engine.runs.in_use import check_unused
 from engine.storage.uploads import kept_uploads
 from engine.video.reader import check_video
 

@@ -26,8 +26,9 @@ from engine.hub.access import forget_token, store_token, token_source
 from engine.hub.download import SPARE_B, free_b
 from engine.hub.listing import hub_address, is_offline
 from engine.hub.permission import is_forbidden
-from engine.jobs.maintenance_configs import MODEL, check_unneeded, model_job
+from engine.jobs.maintenance_configs import MODEL, model_job
 from engine.jobs.spec import Job
+from engine.jobs.submission import unneeded
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 
 READ_JOBS = 200  # newest downloads whose ends are shown
@@ -223,11 +224,11 @@ def remove(context: AppContext, key: str) -> dict[str, Any]:
     """
     own, preset = is_own(context.workspace, key), load_model_preset(key)
     also = () if own else plan_removal(preset).also
-    check_unneeded(context.queue, context.workspace, (key, *also))
-    if own:
-        forget(context.workspace, key)
-    else:
-        remove_model(preset)
+    with unneeded(context.queue, (key, *also)):
+        if own:
+            forget(context.workspace, key)
+        else:
+            remove_model(preset)
     return model_list(context)
 
 

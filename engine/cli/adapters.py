@@ -4,11 +4,10 @@ Adapters are those of the workspace; imports come from other programs.
 """
 
 import argparse
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from engine.cli.downloads.asking import confirm_deletion
+from engine.cli.downloads.asking import confirm_deletion, unneeded_in
 from engine.cli.options.adapters import add_adapters, combined_adapter, scales_of
 from engine.cli.options.export import add_export_options, new_export
 from engine.cli.options.shared import shared_options
@@ -24,8 +23,6 @@ from engine.families.loading import find_folder
 from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder
-from engine.jobs.maintenance_configs import check_unneeded
-from engine.jobs.queue import JobQueue
 from engine.runs.adapters import (
     Adapter,
     AdapterCard,
@@ -36,7 +33,6 @@ from engine.runs.adapters import (
     list_adapters,
     remove_adapter,
 )
-from engine.storage.library import Library
 from engine.workspace import Workspace
 
 
@@ -170,15 +166,16 @@ def import_adapter(options: argparse.Namespace) -> None:
 def delete_adapter(options: argparse.Namespace) -> None:
     workspace = Workspace.from_env(options.workspace)
     adapter = get_adapter(workspace, options.name)
-    with closing(Library(workspace)) as library:
-        check_unneeded(JobQueue(library), workspace, (adapter.name,))
+    with unneeded_in(workspace, (adapter.name,)):
+        pass  # before the question
     if not options.yes:
         confirm_deletion(
             f"This deletes '{adapter.name}' from {adapter.folder}. Clips that were made with it stay, but cannot be "
             "made again.",
             f"dailies adapters rm {adapter.name}",
         )
-    remove_adapter(workspace, adapter.name)
+    with unneeded_in(workspace, (adapter.name,)):
+        remove_adapter(workspace, adapter.name)
     print_result(options, {"name": adapter.name}, f"Deleted '{adapter.name}'.")
 
 

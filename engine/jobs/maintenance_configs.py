@@ -3,9 +3,7 @@
 Imports no torch.
 """
 
-import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,14 +11,9 @@ from engine.config.model_availability import model_state, needed_sources
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError
 from engine.hub.permission import is_forbidden
-from engine.jobs.spec import TRAIN, UNFINISHED, Job, JobSpec
-from engine.runs.run import Run
-from engine.workspace import Workspace
+from engine.jobs.spec import JobSpec
 from rewards.errors import RewardError
 from rewards.weights.catalog import find_weights
-
-if TYPE_CHECKING:
-    from engine.jobs.queue import JobQueue
 
 Question = Literal["devices", "attention", "convolutions"]
 MODEL = "model"  # the kind of a download
@@ -100,24 +93,3 @@ def check_weights(config: WeightsConfig) -> None:
         raise ConfigError(str(error)) from error
     if not source.downloadable:
         raise ConfigError(f"The weights '{config.key}' cannot be downloaded: {source.description}.")
-
-
-def check_unneeded(queue: "JobQueue", workspace: Workspace, keys: Iterable[str]) -> None:
-    """Raise ConfigError while an unfinished job needs one of these models or adapters."""
-    jobs = [job for job in queue.list(UNFINISHED, limit=None) if job.kind != MODEL]
-    for key in keys:
-        for job in jobs:
-            if _needs(workspace, job, key):
-                raise ConfigError(
-                    f"A {job.kind} job needs '{key}': cancel it, or wait for its end, and then remove it."
-                )
-
-
-def _needs(workspace: Workspace, job: Job, key: str) -> bool:
-    """Return True if a job's config names the model or adapter, or the job trains a run of the model.
-
-    Runs have copies of their adapters.
-    """
-    if json.dumps(key) in json.dumps(job.config):
-        return True
-    return job.kind == TRAIN and Run.find(workspace, job.config["run"]).preset().model == key

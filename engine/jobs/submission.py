@@ -1,16 +1,18 @@
 """Submission of jobs: once each, and only when a worker can be started."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import delete
 
-from engine.errors import DailiesError, JobError
+from engine.errors import ConfigError, DailiesError, JobError
 from engine.files.locks import locked
 from engine.jobs.job_rows import jobs_of
+from engine.jobs.maintenance_configs import MODEL
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import UNFINISHED, Job, JobSpec
 from engine.jobs.worker_control import ensure_worker
+from engine.runs.in_use import user_of_data_set, user_of_model
 from engine.storage.schema import JOBS
 
 
@@ -56,6 +58,25 @@ def file_shared(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
 def filing(queue: JobQueue) -> AbstractContextManager[None]:
     """Lock jobs and runs between the check of a state and the submission."""
     return locked(queue.store.workspace.filing_lock)
+
+
+@contextmanager
+def unneeded(queue: JobQueue, keys: Iterable[str] = (), data_set: str = "") -> Iterator[None]:
+    """Let no run be submitted during the block, which removes these models or adapters, or the data set.
+
+    Raises ConfigError while a job, or a process that trains a run, needs one of them; for the data set also while an
+    unfinished run does.
+    """
+    with filing(queue):
+        wanted = {key: user_of_model(queue.store, key, MODEL) for key in keys}
+        if data_set:
+            wanted[data_set] = user_of_data_set(queue.store, data_set)
+        for key, user in wanted.items():
+            if user:
+                raise ConfigError(
+                    f"'{key}' is needed by {user}: cancel it, wait for its end or delete it, and then remove '{key}'."
+                )
+        yield
 
 
 def same_as(queue: JobQueue, spec: JobSpec) -> Job | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.clock import now
 from engine.errors import ConfigError, StoreError
-from engine.runs.clips_in_use import clips_in_use
+from engine.runs.in_use import clips_in_use
 from engine.runs.run import Run
 from engine.storage.clip_files import remove_files
 from engine.storage.library import Library
@@ -28,13 +28,18 @@ log = logging.getLogger(__name__)
 def purge(store: Library, older_than: timedelta = KEEP) -> int:
     """Remove clips and runs deleted more than `older_than` ago; return the number of clips.
 
-    Clips in use are kept (see `engine.runs.clips_in_use`). Rows are removed first, in one transaction, so that a
-    concurrent restore keeps either both row and files, or neither.
+    Clips in use are kept (see `engine.runs.in_use`), or all while these cannot be known. Rows are removed first, in one
+    transaction, so that a concurrent restore keeps either both row and files, or neither.
     """
     for batch in _batches(store.workspace):
         if time.time_ns() - int(batch.name) >= older_than.total_seconds() * NANOSECONDS:
             shutil.rmtree(batch, ignore_errors=True)
-    clip_ids = store.forget_deleted(now() - older_than, keep=clips_in_use(store))
+    try:
+        in_use = clips_in_use(store)
+    except StoreError as error:
+        log.warning("No clip was purged: %s", error)
+        return 0
+    clip_ids = store.forget_deleted(now() - older_than, keep=in_use)
     for clip_id in clip_ids:
         remove_files(store.workspace, clip_id)
     if clip_ids:

@@ -146,7 +146,7 @@ def test_a_model_that_is_needed_is_not_removed(
     assert models.ask_remove(context, "wan21_1_3b") == {"key": "wan21_1_3b", "question": "Frees 2 MB.", "ready": True}
     monkeypatch.setenv("DAILIES_ALLOW_DOWNLOAD", "1")
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="wan21_1_3b")]))
-    with pytest.raises(ConfigError, match="A generate job needs 'wan21_1_3b': cancel it"):
+    with pytest.raises(ConfigError, match=f"'wan21_1_3b' is needed by the job {job.id} "):
         models.remove(context, "wan21_1_3b")
     context.queue.cancel(job.id)
     locks = cache_of(tmp_path).parent / ".locks" / cache_of(tmp_path).name

@@ -1,11 +1,16 @@
-"""Questions at the terminal: size and licence, access token, deletion."""
+"""Questions at the terminal: size and licence, access token, deletion; and whether a deletion is allowed."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from engine.cli.terminal.transfer_meter import ask, ask_secret, is_interactive
 from engine.errors import ConfigError, HubAccessError
+from engine.jobs.queue import JobQueue
+from engine.jobs.submission import unneeded
+from engine.storage.library import Library
+from engine.workspace import Workspace
 
 Result = TypeVar("Result")
 
@@ -36,6 +41,16 @@ def confirm_deletion(what: str, command: str) -> None:
     print(what, file=sys.stderr)
     if not ask("Delete?"):
         raise ConfigError("Nothing was deleted.")
+
+
+@contextmanager
+def unneeded_in(workspace: Workspace, keys: Iterable[str] = (), data_set: str = "") -> Iterator[None]:
+    """Enter `engine.jobs.submission.unneeded`; without a workspace there are no jobs or runs."""
+    if not workspace.root.is_dir():
+        yield
+        return
+    with closing(Library(workspace)) as library, unneeded(JobQueue(library), keys, data_set):
+        yield
 
 
 def with_token(action: Callable[[str | None], Result], token: str | None) -> tuple[Result, str | None]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from functools import partial
 
-from engine.cli.downloads.asking import confirm_deletion, confirm_download, with_token
+from engine.cli.downloads.asking import confirm_deletion, confirm_download, unneeded_in, with_token
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.transfer_meter import TransferMeter
@@ -152,13 +152,16 @@ def remove(options: argparse.Namespace) -> None:
     if card is None:
         suggestion = did_you_mean(options.name, [one.name for one in data_sets(workspace)])
         raise ConfigError(f"There is no data set '{options.name}' in the workspace. {suggestion}".rstrip())
+    with unneeded_in(workspace, data_set=card.name):
+        pass  # before the question
     if not options.yes:
         confirm_deletion(
             f"This deletes '{card.name}' and the files of {card.repository} ({held_b(card) / 1e9:.1f} GB), unless "
             "another data set here uses them.",
             f"dailies datasets rm {card.name}",
         )
-    freed_b, kept = remove_data_set(workspace, card)
+    with unneeded_in(workspace, data_set=card.name):
+        freed_b, kept = remove_data_set(workspace, card)
     print_result(
         options,
         {"name": card.name, "freed_b": freed_b, "kept": kept},

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from engine.cli.downloads.asking import confirm_deletion, confirm_download, with_token
+from engine.cli.downloads.asking import confirm_deletion, confirm_download, unneeded_in, with_token
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.transfer_meter import TransferMeter, is_interactive
@@ -27,7 +27,7 @@ from engine.errors import ConfigError, DailiesError, HubError
 from engine.estimation.model_forecast import forecast_model, memory_summary
 from engine.families.registry import family_spec
 from engine.hub.permission import is_automatic, is_forbidden
-from engine.jobs.maintenance_configs import MODEL, check_unneeded
+from engine.jobs.maintenance_configs import MODEL
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import UNFINISHED, Job
 from engine.storage.library import Library
@@ -223,9 +223,11 @@ def remove(options: argparse.Namespace) -> None:
     preset = load_model_preset(options.key)
     workspace = Workspace.from_env(options.workspace)
     planned = None if is_own(workspace, preset.key) else plan_removal(preset)
-    _check_unneeded(workspace, (preset.key, *(planned.also if planned else ())))
+    keys = (preset.key, *(planned.also if planned else ()))
+    with unneeded_in(workspace, keys):
+        if planned is None:
+            forget(workspace, preset.key)
     if planned is None:
-        forget(workspace, preset.key)
         result = {"key": preset.key, "freed_b": 0, "kept": [], "also": []}
         return print_result(options, result, f"{preset.key} was removed from the workspace; its files were kept.")
     names = ", ".join(source.repository for source in planned.sources) or "nothing"
@@ -234,15 +236,10 @@ def remove(options: argparse.Namespace) -> None:
             f"This deletes {names} ({planned.size_b / 1e9:.1f} GB).{planned.remarks()}",
             f"dailies models rm {preset.key}",
         )
-    freed = remove_model(preset)
+    with unneeded_in(workspace, keys):
+        freed = remove_model(preset)
     print_result(
         options,
         {"key": preset.key, "freed_b": freed, "kept": list(planned.kept), "also": list(planned.also)},
         f"Deleted {names}: {freed / 1e9:.1f} GB freed.{planned.remarks()}",
     )
-
-
-def _check_unneeded(workspace: Workspace, keys: Sequence[str]) -> None:
-    if workspace.root.is_dir():
-        with closing(Library(workspace)) as library:
-            check_unneeded(JobQueue(library), workspace, keys)

@@ -17,9 +17,9 @@ from engine.execution.resources import Resources, read_resources
 from engine.jobs.handlers.train import is_published
 from engine.jobs.job_rows import newest_by
 from engine.jobs.queue import JobQueue
-from engine.jobs.spec import ENDED, TRAIN, UNFINISHED, Job, JobSpec
+from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
 from engine.jobs.submission import filing
-from engine.runs.curriculum_state import list_curricula
+from engine.runs.in_use import user_of_run
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
 from engine.training.exit_codes import REFUSED
@@ -162,22 +162,10 @@ def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
     with _filing(queue, *run_ids):
         runs = [Run.find(workspace, run_id) for run_id in dict.fromkeys(run_ids)]
         for run in runs:
-            user = _user_of(queue, run)
+            user = user_of_run(queue.store, run.id)
             if user:
                 raise JobError(f"The run {run.id} is used by {user}: cancel that first. No run was deleted.")
         move_to_trash(runs)
-
-
-def _user_of(queue: JobQueue, run: Run) -> str:
-    """Return the job or curriculum that is not finished and names the run; "" for none."""
-    for job in queue.list(UNFINISHED, limit=None):
-        if job.config.get("run") == run.id:
-            return f"the job {job.id} ({job.kind})"
-    for curriculum in list_curricula(queue.store.workspace):
-        under_way = curriculum.state().under_way
-        if under_way is not None and under_way.run == run.id:
-            return f"the curriculum {curriculum.id}"
-    return ""
 
 
 def clone_preset(run: Run, changes: Mapping[str, Any]) -> TrainPreset:

@@ -195,7 +195,10 @@ def test_an_adapter_is_deleted_unless_a_job_needs_it(workspace: Workspace, daili
         queue = JobQueue(library)
         job = queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="mini", adapter="look")]))
         told = dailies("adapters", "rm", "look", "--yes", refused=True)
-        assert "A generate job needs 'look': cancel it" in told and (workspace.adapters / "look").is_dir()
+        assert (
+            f"'look' is needed by the job {job.id} (generate): cancel it" in told
+            and (workspace.adapters / "look").is_dir()
+        )
         queue.cancel(job.id)
     assert dailies("adapters", "rm", "look", "--yes") == {"name": "look"}
     assert not (workspace.adapters / "look").exists()

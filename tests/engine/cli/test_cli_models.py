@@ -151,7 +151,7 @@ def test_models_of_the_same_weights_are_removed_together(cli: Cli, tmp_path: Pat
     cli("get", "tiny", "--yes")
     job = queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="same")]))
     refused = cli("rm", "tiny", "--yes")
-    assert refused.returncode == 2 and "A generate job needs 'same': cancel it" in refused.stderr
+    assert refused.returncode == 2 and f"'same' is needed by the job {job.id} (generate): cancel it" in refused.stderr
     queue.cancel(job.id)
     removed = cli("rm", "tiny", "--yes")
     assert "Deleted owner/tiny" in removed.stdout and "Also deletes same: the same weights." in removed.stdout
