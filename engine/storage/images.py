@@ -6,6 +6,8 @@ match its name is rejected, and replaced when the picture is added again.
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from engine.errors import StoreError
 from engine.files.atomic import write_bytes_atomic
 from engine.workspace import Workspace
+
+# Pillow has some forty other readers; that of PostScript starts another program.
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 2**26  # 8192x8192; a small file may contain a huge picture
 
 
 def save_picture(workspace: Workspace, picture: np.ndarray) -> str:
@@ -34,7 +40,7 @@ def save_picture(workspace: Workspace, picture: np.ndarray) -> str:
 
 
 def import_picture(workspace: Workspace, path: Path, width: int, height: int) -> str:
-    """Store the centre of a PNG or JPEG file, cropped and resized to `width` x `height` px.
+    """Store the centre of a PNG, JPEG or WebP file, cropped and resized to `width` x `height` px.
 
     Return its name.
 
@@ -50,10 +56,10 @@ def read_picture(file: Path | bytes, name: str) -> np.ndarray:
     no picture, damaged, or too large.
     """
     try:
-        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as picture:
+        with _opened(file if isinstance(file, Path) else io.BytesIO(file), name) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise StoreError(f"'{name}' cannot be read as a picture: use a PNG or JPEG file.") from error
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        raise StoreError(f"'{name}' cannot be read as a picture: use a PNG, JPEG or WebP file.") from error
 
 
 def fit_picture(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -73,7 +79,20 @@ def load_picture(workspace: Workspace, name: str) -> np.ndarray:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != name:
             raise StoreError(f"The picture '{name[:12]}...' is damaged: add the picture again.")
-        with Image.open(io.BytesIO(content)) as picture:
+        with _opened(io.BytesIO(content), name[:12]) as picture:
             return np.asarray(picture.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
         raise StoreError(f"The picture '{name[:12]}...' is not in this workspace: add the picture again.") from error
+
+
+@contextmanager
+def _opened(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """Open a picture of one of FORMATS, before its pixels are decoded. Raises StoreError for too many, and OSError."""
+    too_large = f"'{name}' has more than {MAX_PIXELS:,} pixels: make it smaller."
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise StoreError(too_large)
+            yield picture
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise StoreError(too_large) from error

@@ -356,7 +356,7 @@ def _gif_is_whole(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("GIF",)) as picture:
             for index in range(getattr(picture, "n_frames", 1)):
                 picture.seek(index)
                 picture.load()
