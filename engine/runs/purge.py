@@ -6,16 +6,17 @@ trash/<batch>/<run id>/   the runs of one deletion; <batch> is its time in nanos
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import ExitStack, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from engine.clock import now
 from engine.errors import ConfigError, StoreError
+from engine.files.locks import locked
 from engine.runs.in_use import clips_in_use
 from engine.runs.run import Run
-from engine.storage.clip_files import remove_files
+from engine.storage.clip_files import set_aside
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 def purge(store: Library, older_than: timedelta = KEEP) -> int:
     """Remove clips and runs deleted more than `older_than` ago; return the number of clips.
 
-    Clips in use are kept (see `engine.runs.in_use`), or all while these cannot be known. Rows are removed first, in one
-    transaction, so that a concurrent restore keeps either both row and files, or neither.
+    Clips in use are kept (see `engine.runs.in_use`), or all while these cannot be known; and one whose files cannot be
+    moved.
     """
     for batch in _batches(store.workspace):
         if time.time_ns() - int(batch.name) >= older_than.total_seconds() * NANOSECONDS:
@@ -39,12 +40,37 @@ def purge(store: Library, older_than: timedelta = KEEP) -> int:
     except StoreError as error:
         log.warning("No clip was purged: %s", error)
         return 0
-    clip_ids = store.forget_deleted(now() - older_than, keep=in_use)
-    for clip_id in clip_ids:
-        remove_files(store.workspace, clip_id)
+    clip_ids = _remove_clips(store, now() - older_than, in_use)
     if clip_ids:
         log.info("Purged %d clips that were deleted more than %s ago.", len(clip_ids), older_than)
     return len(clip_ids)
+
+
+def _remove_clips(store: Library, before: datetime, keep: Container[str]) -> list[str]:
+    """Remove rows and files of clips deleted before a time; return their ids.
+
+    Files are renamed before their rows are removed, and under the lock with which rows are added: a process that dies
+    leaves no files without a row, and a clip that is made again or restored has both.
+    """
+    workspace, aside = store.workspace, list[Path]()
+
+    def is_gone(clip_id: str) -> bool:
+        try:
+            folder = set_aside(workspace, clip_id)
+        except OSError as error:
+            log.warning("The clip %s was not purged: %s", clip_id, error)
+            return False
+        if folder is not None:
+            aside.append(folder)
+            undo.callback(folder.rename, workspace.clip_folder(clip_id))
+        return True
+
+    with locked(workspace.clips_lock), ExitStack() as undo:
+        clip_ids = store.forget_deleted(before, keep, is_gone)
+        undo.pop_all()
+    for folder in aside:
+        shutil.rmtree(folder, ignore_errors=True)
+    return clip_ids
 
 
 def move_to_trash(runs: Sequence[Run]) -> None:

@@ -8,7 +8,7 @@ request.json   prompt, fps, seams, the full request and the model's revisions: e
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.files.atomic import fsync_path
 from engine.files.locks import locked
 from engine.request import GenerationRequest
 from engine.storage.images import fit_picture, load_picture
+from engine.storage.library import ClipRecord, Library
 from engine.storage.temp_folders import temp_path
 from engine.video import writer
 from engine.video.reader import checksum, read_lossless
@@ -28,6 +29,7 @@ from rewards.clip import Clip
 
 FRAMES, MP4, POSTER, SIDECAR = "frames.mkv", "clip.mp4", "poster.jpg", "request.json"
 FILES = (FRAMES, MP4, POSTER, SIDECAR)
+ATTEMPTS = 3  # to write files that another process removes: a purge of the same clip
 
 
 def save_clip(
@@ -56,6 +58,33 @@ def save_clip(
     if not is_intact(workspace, clip_id):
         _write_folder(workspace, folder, write)
     return folder
+
+
+def keep_clip(
+    store: Library,
+    record: ClipRecord,
+    clip: Clip,
+    request: GenerationRequest | None = None,
+    revisions: Mapping[str, str] | None = None,
+) -> None:
+    """Write a clip's files as `save_clip` does, and add its record. Raises StoreError."""
+    for _ in range(ATTEMPTS):
+        save_clip(store.workspace, record.id, clip, request, revisions)
+        if not add_with_files(store, [record]):
+            return
+    raise StoreError(f"The clip {record.id} was removed while it was written: generate it again.")
+
+
+def add_with_files(store: Library, records: Sequence[ClipRecord]) -> list[str]:
+    """Add the records if all have files, else none; return the ids of those without.
+
+    Files of purged clips are removed under the same lock, so that no record is left without them.
+    """
+    with locked(store.workspace.clips_lock):
+        missing = [record.id for record in records if not has_files(store.workspace, record.id)]
+        if not missing:
+            store.add_clips(records)
+        return missing
 
 
 def is_intact(workspace: Workspace, clip_id: str) -> bool:
@@ -139,12 +168,20 @@ def overlay_folder(workspace: Workspace, clip_id: str) -> Path:
 
 
 def remove_files(workspace: Workspace, clip_id: str) -> None:
-    """Remove a clip's folder; it is renamed first, so that it disappears at once."""
-    folder = workspace.clip_folder(clip_id)
-    if folder.exists():
-        doomed = temp_path(workspace, clip_id)
-        folder.rename(doomed)
+    """Remove a clip's folder; it disappears at once."""
+    doomed = set_aside(workspace, clip_id)
+    if doomed is not None:
         shutil.rmtree(doomed)
+
+
+def set_aside(workspace: Workspace, clip_id: str) -> Path | None:
+    """Rename a clip's folder into `tmp` and return its path there; None without a folder. Raises OSError."""
+    folder = workspace.clip_folder(clip_id)
+    if not folder.exists():
+        return None
+    doomed = temp_path(workspace, clip_id)
+    folder.rename(doomed)
+    return doomed
 
 
 def _sidecar(

@@ -5,7 +5,7 @@ Deleting hides a clip; `engine.runs.purge` removes it later.
 
 import logging
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -278,14 +278,17 @@ class Library:
         with self.database.reading() as connection:
             return list(connection.scalars(select(CLIPS.c.id).where(CLIPS.c.deleted_at.is_not(None))))
 
-    def forget_deleted(self, before: datetime, keep: Container[str] = ()) -> list[str]:
-        """Remove the rows and reports of clips deleted before a time, except those in `keep`.
+    def forget_deleted(
+        self, before: datetime, keep: Container[str] = (), is_gone: Callable[[str], bool] = lambda clip_id: True
+    ) -> list[str]:
+        """Remove the rows and reports of clips deleted before a time, except those in `keep`; return their ids.
 
-        Return their ids.
+        `is_gone` removes the files of a clip; a clip for which it returns False keeps its row. No clip is restored
+        meanwhile.
         """
-        old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before)
+        old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before).with_for_update()
         with self.database.writing() as connection:
-            ids = [clip_id for clip_id in connection.scalars(old) if clip_id not in keep]
+            ids = [clip_id for clip_id in connection.scalars(old) if clip_id not in keep and is_gone(clip_id)]
             for clip_id in ids:
                 connection.execute(delete(CLIPS).where(CLIPS.c.id == clip_id))
         return ids

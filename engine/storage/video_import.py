@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import ConfigError, StoreError
+from engine.files.locks import locked
 from engine.request import PROMPT_LIMIT
-from engine.storage.clip_files import has_files, remove_files, save_clip
+from engine.storage.clip_files import add_with_files, has_files, remove_files, save_clip
 from engine.storage.database import check_text
 from engine.storage.library import ClipRecord, Library
 from engine.video.reader import checksum, read_video
@@ -49,11 +50,12 @@ def read_record(path: Path | str, prompt: str = "") -> tuple[ClipRecord, Clip]:
 def _remove(store: Library, clip_ids: Sequence[str]) -> None:
     """Remove the files of clips, except those that another import has recorded in the meantime."""
     recorded: Container[str] = ()
-    with suppress(StoreError):  # a database that cannot be read records nothing
-        recorded = store.existing(clip_ids)
-    for clip_id in clip_ids:
-        if clip_id not in recorded:
-            remove_files(store.workspace, clip_id)
+    with locked(store.workspace.clips_lock):
+        with suppress(StoreError):  # a database that cannot be read records nothing
+            recorded = store.existing(clip_ids)
+        for clip_id in clip_ids:
+            if clip_id not in recorded:
+                remove_files(store.workspace, clip_id)
 
 
 @contextmanager
@@ -75,7 +77,8 @@ def clips_kept(store: Library) -> Iterator[Callable[[ClipRecord, Clip], None]]:
     with ExitStack() as undo:
         undo.callback(_remove, store, new)
         yield keep
-        store.add_clips(list(records.values()))
+        if missing := add_with_files(store, list(records.values())):
+            raise StoreError(f"The clip {missing[0]} was removed while it was imported: import it again.")
         undo.pop_all()
 
 

@@ -23,7 +23,7 @@ from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import GenerateConfig, JobProgress
 from engine.request import GenerationRequest
 from engine.runs.adapters import find_adapter
-from engine.storage.clip_files import is_intact, save_clip
+from engine.storage.clip_files import add_with_files, is_intact, keep_clip
 from engine.storage.images import load_picture
 from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
@@ -58,8 +58,7 @@ def reuse(store: Library, request: GenerationRequest) -> bool:
     """
     if not is_intact(store.workspace, request.id):
         return False
-    store.add_clip(ClipRecord.generated(request, truncation_warnings(request)))
-    return True
+    return not add_with_files(store, [ClipRecord.generated(request, truncation_warnings(request))])
 
 
 def _generate(requests: Sequence[GenerationRequest], job: JobContext, preview: Path | None) -> Iterator[JobProgress]:
@@ -73,8 +72,8 @@ def _generate(requests: Sequence[GenerationRequest], job: JobContext, preview: P
     with closing(previews.with_previews(made, family, preview)) as events:
         for event in events:
             if isinstance(event, context.ClipReady):
-                save_clip(job.store.workspace, event.request.id, event.clip, event.request, revisions)
-                job.store.add_clip(ClipRecord.generated(event.request, truncation_warnings(event.request)))
+                record = ClipRecord.generated(event.request, truncation_warnings(event.request))
+                keep_clip(job.store, record, event.clip, event.request, revisions)
             else:
                 yield JobProgress(phase=event.phase, step=event.step, of=event.of)
 

@@ -19,7 +19,7 @@ from engine.hardware.environment import process_changes
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobSteps
 from engine.jobs.spec import JobProgress, OverlaysConfig, ScoreConfig, ScoreFolderConfig
-from engine.storage.clip_files import load_clip, save_overlays
+from engine.storage.clip_files import add_with_files, load_clip, save_overlays
 from engine.storage.library import ClipRecord, Library
 from engine.storage.video_import import import_clip, store_video
 from engine.video.reader import skipped_in, videos_in
@@ -127,7 +127,8 @@ def open_scorer(config: Mapping[str, Any]) -> Callable[[Mapping[str, str]], dict
 
 def _kept(scored: Scored, mix: str, store: Library) -> Scored:
     if scored.clip is not None:
-        store.add_clip(scored.clip)
+        if add_with_files(store, [scored.clip]):
+            return Scored(error="Its clip was removed while it was scored: score it again.")
         if scored.report is not None:
             store.save_report(scored.clip.id, mix, scored.report)
     return scored
