@@ -128,14 +128,14 @@ def _rejected(workspace: Workspace) -> list[Path]:
 
 def _outdated(workspace: Workspace) -> list[Path]:
     """Return all checkpoints except the last of runs that are not being trained."""
-    return [path for run in list_runs(workspace) if not run.is_trained for path in run.superseded_checkpoints()]
+    return [path for run in list_runs(workspace) if not run.is_training for path in run.superseded_checkpoints()]
 
 
 def _remove_outdated(store: Library) -> None:
     """Remove superseded checkpoints, except of runs with a damaged last one: they resume from these."""
     for run in list_runs(store.workspace):
         last = run.last_checkpoint()
-        if last is not None and not run.is_trained and damage(last) is None:
+        if last is not None and not run.is_training and damage(last) is None:
             _remove(run.superseded_checkpoints())
 
 

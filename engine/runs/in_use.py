@@ -77,7 +77,7 @@ def users(store: Library) -> list[Dependent]:
         jobs = [_job(workspace, row.id, row.kind, row.config) for row in connection.execute(query)]
     curricula = [user for one in list_curricula(workspace) if (user := _curriculum(one)) is not None]
     unfinished = (run for run in list_runs(workspace) if not run.adapter.is_dir())
-    runs = [Dependent(name=f"the run {run.id}", is_active=run.is_trained, presets=_presets(run)) for run in unfinished]
+    runs = [Dependent(name=f"the run {run.id}", is_active=run.is_training, presets=_presets(run)) for run in unfinished]
     return [*jobs, *curricula, *runs]
 
 

@@ -76,11 +76,11 @@ def _remove_clips(store: Library, before: datetime, keep: Container[str]) -> lis
 def move_to_trash(runs: Sequence[Run]) -> None:
     """Move the folders of runs into the workspace's trash, all or none.
 
-    Their adapters stay, since clips name them. Raises ConfigError for a run that is trained, StoreError if a folder
+    Their adapters stay, since clips name them. Raises ConfigError for a run in training, StoreError if a folder
     cannot be moved.
     """
     for run in runs:
-        if run.is_trained:
+        if run.is_training:
             raise ConfigError(f"The run {run.id} is being trained: stop it first.")
     if runs:
         batch = runs[0].workspace.trash / str(time.time_ns())

@@ -154,7 +154,7 @@ class Run:
         return self.folder / "lock"
 
     @property
-    def is_trained(self) -> bool:
+    def is_training(self) -> bool:
         """True while a process trains the run, whether a job, a curriculum or a shell started it."""
         return is_held(self.lock)
 

@@ -110,7 +110,7 @@ class CurveFeed:
 
     def state(self, run: Run, jobs: Mapping[str, str]) -> str:
         """Return the state of a run, a key of `text.STATES`."""
-        if run.is_trained:
+        if run.is_training:
             return "running"
         status = jobs.get(run.id)
         if status is not None and status != "queued":

@@ -213,7 +213,7 @@ def _reached(run: Run, job: Job | None, *, began: bool) -> State:
     ended_badly = job is not None and job.status in ("failed", "lost", "cancelled")
     if run.adapter.is_dir() and not active and not (ended_badly and not is_published(run)):
         return "finished"
-    if not active and run.is_trained:
+    if not active and run.is_training:
         return "training"
     if job is not None and job.status == "failed" and last_exit_code(run.folder) == REFUSED:
         return "refused"

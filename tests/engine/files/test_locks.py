@@ -58,6 +58,6 @@ def test_a_run_is_trained_while_its_lock_is_held(tmp_path: Path, held: bool) -> 
 
     run = Run(tmp_path)
     lock = try_lock(run.lock) if held else None
-    assert run.is_trained is held
+    assert run.is_training is held
     if lock is not None:
         os.close(lock)
