@@ -4,10 +4,8 @@ run -> pairs.jsonl (pairs, clips) and lineage.json (campaign, votes) -> the data
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,7 +13,6 @@ from engine.config.algorithms import ALGORITHMS
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
-from engine.generation.validation import check_prompts_fit
 from engine.labelling.campaign_spec import Campaign, pictures_of
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import judge_votes
@@ -44,25 +41,6 @@ class Lineage(BaseModel):
     pair_ids: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     judge: JudgeAgreement | None = None
-
-
-def create_run(
-    store: Library,
-    preset: TrainPreset,
-    start: Path | None = None,
-    key: str | None = None,
-    start_scales: Mapping[str, float] | None = None,
-) -> Run:
-    """Create a run, optionally from the adapter in the folder `start`.
-
-    A preset that names a campaign gets the pairs of its current votes. `start_scales` and `key`: see `Run.create`.
-    Raises ConfigError when the votes make no pair, or when the prompts do not fit the model, and StoreError when there
-    is no such campaign.
-    """
-    check_prompts_fit(preset)
-    frozen = freeze_pairs(store, preset)
-    prepare = partial(write_frozen_pairs, store, frozen=frozen)
-    return Run.create(store.workspace, preset, start, prepare, start_scales=start_scales, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

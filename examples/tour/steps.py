@@ -20,13 +20,14 @@ from engine.jobs.kinds import KINDS, JobSteps, kind_of
 from engine.jobs.spec import REQUEST_LIMIT, JobProgress
 from engine.labelling.campaign_spec import Campaign, CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
-from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.run_dataset import read_lineage
 from engine.request import GenerationRequest
 from engine.runs.adapters import find_adapter
 from engine.runs.curriculum_state import Curriculum, CurriculumState, list_curricula
 from engine.runs.run import Run, list_runs
 from engine.seeds import seed_for
 from engine.storage.library import Library
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 from examples.tour.settings import Lengthening, TourSize, Training
 from examples.tour.state import Journal

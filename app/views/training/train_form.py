@@ -33,10 +33,10 @@ from engine.hardware.telemetry.monitor import device_gib
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import pairwise_judges
-from engine.labelling.run_dataset import create_run
 from engine.runs.adapters import find_adapter, list_adapters
 from engine.runs.run import Run, list_runs
 from engine.runs.run_notes import write_notes
+from engine.training.run_creation import create_run
 
 Choices = Mapping[str, Any]
 FIRST = "mini_grpo"

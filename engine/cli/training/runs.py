@@ -28,9 +28,9 @@ from engine.cli.training.train import (
 from engine.errors import StoreError
 from engine.jobs.handlers.run_actions import clone_preset, extend, last_fallback
 from engine.jobs.worker_control import reconcile_and_ensure_worker
-from engine.labelling.run_dataset import create_run
 from engine.runs.run import Run, list_runs
 from engine.storage.library import Library
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 
 

@@ -26,13 +26,13 @@ from engine.jobs.handlers.train import publish
 from engine.jobs.handlers.train_process import command
 from engine.jobs.queue import JobQueue
 from engine.jobs.worker_control import ensure_worker
-from engine.labelling.run_dataset import create_run
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run
 from engine.storage.library import Library
 from engine.storage.temp_folders import temp_path
 from engine.training.distributed.process_group import is_first, is_launched, on_rank_zero, process_group
 from engine.training.exit_codes import REFUSED
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 
 

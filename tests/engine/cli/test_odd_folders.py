@@ -13,10 +13,10 @@ import pytest
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.jobs.handlers.train import publish
-from engine.labelling.run_dataset import create_run
 from engine.runs.run import Run
 from engine.storage.library import Library
 from engine.training.main import Recorder, train
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 
 NFC, NFD = (unicodedata.normalize(form, "Šárka 雪") for form in ("NFC", "NFD"))

@@ -28,10 +28,11 @@ from engine.labelling.campaign_spec import Campaign, CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import JudgeVote, judge_votes
 from engine.labelling.preference_pairs import preference_pairs
-from engine.labelling.run_dataset import create_run, freeze_pairs, read_lineage
+from engine.labelling.run_dataset import freeze_pairs, read_lineage
 from engine.labelling.stats.judge_agreement import MIN_COMMON, campaign_judges
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord, Library
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 from rewards.clip import Clip
 from rewards.external.registry import close_external

@@ -15,11 +15,12 @@ from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
 from engine.labelling.preference_pairs import preference_pairs
-from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.run_dataset import read_lineage
 from engine.labelling.vote_csv import export_votes, import_votes
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import load_clip, remove_files, save_clip
 from engine.storage.library import ClipRecord, Library
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 from rewards.clip import Clip
 

@@ -21,7 +21,7 @@ from engine.jobs.spec import JobSpec
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_tables import read_pairs
-from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.run_dataset import read_lineage
 from engine.labelling.stats.agreement import agreement
 from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.votes import Vote
@@ -32,6 +32,7 @@ from engine.runs.run import Run
 from engine.storage.backups import back_up
 from engine.storage.clip_files import load_clip, save_clip
 from engine.storage.library import ClipFilter, ClipRecord, Library
+from engine.training.run_creation import create_run
 from engine.workspace import Workspace
 from rewards.clip import Clip
 

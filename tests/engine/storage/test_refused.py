@@ -23,7 +23,6 @@ from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_archives import import_archive
 from engine.labelling.pair_exchange import import_pairs
-from engine.labelling.run_dataset import create_run
 from engine.labelling.vote_csv import import_votes
 from engine.labelling.votes import Vote
 from engine.runs.checkpoint_series import CHECKPOINT
@@ -33,6 +32,7 @@ from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord, Library
 from engine.storage.uploads import kept_uploads
 from engine.storage.video_import import import_clip
+from engine.training.run_creation import create_run
 from engine.video.writer import write_lossless
 from rewards.clip import Clip
 from tests.snapshots import snapshot

@@ -8,10 +8,11 @@ import pytest
 from engine.config.presets import load_train_preset
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
-from engine.labelling.run_dataset import create_run, read_lineage
+from engine.labelling.run_dataset import read_lineage
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord
+from engine.training.run_creation import create_run
 from rewards.clip import Clip
 
 

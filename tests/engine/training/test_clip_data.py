@@ -17,7 +17,6 @@ from engine.errors import ConfigError, TrainingError
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_tables import read_pairs
-from engine.labelling.run_dataset import create_run
 from engine.labelling.votes import Vote
 from engine.storage.clip_files import save_clip
 from engine.storage.library import ClipRecord
@@ -25,6 +24,7 @@ from engine.training.build import build_trainer
 from engine.training.clip_settings import VideoKTOConfig, VideoSFTConfig
 from engine.training.data.clip_rows import rated_of_pairs, read_captioned, read_rated
 from engine.training.preflight.checks import preflight
+from engine.training.run_creation import create_run
 from engine.training.trainer_settings import VideoDPOConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.training.trainers.kto import VideoKTOTrainer
