@@ -11,8 +11,8 @@ from app.middleware.idempotency import once
 from app.text import jobs, training
 from app.views.queue import ENDED_SHOWN, MOST_ENDED, job_log, queue_state
 from engine.errors import ConfigError
-from engine.jobs.handlers import train_process
 from engine.jobs.job_rows import jobs_of
+from engine.jobs.runs import train_process
 from engine.jobs.spec import PRIORITIES
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 

@@ -15,7 +15,7 @@ from app.plots.scores import SERIES
 from app.text import monitor as text
 from app.views.training.metric_charts import CurveFeed
 from app.views.training.run_table import differences
-from engine.jobs.handlers import run_actions
+from engine.jobs.runs import run_actions
 from engine.runs.purge import deleted_runs, restore_runs
 from engine.runs.run import Run
 from engine.runs.run_notes import write_notes

@@ -11,7 +11,7 @@ from app.middleware.idempotency import once, request_key
 from app.text import training
 from app.views.training import runs
 from engine.errors import ConfigError
-from engine.jobs.handlers import run_actions, train_process
+from engine.jobs.runs import run_actions, train_process
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 
 

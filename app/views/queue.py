@@ -17,8 +17,8 @@ from engine.clock import now
 from engine.errors import DailiesError
 from engine.files.log_tail import read_log
 from engine.generation.clip_plan import DIRECT
-from engine.jobs.handlers.run_actions import RESUMABLE, State, progress_of
 from engine.jobs.job_rows import last_ended
+from engine.jobs.runs.run_actions import RESUMABLE, State, progress_of
 from engine.jobs.spec import TRAIN, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.request import GenerationRequest

@@ -10,10 +10,10 @@ from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import describe
 from engine.errors import ConfigError, JobError
-from engine.jobs.handlers.train_process import kill
 from engine.jobs.heartbeat_age import is_silent
 from engine.jobs.job_rows import jobs_of
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.train_process import kill
 from engine.jobs.spec import STATUSES, Job
 from engine.jobs.worker_control import reconcile_and_ensure_worker, release_worker, stop_worker
 from engine.jobs.worker_state import worker_state

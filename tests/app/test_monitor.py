@@ -26,7 +26,7 @@ from engine.config.presets import load_train_preset
 from engine.errors import ConfigError
 from engine.files.locks import try_lock
 from engine.files.manifests import write_manifest
-from engine.jobs.handlers.run_actions import run_state
+from engine.jobs.runs.run_actions import run_state
 from engine.jobs.spec import JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest

@@ -12,7 +12,7 @@ from app.views.queue import queue_state
 from engine.clock import now
 from engine.config.presets import load_train_preset
 from engine.execution.attempt import Attempt, ProcessSpec, keep_process
-from engine.jobs.handlers.run_actions import submit_run
+from engine.jobs.runs.run_actions import submit_run
 from engine.jobs.spec import Job, JobProgress, JobSpec, Status
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest

@@ -21,8 +21,8 @@ from engine.estimation.run_plan import RunPlan, plan
 from engine.generation.pipeline import MODES
 from engine.generation.sweeps import AXES
 from engine.hub.access import TokenSource
-from engine.jobs.handlers import run_actions
 from engine.jobs.kinds import KINDS
+from engine.jobs.runs import run_actions
 from engine.jobs.spec import Priority, Status
 from engine.labelling.campaign_spec import Strategy
 from engine.labelling.pair_exchange import Layout

@@ -23,7 +23,7 @@ from typing import Any
 from verdicts import broken_promises, weights_of
 from workbench import KINDS, ROOT, PageGone, Workbench
 
-from engine.jobs.handlers.run_actions import RunState, run_states
+from engine.jobs.runs.run_actions import RunState, run_states
 from engine.jobs.spec import JobSpec
 from engine.request import GenerationRequest
 

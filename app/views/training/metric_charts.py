@@ -18,7 +18,7 @@ from app.views.scores import reward_titles
 from app.views.training.recipe_facts import per_update, values_of
 from app.views.training.run_table import RunTable, digest
 from engine.errors import DailiesError
-from engine.jobs.handlers.run_actions import last_fallback
+from engine.jobs.runs.run_actions import last_fallback
 from engine.jobs.spec import UNFINISHED
 from engine.runs.metrics import CHUNK_BYTES, MOMENT, MetricStore, downsample
 from engine.runs.purge import deleted_runs

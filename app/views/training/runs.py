@@ -9,7 +9,7 @@ from app.text import training
 from app.views.clips import moment
 from engine.files.log_tail import read_log
 from engine.jobs.handlers.preflight import read_verdicts
-from engine.jobs.handlers.run_actions import RunState, run_states
+from engine.jobs.runs.run_actions import RunState, run_states
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.adapters import newest_of_runs
 from engine.runs.run import Run

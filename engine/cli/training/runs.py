@@ -26,7 +26,7 @@ from engine.cli.training.train import (
     read_changes,
 )
 from engine.errors import StoreError
-from engine.jobs.handlers.run_actions import clone_preset, extend, last_fallback
+from engine.jobs.runs.run_actions import clone_preset, extend, last_fallback
 from engine.jobs.worker_control import reconcile_and_ensure_worker
 from engine.runs.run import Run, list_runs
 from engine.storage.library import Library

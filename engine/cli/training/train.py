@@ -21,10 +21,10 @@ from engine.errors import ConfigError, TrainingError
 from engine.execution.process_runner import torchrun_command
 from engine.execution.resources import Resources
 from engine.hardware.environment import process_changes, process_environment
-from engine.jobs.handlers.run_actions import submit_run
 from engine.jobs.handlers.train import publish
-from engine.jobs.handlers.train_process import command
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import submit_run
+from engine.jobs.runs.train_process import command
 from engine.jobs.worker_control import ensure_worker
 from engine.runs.adapters import find_adapter
 from engine.runs.run import Run

@@ -10,8 +10,8 @@ from engine.execution.process_runner import POLL_S, Handle, ProcessRunner, Proce
 from engine.families.lora_files import WEIGHT_FILES
 from engine.files.atomic import replace_folder
 from engine.jobs.context import JobContext
-from engine.jobs.handlers.train_process import begin
 from engine.jobs.kinds import JobSteps
+from engine.jobs.runs.train_process import begin
 from engine.jobs.spec import JobProgress, TrainConfig
 from engine.runs.adapters import Adapter, AdapterCard, has_card, newest_of_runs, write_card
 from engine.runs.results import Alarm

@@ -9,8 +9,8 @@ from app.text import jobs as text
 from app.text import monitor, training
 from engine.config.presets import load_train_preset
 from engine.execution.attempt import Attempt, ProcessSpec, keep_process
-from engine.jobs.handlers.run_actions import submit_run
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import submit_run
 from engine.jobs.spec import JobProgress
 from engine.process_identity import ProcessIdentity
 from engine.runs.run import Run

@@ -16,10 +16,10 @@ from engine import process_identity as processes
 from engine.cli.jobs import status_text
 from engine.clock import now
 from engine.jobs import heartbeat, heartbeat_age
-from engine.jobs.handlers.train_process import kill
 from engine.jobs.heartbeat_age import SILENT_S, is_silent, silent_s
 from engine.jobs.job_rows import newest_by
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.train_process import kill
 from engine.jobs.spec import Job, JobProgress, JobSpec
 from engine.process_identity import ProcessIdentity
 from engine.storage import library as stores

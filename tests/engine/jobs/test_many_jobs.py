@@ -12,8 +12,8 @@ from app.views import queue as queue_view
 from engine.clock import now
 from engine.config.presets import load_train_preset
 from engine.errors import JobError
-from engine.jobs.handlers.run_actions import delete, resume, run_states
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import delete, resume, run_states
 from engine.jobs.worker import IdleTimeouts, Worker
 from engine.runs.run import Run
 from engine.storage.library import Library

@@ -16,9 +16,9 @@ from engine.execution.ray_jobs import ADDRESS
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
-from engine.jobs.handlers.run_actions import resume, run_state, submit_run
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import resume, run_state, submit_run
 from engine.jobs.spec import Job
 from engine.jobs.worker import IdleTimeouts, Worker
 from engine.runs.adapters import find_adapter

@@ -14,8 +14,8 @@ from engine.config.presets import load_train_preset
 from engine.execution.batch_folder import BatchFolder
 from engine.execution.resources import Resources
 from engine.files.locks import try_lock
-from engine.jobs.handlers.run_actions import submit_run
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import submit_run
 from engine.jobs.spec import JobSpec
 from engine.jobs.worker import IdleTimeouts, Worker
 from engine.runs.run import Run

@@ -11,9 +11,9 @@ from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, Ga
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, JobError
 from engine.files.locks import is_held, locked
-from engine.jobs.handlers.run_actions import delete
 from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import delete
 from engine.jobs.submission import unneeded
 from engine.request import GenerationRequest
 from engine.runs.curriculum_state import Curriculum, CurriculumState

@@ -7,8 +7,8 @@ import pytest
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError
 from engine.files.locks import locked
-from engine.jobs.handlers import run_actions
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs import run_actions
 from engine.jobs.spec import JobSpec
 from engine.runs.purge import deleted_runs, move_to_trash, purge, restore_runs
 from engine.runs.run import Run, list_runs

@@ -13,10 +13,10 @@ from engine.cli.main import main
 from engine.config.curriculum_preset import CurriculumPreset
 from engine.config.presets import load_curriculum, load_train_preset
 from engine.files.manifests import write_manifest
-from engine.jobs.handlers.run_actions import run_states
 from engine.jobs.handlers.train import publish
 from engine.jobs.kinds import KINDS
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import run_states
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns

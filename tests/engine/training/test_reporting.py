@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from engine.config.presets import load_train_preset
 from engine.errors import SettingsError
-from engine.jobs.handlers.train_process import command
+from engine.jobs.runs.train_process import command
 from engine.runs.run import Run
 from engine.training.build import build_trainer
 from engine.training.reporting import WithoutModel, reporting_tools

@@ -18,8 +18,8 @@ from engine.errors import ConfigError, TrainingError
 from engine.execution.process_runner import load_handle
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
-from engine.jobs.handlers.train_process import command
 from engine.jobs.kinds import KINDS, kind_of
+from engine.jobs.runs.train_process import command
 from engine.jobs.spec import JobSpec
 from engine.runs.adapters import find_adapter
 from engine.runs.checkpoint_series import step_of

@@ -22,11 +22,11 @@ from engine.execution.resources import Resources
 from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.locks import try_lock
 from engine.jobs.context import JobContext
-from engine.jobs.handlers import train, train_process
-from engine.jobs.handlers.run_actions import clone_preset, extend, resume, run_state, run_states, submit_run
-from engine.jobs.handlers.train import publish
+from engine.jobs.handlers import train
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs import train_process
+from engine.jobs.runs.run_actions import clone_preset, extend, resume, run_state, run_states, submit_run
 from engine.jobs.spec import Job, JobProgress, JobSpec, Status
 from engine.process_identity import ProcessIdentity
 from engine.request import GenerationRequest
@@ -305,14 +305,14 @@ def test_a_run_whose_adapter_nobody_published_is_resumed_for_that(
         assert end.value.value == {"run": run.id, "adapter": name}
         work(queue, "done")
         assert run_state(queue, run.id).state == "finished" and not (run.folder / "attempts").exists()
-        assert newest_of_runs(workspace)[run.id].name == name == publish(run, workspace)
+        assert newest_of_runs(workspace)[run.id].name == name == train.publish(run, workspace)
     assert [one.name for one in list_adapters(workspace)] == names
 
 
 def test_a_whole_network_is_no_adapter(queue: JobQueue, run: Run) -> None:
     run.adapter.mkdir()
     (run.adapter / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
-    assert publish(run, queue.store.workspace) is None and newest_of_runs(queue.store.workspace) == {}
+    assert train.publish(run, queue.store.workspace) is None and newest_of_runs(queue.store.workspace) == {}
     submit_run(queue, run)
     work(queue, "lost")
     assert run_state(queue, run.id).state == "finished"

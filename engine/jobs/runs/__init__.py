@@ -1,0 +1,1 @@
+"""Jobs that train runs: what a page or a shell can do with a run, and the process that a job starts."""
