@@ -62,4 +62,4 @@ class RewardDisagreement(Component):
     custom_events = ("open_clip",)
 
     def __init__(self, name: str, *, render: bool = True) -> None:
-        super().__init__("reward_disagreement", [], words=general.DISSENT_WORDS, elem_id=name, render=render)
+        super().__init__("reward_disagreement", [], words=general.DISAGREEMENT_WORDS, elem_id=name, render=render)

@@ -102,8 +102,8 @@ class ScoreTab:
 
     def _relations(self) -> None:
         with gr.Column(visible=False, elem_classes=["desk-panel", "relations"]) as self.relations:
-            gr.HTML(f"<h3>{general.DISSENT}</h3>")
-            self.dissent = RewardDisagreement("score-dissent")
+            gr.HTML(f"<h3>{general.DISAGREEMENT}</h3>")
+            self.disagreements = RewardDisagreement("score-disagreement")
             with gr.Column(visible=False) as self.correlations:
                 gr.HTML(f'<h3>{general.CORRELATIONS}</h3><p class="hint-left">{general.CORRELATIONS_HINT}</p>')
                 self.matrix = gr.Plot(show_label=False, container=False, elem_id="score-matrix", elem_classes="plot")
@@ -121,7 +121,7 @@ class ScoreTab:
     @property
     def ranking(self) -> list[Any]:
         """Outputs of `weigh`."""
-        return [self.table, self.dissent, self.matrix, self.correlations, self.relations]
+        return [self.table, self.disagreements, self.matrix, self.correlations, self.relations]
 
     @property
     def opened(self) -> list[Any]:
@@ -146,7 +146,7 @@ class ScoreTab:
         bind(self.fill.click, once(self.score_missing), [self.table, self.mix], self.jobs)
         weighed = [self.mix, self.sliders]
         bind(self.table.open_clip, self.open_event, weighed, self.opened)
-        bind(self.dissent.open_clip, self.open_event, weighed, self.opened)
+        bind(self.disagreements.open_clip, self.open_event, weighed, self.opened)
         bind(self.table.compare, self.compare, self.mix, self.opened)
         bind(self.facts.close_clip, self.close, None, self.opened)
         bind(self.facts.star_clip, once(self.star), weighed, self.opened)
@@ -201,9 +201,9 @@ class ScoreTab:
         scored = any(clip["total"] is not None for clip in ranked)
         varied, values = ranking.correlated(measures)
         plot = matrix([measure.title for measure in varied], values) if varied else None
-        dissent = ranking.disagreements(ranked, measures) if scored else []
+        disagreements = ranking.disagreements(ranked, measures) if scored else []
         shown = [gr.update(visible=bool(varied)), gr.update(visible=scored)]
-        return [ranking.table(ranked, weights, failed), dissent, plot, *shown]
+        return [ranking.table(ranked, weights, failed), disagreements, plot, *shown]
 
     def score_missing(self, table: dict[str, Any], mix: str) -> dict[str, Any]:
         """Score the clips of the table that have no score of this mix with its current calibration."""

@@ -146,7 +146,7 @@ CORRELATIONS_HINT = "Spearman rank correlation over these clips: 1 is the same o
 DROPPED = "Uploads"
 LABEL_THESE = "Label these"
 LABEL_THESE_HINT = "Create a campaign from these clips. Clips with the same prompt are compared."
-DISSENT = "Reward disagreement"
+DISAGREEMENT = "Reward disagreement"
 TABLE_WORDS = {
     "clips": "Clips by score",
     "rank": "Rank",
@@ -169,7 +169,7 @@ TABLE_WORDS = {
     "failed": "Not scored",
 }
 SLIDER_WORDS = {"reset": "Reset weights", "weights": WEIGHTS}
-DISSENT_WORDS = {"dissent": DISSENT, "none": "No reward prefers another clip than the total."}
+DISAGREEMENT_WORDS = {"disagreement": DISAGREEMENT, "none": "No reward prefers another clip than the total."}
 
 # ---- Facts of a clip
 NOT_SCORED = "not scored"
@@ -295,7 +295,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {one}{'' if number == 1 else 's'}{of}{rest}"
 
 
-def dissent(title: str, prompt: str, share: float) -> str:
+def disagreement(title: str, prompt: str, share: float) -> str:
     """Compare a reward's ranking with the total's."""
     shown = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
     return f"{title} prefers {f'“{shown}”' if shown else 'this one'}; it disagrees on {share:.0%} of pairs."

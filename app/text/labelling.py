@@ -156,8 +156,8 @@ TARGET = "Vote limit (0: all pairs)"
 STRATEGY = "Sampling strategy"
 STRATEGY_LABELS = {
     "random": "Random",
-    "uncertain": "Most informative for the ranking first",
-    "dissent": "Largest reward disagreement first",
+    "informative": "Most informative for the ranking first",
+    "disagreement": "Largest reward disagreement first",
 }
 STRATEGY_HINT = (
     "Most informative: asks for the votes that narrow the ranking's intervals most. It reaches the same ranking with "

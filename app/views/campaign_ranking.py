@@ -167,7 +167,7 @@ def _disagreement(part: RankingColumn, total: RankingColumn, rows: Rows) -> dict
         "share": share,
         "id": rows[best]["id"],
         "poster": rows[best]["poster"],
-        "sentence": general.dissent(part.title, rows[best]["prompt"], share),
+        "sentence": general.disagreement(part.title, rows[best]["prompt"], share),
     }
 
 

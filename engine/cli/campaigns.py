@@ -79,7 +79,7 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", type=int, metavar="N", help="number of votes that completes it (default: all pairs)"
     )
-    parser.add_argument("--strategy", default="random", metavar="NAME", help="random, uncertain or dissent")
+    parser.add_argument("--strategy", default="random", metavar="NAME", help="random, informative or disagreement")
     parser.add_argument(
         "--axis", action="append", default=[], metavar="NAME", help="another axis to judge; repeat the option for more"
     )

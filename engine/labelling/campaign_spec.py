@@ -18,7 +18,9 @@ from engine.seeds import seed_for
 from engine.storage.library import ClipRecord
 from engine.suggestions import validation_message
 
-Strategy = Literal["random", "uncertain", "dissent"]
+Strategy = Literal["random", "informative", "disagreement"]
+FORMER_STRATEGIES = {"uncertain": "informative", "dissent": "disagreement"}
+"""Names in campaigns that were stored by an earlier version."""
 AXES = ("visual_quality", "motion", "prompt_match", "identity")
 """Axes offered by the page; a campaign may define others."""
 PAIR_LIMIT = 50_000
@@ -90,6 +92,11 @@ class CampaignSpec(BaseModel):
         (), description="keys of the votes for A, for B, tie and both bad: four digits; () = 1, 2, 3, 4"
     )
     deleted: bool = Field(False, description="a deleted campaign is not listed; its pairs and votes are kept")
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _current_name(cls, strategy: Any) -> Any:
+        return FORMER_STRATEGIES.get(strategy, strategy) if isinstance(strategy, str) else strategy
 
     @field_validator("keys")
     @classmethod

@@ -20,7 +20,7 @@ from engine.labelling.stats.pair_selection import (
     Candidate,
     Scores,
     disagreement_first,
-    uncertain_first,
+    informative_first,
     vote_information,
 )
 from engine.labelling.votes import SCORES
@@ -31,11 +31,11 @@ RESCHEDULE_AFTER = 10  # votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairOrderInput:
+class ScheduleInput:
     """Inputs of a schedule.
 
     `free` are the pairs with free slots. `comparisons[N,N]` counts the comparisons of entrants, received and expected,
-    as `uncertain_first` takes them. `strengths` is the current ranking.
+    as `informative_first` takes them. `strengths` is the current ranking.
     """
 
     free: Sequence[Candidate]
@@ -44,10 +44,10 @@ class PairOrderInput:
     scores: Scores
 
 
-PAIR_ORDERS: Mapping[Strategy, Callable[[PairOrderInput], list[str]] | None] = {
+STRATEGIES: Mapping[Strategy, Callable[[ScheduleInput], list[str]] | None] = {
     "random": None,
-    "uncertain": lambda state: uncertain_first(state.free, state.comparisons, state.strengths, SCHEDULE_LENGTH),
-    "dissent": lambda state: disagreement_first(state.free, state.scores, state.strengths, SCHEDULE_LENGTH),
+    "informative": lambda state: informative_first(state.free, state.comparisons, state.strengths, SCHEDULE_LENGTH),
+    "disagreement": lambda state: disagreement_first(state.free, state.scores, state.strengths, SCHEDULE_LENGTH),
 }
 
 
@@ -72,8 +72,8 @@ def compute_schedule(
     connection: Connection, campaign_id: str, spec: CampaignSpec, stored: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
     """Return a new schedule to store; None when the stored one is current or the strategy has none."""
-    order_pairs = PAIR_ORDERS[spec.strategy]
-    if order_pairs is None:
+    ordered_by = STRATEGIES[spec.strategy]
+    if ordered_by is None:
         return None
     stored_votes = select(func.sum(LABELLERS.c.changes)).where(LABELLERS.c.campaign_id == campaign_id)
     votes = connection.scalar(stored_votes) or 0
@@ -82,18 +82,18 @@ def compute_schedule(
         return None
     # As in `rank`: the matrices are small, and other requests need the cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        pairs = order_pairs(_order_input(connection, campaign_id, spec))
+        pairs = ordered_by(_schedule_input(connection, campaign_id, spec))
     return {"votes": votes, "pairs": pairs, "planned": len(pairs)}
 
 
-def _order_input(connection: Connection, campaign_id: str, spec: CampaignSpec) -> PairOrderInput:
+def _schedule_input(connection: Connection, campaign_id: str, spec: CampaignSpec) -> ScheduleInput:
     of_campaign = PAIRS.c.campaign_id == campaign_id
     query = select(PAIRS.c.entrant_a).where(of_campaign).union(select(PAIRS.c.entrant_b).where(of_campaign))
     names = sorted(connection.scalars(query))
     index = {name: number for number, name in enumerate(names)}
     counts = _win_counts(connection, campaign_id, index)
     start = Strengths(theta=np.zeros(len(names)), opponent=0.0, tau=0.0)
-    return PairOrderInput(
+    return ScheduleInput(
         free=_free(connection, campaign_id, spec, index),
         comparisons=_comparisons(connection, campaign_id, index),
         strengths=refit(counts, start),

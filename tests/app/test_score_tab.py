@@ -29,7 +29,7 @@ from rewards.mix import combine
 
 MakeClip = Callable[..., ClipRecord]
 # Of what `load` returns, after strip and choices.
-MIX, NOTICE, SLIDERS, TABLE, DISSENT, MATRIX, CORRELATIONS, RELATIONS = range(2, 10)
+MIX, NOTICE, SLIDERS, TABLE, DISAGREEMENT, MATRIX, CORRELATIONS, RELATIONS = range(2, 10)
 
 
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -85,7 +85,7 @@ def test_the_newest_clips_are_ranked_by_the_mix(tab: ScoreTab, make_clip: MakeCl
     assert ids(loaded[TABLE]) == [made[1], made[3], made[4], made[0], made[2]]
     weights = load_preset("rewards", "mini").weights
     assert [column["key"] for column in loaded[TABLE]["columns"]] == [key for key in weights if weights[key] > 0]
-    assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISSENT] == []
+    assert loaded[RELATIONS]["visible"] and loaded[MATRIX] is not None and loaded[DISAGREEMENT] == []
     assert loaded[CORRELATIONS]["visible"]
 
 

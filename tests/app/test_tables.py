@@ -26,7 +26,7 @@ from engine.jobs.runs import run_actions
 from engine.jobs.spec import Priority, Status
 from engine.labelling.campaign_spec import Strategy
 from engine.labelling.pair_exchange import Layout
-from engine.labelling.pair_scheduling import PAIR_ORDERS
+from engine.labelling.pair_scheduling import STRATEGIES
 from engine.labelling.votes import Choice
 from engine.runs.disk_usage import Cleanable
 from engine.runs.results import Role
@@ -50,7 +50,7 @@ COMPLETE: dict[str, tuple[Mapping[Any, object], Collection[str]]] = {
     "memory phases": (training.PHASES, PHASES),
     "measure roles": (monitor.ROLES, get_args(Role)),
     "strategies": (labelling.STRATEGY_LABELS, get_args(Strategy)),
-    "pair orders": (PAIR_ORDERS, get_args(Strategy)),
+    "pair orders": (STRATEGIES, get_args(Strategy)),
     "choices": (labelling.CHOICES, get_args(Choice)),
     "exports": (labelling.EXPORTS, (*get_args(Layout), "votes")),
     "clip sources": (general.SOURCES, get_args(Source)),

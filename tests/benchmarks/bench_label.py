@@ -47,8 +47,8 @@ def fill(store: Library) -> tuple[str, ...]:
 
 
 def vote_times_ms(campaigns: Campaigns, clips: tuple[str, ...]) -> tuple[float, float]:
-    """Medians: storing a vote, and asking for the next pairs, in a campaign that plans (uncertain first)."""
-    campaign = campaigns.create(CampaignSpec(title="times", clip_ids=clips, strategy="uncertain"))
+    """Medians: storing a vote, and asking for the next pairs, in a campaign with a schedule (informative first)."""
+    campaign = campaigns.create(CampaignSpec(title="times", clip_ids=clips, strategy="informative"))
     votes, asks = [], []
     for _ in range(VOTES):
         began = time.perf_counter()

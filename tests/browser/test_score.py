@@ -74,14 +74,16 @@ def prompts(page: Page) -> list[str]:
 def test_moving_a_weight_ranks_the_clips_again(score: Page) -> None:
     first = score.locator(ROWS).first
     expect(first.locator("td.total")).to_have_text("0.85")
-    dissent = score.locator("#score-dissent li")
-    expect(dissent).to_have_text(
+    disagreements = score.locator("#score-disagreement li")
+    expect(disagreements).to_have_text(
         ["Structure constancy prefers “a green cross at night”; it disagrees on 100% of pairs."]
     )
     slider(score, "flow_smoothness").fill("0")
     expect(first.locator("td.total")).to_have_text("0.82")
     expect(first).to_contain_text("a green cross at night")
-    expect(dissent).to_have_text(["Flow smoothness prefers “a red circle moving left”; it disagrees on 100% of pairs."])
+    expect(disagreements).to_have_text(
+        ["Flow smoothness prefers “a red circle moving left”; it disagrees on 100% of pairs."]
+    )
     score.locator("#score-weights [data-do=reset]").click()
     expect(first.locator("td.total")).to_have_text("0.85")
     expect(slider(score, "flow_smoothness")).to_have_value("1")

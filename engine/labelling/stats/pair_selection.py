@@ -1,9 +1,10 @@
 """Selection of the next pairs to assign. Pure functions that return an order of pair ids.
 
-uncertain   the pair whose vote is expected to narrow the ranking's intervals most, above all the widest ones (optimal
-            design under the Bradley-Terry model): entrants with few votes and similar strengths, preferring pairs
-            without votes
-dissent     the pair on which the rewards contradict the current ranking most: a vote there shows which of them is wrong
+informative   the pair whose vote is expected to narrow the ranking's intervals most, above all the widest ones (optimal
+              design under the Bradley-Terry model): entrants with few votes and similar strengths, preferring pairs
+              without votes
+disagreement  the pair on which the rewards contradict the current ranking most: a vote there shows which of them is
+              wrong
 """
 
 import heapq
@@ -47,7 +48,9 @@ def vote_information(votes: float) -> float:
     return votes / (1 + (votes - 1) * SAME_PAIR_CORRELATION) if votes else 0.0
 
 
-def uncertain_first(free: Sequence[Candidate], comparisons: np.ndarray, strengths: Strengths, count: int) -> list[str]:
+def informative_first(
+    free: Sequence[Candidate], comparisons: np.ndarray, strengths: Strengths, count: int
+) -> list[str]:
     """Return `count` pair ids, the most informative first.
 
     Each is chosen as if those before it had votes. A pair occurs once per free slot at most. `comparisons[N,N]` counts

@@ -232,13 +232,18 @@ def test_the_target_ends_a_campaign(campaigns, library):
     assert campaigns.progress(campaign.id).target == 7 and campaigns.progress(campaign.id).remaining == 0
 
 
-@pytest.mark.parametrize("strategy", ["uncertain", "dissent"])
+@pytest.mark.parametrize("strategy", ["informative", "disagreement"])
 def test_every_strategy_asks_all_in_the_end(campaigns, library, strategy):
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(4, 4), strategy=strategy, repeat_share=0))
     assert len({one.pair_id for one in vote_all(campaigns, campaign, "ann")}) == 24
 
 
-def test_dissent_asks_first_where_rewards_contradict_the_votes(campaigns, store, library):
+@pytest.mark.parametrize(("former", "current"), [("uncertain", "informative"), ("dissent", "disagreement")])
+def test_a_campaign_stored_with_a_former_strategy_opens(former, current):
+    assert CampaignSpec(title="t", clip_ids=("a", "b"), strategy=former).strategy == current
+
+
+def test_disagreement_asks_first_where_rewards_contradict_the_votes(campaigns, store, library):
     """m0 wins every vote, and the rewards agree, except on the clips of the last prompts."""
     clips = library(30, 2)
     for number, clip in enumerate(clips):
@@ -246,7 +251,7 @@ def test_dissent_asks_first_where_rewards_contradict_the_votes(campaigns, store,
         value = float(model) if prompt >= 25 else 1.0 - model
         results = {name: {"value": value} for name in ("t_lpips", "seam")}
         store.save_report(clip, "mini", {"total": value, "results": results})
-    spec = CampaignSpec(title="t", clip_ids=clips, strategy="dissent", repeat_share=0)
+    spec = CampaignSpec(title="t", clip_ids=clips, strategy="disagreement", repeat_share=0)
     campaign = campaigns.create(spec)
     winners = set(clips[::2])
     shown = vote_all(campaigns, campaign, "ann", lambda one: "left" if one.left_clip in winners else "right")

@@ -1,7 +1,7 @@
 """Simulated labellers on real clips of entrants with a known order.
 
 The labellers see a noisy score of `mini`'s judge, and one of them is biased to the left. The ranking recovers the
-order, the bias is detected, and uncertain-first needs fewer votes than random pairs.
+order, the bias is detected, and informative-first needs fewer votes than random pairs.
 """
 
 import uuid
@@ -148,8 +148,8 @@ def test_the_order_is_found_and_so_is_the_bias(studio):
     assert min(ann.consistent.count, leo.consistent.count) > 10 and ann.with_others.value > 0.5
 
 
-@pytest.mark.slow  # short form: test_choosing.py::test_uncertain_first_needs_a_third_fewer_votes_for_the_same_interval
-def test_uncertain_first_needs_30_percent_fewer_votes_than_chance_for_the_same_interval(studio):
+@pytest.mark.slow  # short form: test_choosing.py::test_informative_first_needs_a_third_fewer_votes_for_the_same_interval
+def test_informative_first_needs_30_percent_fewer_votes_than_chance_for_the_same_interval(studio):
     """Three people see each pair. The measure is the mean width of all entrants' 95 % intervals.
 
     One draw of entrants and votes saves between nothing and 46 %, by luck, so the widths are averaged over draws before
@@ -157,11 +157,11 @@ def test_uncertain_first_needs_30_percent_fewer_votes_than_chance_for_the_same_i
     entrants than one does: that is what is saved. With one person a pair nothing is, and by no rule could more than
     6 % be, see `SAME_PAIR_CORRELATION`.
     """
-    by_chance, uncertain = [], []
+    by_chance, informative = [], []
     for seed in range(2100, 2108):
         campaigns, score = studio(30, seed)
         spec = CampaignSpec(title="t", clip_ids=tuple(score), labellers_per_pair=3, repeat_share=0, seed=seed)
         by_chance.append(widths(campaigns, spec, score, upto=360))
-        uncertain.append(widths(campaigns, spec.model_copy(update={"strategy": "uncertain"}), score, upto=270))
-    needed = [(votes_needed(uncertain, width), votes_needed(by_chance, width)) for width in (1.0, 0.9, 0.8)]
-    assert np.mean([some / more for some, more in needed]) <= 0.7, f"votes uncertain first and by chance: {needed}"
+        informative.append(widths(campaigns, spec.model_copy(update={"strategy": "informative"}), score, upto=270))
+    needed = [(votes_needed(informative, width), votes_needed(by_chance, width)) for width in (1.0, 0.9, 0.8)]
+    assert np.mean([some / more for some, more in needed]) <= 0.7, f"votes informative first and by chance: {needed}"
