@@ -8,7 +8,7 @@ from typing import Self
 from app.middleware.idempotency import request_key
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
-from engine.jobs.submission import file_alone, file_job, file_shared
+from engine.jobs.submission import submit_exclusive, submit_job, submit_or_join
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
@@ -39,14 +39,14 @@ class AppContext:
         """Queue a job and ensure that a worker runs. A repeated request queues no second job.
 
         `alone` names a resource that may have only one such job. Raises DailiesError if the job cannot be queued, after
-        `discard`, see `file_job`.
+        `discard`, see `submit_job`.
         """
         key = request_key("job")
-        return file_alone(self.queue, spec, alone, key) if alone else file_job(self.queue, spec, key, discard)
+        return submit_exclusive(self.queue, spec, alone, key) if alone else submit_job(self.queue, spec, key, discard)
 
     def submit_shared(self, spec: JobSpec) -> Job:
         """Queue a job unless an identical one is queued or running; return that one if so."""
-        return file_shared(self.queue, spec, request_key("job"))
+        return submit_or_join(self.queue, spec, request_key("job"))
 
     def submit_again(self, job_id: str) -> Job:
         """Queue a job again unless an identical one is queued or running; return that one if so."""

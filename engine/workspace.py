@@ -131,9 +131,9 @@ class Workspace:
         return self.root / "clips.lock"
 
     @property
-    def filing_lock(self) -> Path:
+    def submission_lock(self) -> Path:
         """Held from the check of a run or the queue to the submission of a job that the check allows."""
-        return self.root / "filing.lock"
+        return self.root / "submission.lock"
 
     @property
     def page_lock(self) -> Path:

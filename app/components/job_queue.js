@@ -274,7 +274,7 @@ export default function mount({ element, trigger, words, server }) {
   listen(element, "pointerdown", ({ target }) => root.contains(target) || close({ refocus: false }));
   listen(element, "dailies:queue", ({ detail }) => open(detail));
   listen(element, "dailies:clone", ({ detail }) => trigger("clone_run", { run: detail }));
-  listen(element, "dailies:filed", () => schedule(0));
+  listen(element, "dailies:submitted", () => schedule(0));
   listen(element, "visibilitychange", () => schedule(0));
   serve(order, (ids) => server.read_states(ids).catch(() => null));
   paint();

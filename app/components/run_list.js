@@ -147,7 +147,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   new IntersectionObserver(() => schedule(0)).observe(element.parentElement);
   watch("value", () => {
     take(props.value);
-    readNow(); // a run was filed, or the tab was opened
+    readNow(); // a run was submitted, or the tab was opened
   });
   take(props.value ?? {});
   follow(element, compare);

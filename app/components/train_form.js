@@ -1,6 +1,6 @@
 // A recipe as a form. `props.value` = {recipes, curricula, about, offered, settings: [see app/views/training/train_form.py], choices}, or
 // with `stages` instead of `offered` and `settings` (app/views/training/curricula.py). The server is asked what the choices need
-// after each change. Event: run_filed {run}.
+// after each change. Event: run_submitted {run}.
 import { copy } from "../scripts/clipboard.js";
 import { make } from "../scripts/dom.js";
 import { fieldIcons } from "../scripts/hints.js";
@@ -276,11 +276,11 @@ export default function mount({ element, trigger, props, server, watch }) {
   // ---- Actions
   const actions = {
     async queue() {
-      const filed = await call("queue", { ...choices(), name: named("run_name").value.trim() });
-      if (filed) {
+      const submitted = await call("queue", { ...choices(), name: named("run_name").value.trim() });
+      if (submitted) {
         named("run_name").value = "";
-        note(filed.note);
-        trigger("run_filed", { run: filed.run });
+        note(submitted.note);
+        trigger("run_submitted", { run: submitted.run });
       }
     },
     async check() {
@@ -288,9 +288,9 @@ export default function mount({ element, trigger, props, server, watch }) {
         looked = choices();
       note(words.checking);
       $(".verdicts").hidden = true;
-      const filed = await call("check", looked);
-      if (filed) trigger("run_filed", { run: "" });
-      const found = filed && (await verdicts(filed.job, of));
+      const submitted = await call("check", looked);
+      if (submitted) trigger("run_submitted", { run: "" });
+      const found = submitted && (await verdicts(submitted.job, of));
       if (form !== of) return; // another recipe is shown: they are not about it
       if (found?.failed) say(found.ended);
       note(found?.failed ? "" : (found?.ended ?? ""));

@@ -15,10 +15,10 @@ from app.views.training import curricula, train_form
 class TrainForm(Component):
     """Form of a run. `value` comes from `app.views.training.train_form.open_form`.
 
-    Event: run_filed {run}, "" if only a preflight was queued.
+    Event: run_submitted {run}, "" if only a preflight was queued.
     """
 
-    custom_events = ("run_filed",)
+    custom_events = ("run_submitted",)
 
     def __init__(self, name: str, context: AppContext, *, render: bool = True) -> None:
         def open(key: str) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class RequestForm:
         with gr.Column(elem_classes="form-foot"):
             self.problem = FieldProblem("generate-problem", self.fields)
             self.count = gr.HTML("", visible=False, elem_id="batch-count", padding=False)
-            self.submit = gr.Button(general.SUBMIT, variant="primary", size="lg", elem_id="generate")
+            self.generate_button = gr.Button(general.SUBMIT, variant="primary", size="lg", elem_id="generate")
             self.keyframes_first = gr.Button(modes.KEYFRAMES_FIRST, visible=False, elem_id="keyframes-first")
         FieldHelp(self.fields)
         gr.HTML(f'<p class="hint">{general.NO_MODELS}</p>', visible=not models)
@@ -233,7 +233,7 @@ class RequestForm:
     @property
     def by_model(self) -> list[Any]:
         """Outputs of `usable`."""
-        return [self.submit, self.keyframes_first]
+        return [self.generate_button, self.keyframes_first]
 
     @property
     def by_batch(self) -> list[Any]:
@@ -275,12 +275,12 @@ class RequestForm:
             return batch
         return read_generation(fields, adapter_triggers(self.workspace, model))
 
-    def file(
-        self, fields: Mapping[str, Any], file: Callable[[GenerationBatch], None]
+    def submit_batch(
+        self, fields: Mapping[str, Any], submit: Callable[[GenerationBatch], None]
     ) -> tuple[GenerationBatch | None, dict[str, Any] | None]:
-        """Read the filled form and `file` its batch; return the batch, or None and the value of `problem`."""
+        """Read the filled form and `submit` its batch; return the batch, or None and the value of `problem`."""
         try:
-            file(batch := self.read(fields))
+            submit(batch := self.read(fields))
         except ConfigError as error:
             if fields["batch"] == LIST and error.field == "prompt":
                 error.field = PROMPTS

@@ -16,8 +16,8 @@ export function follow(element, take) {
 
 export const latestNews = () => latest;
 
-// Something was filed: the queue reads at once.
-export const readNow = () => document.dispatchEvent(new CustomEvent("dailies:filed"));
+// Something was submitted: the queue reads at once.
+export const readNow = () => document.dispatchEvent(new CustomEvent("dailies:submitted"));
 
 // Open the drawer of the queue, at a job if one is named.
 export const openQueue = (id = "") => document.dispatchEvent(new CustomEvent("dailies:queue", { detail: id }));

@@ -109,7 +109,7 @@ class GenerateTab:
             [form.fields["model"], form.fields["adapters"]],
             [form.fields["model"], form.fields["adapters"], self.jobs, *form.by_model],
         )
-        bind(form.submit.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"], form.problem])
+        bind(form.generate_button.click, once(self.submit), form.inputs, [self.jobs, form.fields["seed"], form.problem])
         bind(form.dice.click, lambda: str(draw_seed()), None, form.fields["seed"])
         model, mode = form.fields["model"], form.fields["mode"]
         bind(model.input, form.defaults, [model, mode], form.settings)
@@ -169,7 +169,7 @@ class GenerateTab:
     def submit(self, *values: Any) -> list[Any]:
         """Queue the form's requests; draw a new seed unless it is locked. Or show the mistake in the form."""
         fields = named_values(values)
-        batch, problem = self.form.file(fields, self._file)
+        batch, problem = self.form.submit_batch(fields, self._submit_batch)
         kept = batch.requests[0].seed if batch else fields["seed"]
         seed = kept if fields["keep_seed"] or not batch else draw_seed()
         return [watched_jobs(self.context, KINDS), str(seed), problem]
@@ -200,23 +200,25 @@ class GenerateTab:
     def again(self, event: gr.EventData, *values: Any) -> list[Any]:
         """Queue the form's current request with the seed of the shown clip."""
         seed = self.context.store.clip(event.id).seed
-        _, problem = self.form.file({**named_values(values), "seed": str(seed), "takes": 1}, self._file)
+        _, problem = self.form.submit_batch({**named_values(values), "seed": str(seed), "takes": 1}, self._submit_batch)
         return [watched_jobs(self.context, KINDS), problem]
 
     def new_seed(self, mix: str, preview: bool, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request with another seed."""
         request = request_of(self.context.store.clip(event.id))
-        self._file(GenerationBatch(requests=(request.with_seed(draw_seed()),), mix=mix or None, preview=preview))
+        self._submit_batch(
+            GenerationBatch(requests=(request.with_seed(draw_seed()),), mix=mix or None, preview=preview)
+        )
         return watched_jobs(self.context, KINDS)
 
     def compare_base(self, mix: str, preview: bool, event: gr.EventData) -> dict[str, Any]:
         """Queue the shown clip's request without its adapters; both are compared when it is done."""
         request = request_of(self.context.store.clip(event.id))
         requests = (request.without_adapters(), request)
-        self._file(GenerationBatch(requests=requests, mix=mix or None, preview=preview))
+        self._submit_batch(GenerationBatch(requests=requests, mix=mix or None, preview=preview))
         return watched_jobs(self.context, KINDS)
 
-    def _file(self, batch: GenerationBatch) -> None:
+    def _submit_batch(self, batch: GenerationBatch) -> None:
         self.context.submit(JobSpec.generate(batch.requests, batch.mix, batch.axes, preview=batch.preview))
         if batch.notes:
             show_warning(general.unread(batch.notes))
@@ -228,7 +230,7 @@ class GenerateTab:
         def draw(batch: GenerationBatch) -> None:
             self.context.submit(JobSpec.keyframes(batch.requests[0], batch.mix, preview=batch.preview))
 
-        _, problem = self.form.file(named_values(values), draw)
+        _, problem = self.form.submit_batch(named_values(values), draw)
         return [watched_jobs(self.context, KINDS), problem]
 
     def drawn(self, shown: dict[str, Any] | None, event: gr.EventData) -> list[Any]:

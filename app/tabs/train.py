@@ -20,7 +20,7 @@ class TrainTab:
             with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
                 self.board = RunList("train-board", context)
         bind(tab.select, self.on_tab_selected, self.form, [self.form, self.board])
-        bind(self.form.run_filed, self.refresh, None, self.board)
+        bind(self.form.run_submitted, self.refresh, None, self.board)
         bind(self.board.clone_run, self.clone, None, self.form)
 
     def on_tab_selected(self, shown: dict[str, Any]) -> list[Any]:

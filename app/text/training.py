@@ -216,7 +216,7 @@ def duration(seconds: float) -> str:
 SAVED_NOTES = "not measured: saved from the page"
 
 
-def filed(run: str, position: int | None) -> str:
+def submitted(run: str, position: int | None) -> str:
     return f"Run {run} is queued{f', number {position}' if position and position > 1 else ''}."
 
 

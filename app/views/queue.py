@@ -101,7 +101,7 @@ def _stops_slowly(context: AppContext, job: Job) -> bool:
 
 
 def queue_row(context: AppContext, job: Job, hold: str = "", end: End | None = None) -> dict[str, Any]:
-    """Return one job: its card with kind, place, time of filing or end, and True if it has a log.
+    """Return one job: its card with kind, place, time of submission or end, and True if it has a log.
 
     `end` is the state and progress of the run whose newest job this is.
     """

@@ -62,8 +62,12 @@ def newest_by(database: Database, kind: str, field: str, value: str | None = Non
     The newest is the one submitted last, independent of clock and queue.
     """
     named = JOBS.c.config[field].as_string()
-    first = select(JOURNAL.c.job_id, func.min(JOURNAL.c.number).label("filed")).group_by(JOURNAL.c.job_id).subquery()
-    place = func.row_number().over(partition_by=named, order_by=(func.coalesce(first.c.filed, 0).desc(), JOBS.c.number))
+    first = (
+        select(JOURNAL.c.job_id, func.min(JOURNAL.c.number).label("submitted")).group_by(JOURNAL.c.job_id).subquery()
+    )
+    place = func.row_number().over(
+        partition_by=named, order_by=(func.coalesce(first.c.submitted, 0).desc(), JOBS.c.number)
+    )
     ranked = select(JOBS.c.id, place.label("place")).outerjoin(first, first.c.job_id == JOBS.c.id)
     ranked = ranked.where(JOBS.c.kind == kind, *([] if value is None else [named == value]))
     newest = ranked.subquery()

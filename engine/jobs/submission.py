@@ -16,7 +16,9 @@ from engine.runs.in_use import user_of_data_set, user_of_model
 from engine.storage.schema import JOBS
 
 
-def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None, discard: Callable[[], None] = lambda: None) -> Job:
+def submit_job(
+    queue: JobQueue, spec: JobSpec, key: str | None = None, discard: Callable[[], None] = lambda: None
+) -> Job:
     """Queue a job and ensure that a worker runs. `key` identifies the request, see `JobQueue.submit`.
 
     Raises DailiesError when it cannot be queued or no worker can be started; then it is not queued and `discard`
@@ -37,27 +39,27 @@ def file_job(queue: JobQueue, spec: JobSpec, key: str | None = None, discard: Ca
     return job
 
 
-def file_alone(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None) -> Job:
+def submit_exclusive(queue: JobQueue, spec: JobSpec, what: str, key: str | None = None) -> Job:
     """Queue a job of which only one may be queued or running; `what` names it in the error.
 
-    Raises JobError when another one is, else as `file_job` does.
+    Raises JobError when another one is, else as `submit_job` does.
     """
-    with filing(queue):
+    with submission_lock(queue):
         job = same_as(queue, spec)
         if job is not None and job.id != JobQueue.id_of(key):
             raise JobError(f"{what} is {job.status} already, as job {job.id}: cancel that first.")
-        return file_job(queue, spec, key)
+        return submit_job(queue, spec, key)
 
 
-def file_shared(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
-    """Queue a job, or return an identical one that is queued or running. Raises as `file_job` does."""
-    with filing(queue):
-        return same_as(queue, spec) or file_job(queue, spec, key)
+def submit_or_join(queue: JobQueue, spec: JobSpec, key: str | None = None) -> Job:
+    """Queue a job, or return an identical one that is queued or running. Raises as `submit_job` does."""
+    with submission_lock(queue):
+        return same_as(queue, spec) or submit_job(queue, spec, key)
 
 
-def filing(queue: JobQueue) -> AbstractContextManager[None]:
+def submission_lock(queue: JobQueue) -> AbstractContextManager[None]:
     """Lock jobs and runs between the check of a state and the submission."""
-    return locked(queue.store.workspace.filing_lock)
+    return locked(queue.store.workspace.submission_lock)
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def unneeded(queue: JobQueue, keys: Iterable[str] = (), data_set: str = "") -> I
     Raises ConfigError while a job, or a process that trains a run, needs one of them; for the data set also while an
     unfinished run does.
     """
-    with filing(queue):
+    with submission_lock(queue):
         wanted = {key: user_of_model(queue.store, key, MODEL) for key in keys}
         if data_set:
             wanted[data_set] = user_of_data_set(queue.store, data_set)

@@ -155,7 +155,9 @@ class Worker:
             return False
         if awaited is None:
             return False
-        log.info("The next job was filed under another environment: %s.", difference(awaited, recorded_environment()))
+        log.info(
+            "The next job was submitted under another environment: %s.", difference(awaited, recorded_environment())
+        )
         self._successor = awaited
         return True
 

@@ -241,8 +241,8 @@ def test_sample_now_asks_the_process_or_files_a_job(context: AppContext, sampled
     sampled.adapter.mkdir()
     _, jobs = monitor.sample_now(samples.slider(sampled), gr.EventData(None, {"run": sampled.id}))
     assert not RunSamples(sampled).take_request()
-    (filed,) = context.queue.list(kind="samples")
-    assert filed.config == {"run": sampled.id} and jobs["active"] == [filed.id]
+    (submitted,) = context.queue.list(kind="samples")
+    assert submitted.config == {"run": sampled.id} and jobs["active"] == [submitted.id]
 
 
 # ---- Files and Trackio

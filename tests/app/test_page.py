@@ -238,9 +238,9 @@ def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, context: App
     assert panel["visible"] and [card["frame"] for card in shown["cards"]] == [0, 8, 16, 24, 32]
     assert tabs[0].resume_keyframes()[1] == shown  # after a reload
     _, panel, left = tabs[0].complete(shown, True)
-    (filed,) = context.queue.list("queued", "generate")
-    (request,) = (GenerationRequest(**one) for one in filed.config["requests"])
-    assert left is None and not panel["visible"] and filed.config["mix"] == "mini" and filed.config["preview"]
+    (submitted,) = context.queue.list("queued", "generate")
+    (request,) = (GenerationRequest(**one) for one in submitted.config["requests"])
+    assert left is None and not panel["visible"] and submitted.config["mix"] == "mini" and submitted.config["preview"]
     assert request.keyframes and request.keyframes.source == "given" and request.seed == 3
     assert [keyframe.picture for keyframe in request.keyframes.given] == [f"{f:064x}" for f in range(0, 33, 8)]
 
@@ -248,8 +248,8 @@ def test_keyframes_are_shown_until_their_clip_is_ordered(tabs: Any, context: App
 def test_one_keyframe_is_drawn_again_among_the_others(tabs: Any, context: AppContext) -> None:
     _, shown = tabs[0].drawn(None, event(ids=[keyframes_drawn(context).id]))
     tabs[0].redraw(shown, True, event(frame=16))
-    (filed,) = context.queue.list("queued", "keyframes")
-    request = GenerationRequest(**filed.config["request"])
+    (submitted,) = context.queue.list("queued", "keyframes")
+    request = GenerationRequest(**submitted.config["request"])
     assert request.seed != 3 and request.keyframes
     assert [keyframe.frame for keyframe in request.keyframes.given] == [0, 8, 24, 32]
 

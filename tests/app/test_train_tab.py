@@ -142,16 +142,16 @@ def test_the_page_names_no_data_outside_the_opened_folders(context: AppContext, 
 
 
 def test_a_queued_run_has_what_the_form_said(context: AppContext) -> None:
-    filed = train_form.queue(context, choices(context, max_steps="7"))
+    submitted = train_form.queue(context, choices(context, max_steps="7"))
     [run] = list_runs(context.workspace)
-    assert run.id == filed["run"] and run.preset().settings["max_steps"] == 7
+    assert run.id == submitted["run"] and run.preset().settings["max_steps"] == 7
     [job] = context.queue.list("queued")
     assert (job.kind, job.config) == ("train", {"run": run.id})
 
 
 def test_a_run_that_is_named_has_its_name_in_lists_jobs_samples_and_alarms(context: AppContext) -> None:
-    filed = train_form.queue(context, {**choices(context), "name": " bolder "})
-    run = Run.find(context.workspace, filed["run"])
+    submitted = train_form.queue(context, {**choices(context), "name": " bolder "})
+    run = Run.find(context.workspace, submitted["run"])
     assert read_notes(run).name == "bolder"
     assert [row["title"] for row in runs.run_list(context)["runs"]] == ["bolder"]
     run.append_alarm(Alarm(step=3, name="motion", sentence="Motion fell by half.", value=0.1, limit=0.2))
@@ -213,9 +213,9 @@ def test_the_time_of_a_curriculum_is_that_of_its_stages(context: AppContext) -> 
 
 
 def test_a_curriculum_is_queued_from_the_form(context: AppContext) -> None:
-    filed = curricula.queue(context, curricula.open_form("curriculum:mini_lengths")["choices"])
+    submitted = curricula.queue(context, curricula.open_form("curriculum:mini_lengths")["choices"])
     [made] = list_curricula(context.workspace)
-    assert made.id == filed["run"] and made.preset() == load_curriculum("mini_lengths")
+    assert made.id == submitted["run"] and made.preset() == load_curriculum("mini_lengths")
     [job] = context.queue.list("queued")
     assert (job.kind, job.config) == ("curriculum", {"curriculum": made.id})
     assert [row["title"] for row in queue_state(context)["jobs"]] == [made.id]

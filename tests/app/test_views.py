@@ -269,15 +269,17 @@ def test_what_can_be_done_with_a_job() -> None:
 
 def test_the_queue_has_what_is_not_over_and_the_jobs_that_ended_last(context: AppContext) -> None:
     spec = JobSpec.generate([GenerationRequest(prompt="a star")])
-    filed = [context.queue.submit(spec) for _ in range(3)]
-    context.queue.cancel(filed[0].id)
+    submitted = [context.queue.submit(spec) for _ in range(3)]
+    context.queue.cancel(submitted[0].id)
     me = ProcessIdentity.current()
     done = context.queue.claim(me)
-    assert done is not None and done.id == filed[1].id
+    assert done is not None and done.id == submitted[1].id
     context.queue.finish(done.id, "done", result={"clip_ids": []})
     # What waits for a worker is not claimed here, so the queue's state would start one: look at the ended ones alone.
     ended = [found.id for found in last_ended(context.store.database, 5)]
-    assert ended == [filed[1].id, filed[0].id] and last_ended(context.store.database, 1)[0].id == filed[1].id
+    assert (
+        ended == [submitted[1].id, submitted[0].id] and last_ended(context.store.database, 1)[0].id == submitted[1].id
+    )
     assert jobs.clip_ids(context.queue.get(done.id)) == []
 
 

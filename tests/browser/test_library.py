@@ -277,7 +277,7 @@ def test_a_video_is_imported_and_scored(page: Page, new_archive: Any, ffmpeg: st
 def test_an_upload_whose_end_is_missing_is_one_sentence(
     page: Page, new_archive: Any, ffmpeg: str, tmp_path: Path
 ) -> None:
-    """Its header is whole, so it is filed; what follows is found to be cut off when it is read."""
+    """Its header is whole, so it is submitted; what follows is found to be cut off when it is read."""
     path = tmp_path / "cut.gif"
     source = ["-f", "lavfi", "-i", "testsrc=duration=2:size=96x64:rate=12"]
     subprocess.run([ffmpeg, "-v", "error", *source, str(path)], check=True)

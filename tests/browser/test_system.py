@@ -1,4 +1,4 @@
-"""The System tab: devices that are read while somebody looks, a download that is filed, and cleaning up after a yes."""
+"""The System tab: devices read while somebody looks, a submitted download, and cleaning up after a yes."""
 
 import csv
 import io

@@ -2,8 +2,8 @@
 
     python tests/faults/kill_storm.py --kills 100 --seed 1
 
-Runs are filed and resumed through the page, as a person would who finds a run lost or failed in the morning. When the
-kills are used up and every run is finished, the workspace is looked at: see `verdicts.py`. Writes JSON lines, the
+Runs are submitted and resumed through the page, as a person would who finds a run lost or failed in the morning. When
+the kills are used up and every run is finished, the workspace is looked at: see `verdicts.py`. Writes JSON lines, the
 figures last; exit code 1 when a promise was broken.
 """
 
@@ -66,7 +66,7 @@ class Storm:
         self.bench, self.kills, self.gap_s, self.waiting = bench, kills, gap_s, waiting
         self.draw = random.Random(seed)
         self.killed: Counter[str] = Counter()
-        self.filed = self.resumed = 0
+        self.submitted = self.resumed = 0
         self.retried: set[str] = set()
 
     def run(self) -> None:
@@ -75,7 +75,7 @@ class Storm:
         last, moved_s = "", time.monotonic()
         while True:
             now_s = time.monotonic()
-            if self.filed and self._left and now_s > next_s and self._strike():
+            if self.submitted and self._left and now_s > next_s and self._strike():
                 next_s = now_s + self._gap()
             states = run_states(self.bench.queue, limit=10_000)
             self._attend(states)
@@ -94,7 +94,7 @@ class Storm:
 
     def _is_over(self, states: list[RunState]) -> bool:
         finished = all(one.state == "finished" for one in states)
-        return not self._left and self.filed >= self.waiting and finished and not self._clips_to_retry()
+        return not self._left and self.submitted >= self.waiting and finished and not self._clips_to_retry()
 
     def _gap(self) -> float:
         return self.draw.uniform(0.3, 2 * self.gap_s)
@@ -125,7 +125,7 @@ class Storm:
                 self.bench.call("generate-jobs", "again", job_id)
                 self.retried.add(job_id)
             unfinished = sum(one.state != "finished" for one in states)
-            if unfinished < self.waiting and (self._left or self.filed < self.waiting):
+            if unfinished < self.waiting and (self._left or self.submitted < self.waiting):
                 self._file()
         except PageGone:
             return
@@ -139,9 +139,9 @@ class Storm:
         choices = self.bench.call("train-form", "open", "storm")["choices"]
         share = self.draw.choice(["", "0.5"])
         self.bench.call("train-form", "queue", {**choices, "share": share})
-        self.filed += 1
-        if self.filed % 3 == 0:
-            request = GenerationRequest(prompt="a large red circle", seed=self.filed, num_frames=9, num_steps=1)
+        self.submitted += 1
+        if self.submitted % 3 == 0:
+            request = GenerationRequest(prompt="a large red circle", seed=self.submitted, num_frames=9, num_steps=1)
             self.bench.queue.submit(JobSpec.generate([request]))
 
 
@@ -168,7 +168,7 @@ def figures(storm: Storm, problems: list[str], seconds: float) -> dict[str, Any]
     return {
         "kills": sum(storm.killed.values()),
         "of": dict(storm.killed),
-        "runs": storm.filed,
+        "runs": storm.submitted,
         "resumed": storm.resumed,
         "clips_tried_again": len(storm.retried),
         "jobs": dict(Counter(job.status for job in jobs)),

@@ -37,7 +37,7 @@ Dailies is configured by environment variables and by preset files. Options of t
 
 ## Environment variables
 
-A job keeps the variables that were set when it was filed. A worker that was started with other values lets a worker
+A job keeps the variables that were set when it was submitted. A worker that was started with other values lets a worker
 with those values take its place.
 """
 VARIABLES = {

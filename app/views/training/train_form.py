@@ -321,7 +321,7 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     if name := str(choices.get("name") or "")[:80]:  # no more can be typed
         write_notes(run, name, [])
     job = context.submit(JobSpec.train(run.id, resources), discard=run.discard)
-    return {"run": run.id, "note": training.filed(run.id, job.position)}
+    return {"run": run.id, "note": training.submitted(run.id, job.position)}
 
 
 def check(context: AppContext, choices: Choices) -> dict[str, Any]:

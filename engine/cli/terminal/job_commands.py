@@ -10,7 +10,7 @@ from engine.jobs.context import JobContext
 from engine.jobs.kinds import KINDS, kind_of
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
-from engine.jobs.submission import file_job
+from engine.jobs.submission import submit_job
 from engine.storage.library import Library
 from engine.workspace import Workspace
 
@@ -24,5 +24,5 @@ def run_in_process(kind: str, config: dict[str, Any], options: argparse.Namespac
 def queue_job(spec: JobSpec, options: argparse.Namespace) -> None:
     """Queue a job, ensure that a worker runs, and show the job."""
     with closing(Library(Workspace.from_env(options.workspace))) as library:
-        job = file_job(JobQueue(library), spec)
+        job = submit_job(JobQueue(library), spec)
     print_result(options, job.to_dict(), f"Job {job.id} is queued. `dailies jobs show {job.id}` shows its progress.")

@@ -18,7 +18,7 @@ from engine.jobs.handlers.train import is_published
 from engine.jobs.job_rows import newest_by
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
-from engine.jobs.submission import filing
+from engine.jobs.submission import submission_lock
 from engine.runs.in_use import user_of_run
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
@@ -95,7 +95,7 @@ def _filing(queue: JobQueue, *run_ids: str) -> AbstractContextManager[None]:
     """
     for run_id in run_ids:
         Run.find(queue.store.workspace, run_id)
-    return filing(queue)
+    return submission_lock(queue)
 
 
 def _submit(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:

@@ -35,7 +35,7 @@ def queue(workspace):
 
 
 @pytest.fixture
-def filed(queue):
+def submitted(queue):
     """A job that waits."""
     return queue.submit(JobSpec.generate([GenerationRequest(prompt="a red ball")], "mini"))
 
@@ -239,18 +239,18 @@ def test_one_broken_preset_does_not_hide_the_others(tmp_path, monkeypatch, capsy
     assert any("broken" in line and "unusable" in line for line in lines) and any("mini" in line for line in lines)
 
 
-def test_jobs_are_listed_shown_and_cancelled(queue, filed, capsys):
-    assert [job["id"] for job in run_json(capsys, "jobs", "ls")] == [filed.id]
+def test_jobs_are_listed_shown_and_cancelled(queue, submitted, capsys):
+    assert [job["id"] for job in run_json(capsys, "jobs", "ls")] == [submitted.id]
     assert run_json(capsys, "jobs", "ls", "--status", "done") == []
     assert main(["jobs", "ls"]) == 0
     assert "number 1 in the queue" in capsys.readouterr().out
-    assert main(["jobs", "show", filed.id[:6]]) == 0
+    assert main(["jobs", "show", submitted.id[:6]]) == 0
     assert "a red ball" in capsys.readouterr().out
-    assert run_json(capsys, "jobs", "cancel", filed.id)["status"] == "cancelled"
-    assert queue.get(filed.id).status == "cancelled"
+    assert run_json(capsys, "jobs", "cancel", submitted.id)["status"] == "cancelled"
+    assert queue.get(submitted.id).status == "cancelled"
 
 
-def test_listing_tells_the_truth_about_a_job_whose_worker_is_gone(queue, filed, capsys):
+def test_listing_tells_the_truth_about_a_job_whose_worker_is_gone(queue, submitted, capsys):
     gone = ProcessIdentity(**{**vars_of(ProcessIdentity.current()), "started_s": 0.0})
     queue.claim(gone)
     (job,) = run_json(capsys, "jobs", "ls")
@@ -261,14 +261,14 @@ def vars_of(identity: ProcessIdentity) -> dict:
     return {name: getattr(identity, name) for name in ("host", "boot_id", "pid", "started_s")}
 
 
-def test_logs(queue, filed, workspace, capsys):
-    assert main(["jobs", "logs", filed.id]) == 2
+def test_logs(queue, submitted, workspace, capsys):
+    assert main(["jobs", "logs", submitted.id]) == 2
     assert "has no log: it is queued" in capsys.readouterr().err
-    workspace.job_log(filed.id).write_text("step one\nstep two\n")
-    assert main(["jobs", "logs", filed.id]) == 0
+    workspace.job_log(submitted.id).write_text("step one\nstep two\n")
+    assert main(["jobs", "logs", submitted.id]) == 0
     assert capsys.readouterr().out == "step one\nstep two\n"
-    queue.cancel(filed.id)
-    assert main(["jobs", "logs", "--follow", filed.id]) == 0
+    queue.cancel(submitted.id)
+    assert main(["jobs", "logs", "--follow", submitted.id]) == 0
     assert capsys.readouterr().out == "step one\nstep two\n"
 
 
@@ -283,19 +283,19 @@ def test_a_log_is_printed_on_from_where_it_ended(tmp_path, capsys):
     assert capsys.readouterr().out == "ön\n"
 
 
-def test_priorities_and_what_a_job_went_through(queue, filed, capsys):
+def test_priorities_and_what_a_job_went_through(queue, submitted, capsys):
     behind = queue.submit(JobSpec.generate([GenerationRequest(prompt="a blue ball")]))
-    assert run_json(capsys, "jobs", "priority", filed.id, "low")["priority"] == "low"
+    assert run_json(capsys, "jobs", "priority", submitted.id, "low")["priority"] == "low"
     assert queue.get(behind.id).position == 1
-    assert main(["jobs", "cancel", filed.id]) == 0
+    assert main(["jobs", "cancel", submitted.id]) == 0
     capsys.readouterr()
-    assert [entry["event"] for entry in run_json(capsys, "jobs", "show", filed.id)["history"]] == [
+    assert [entry["event"] for entry in run_json(capsys, "jobs", "show", submitted.id)["history"]] == [
         "queued",
         "cancelled",
     ]
-    assert main(["jobs", "show", filed.id]) == 0
+    assert main(["jobs", "show", submitted.id]) == 0
     assert "history       queued 20" in capsys.readouterr().out
-    assert main(["jobs", "priority", filed.id, "high"]) == 2
+    assert main(["jobs", "priority", submitted.id, "high"]) == 2
     assert "only queued jobs have a priority" in capsys.readouterr().err
 
 
@@ -387,9 +387,9 @@ def test_queueing_files_a_job_and_starts_the_worker(tiny_model, square, queue, w
         stop_worker(workspace)
 
 
-def test_interrupting_is_exit_code_130_without_a_traceback(filed, workspace):
-    workspace.job_log(filed.id).write_text("waiting\n")
-    command = [sys.executable, "-m", "engine.cli", "jobs", "logs", "--follow", filed.id]
+def test_interrupting_is_exit_code_130_without_a_traceback(submitted, workspace):
+    workspace.job_log(submitted.id).write_text("waiting\n")
+    command = [sys.executable, "-m", "engine.cli", "jobs", "logs", "--follow", submitted.id]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A shell's background jobs, and what they start, ignore the signal.
     process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes)

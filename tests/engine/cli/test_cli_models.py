@@ -20,7 +20,7 @@ from engine.cli.main import main
 from engine.jobs.maintenance_configs import model_job
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import JobSpec
-from engine.jobs.submission import file_job
+from engine.jobs.submission import submit_job
 from engine.jobs.worker_control import stop_worker
 from engine.request import GenerationRequest
 from engine.storage.library import Library
@@ -194,14 +194,14 @@ def test_a_job_downloads_is_cancelled_and_resumed(
     hub: StubHub, cli: Cli, queue: JobQueue, until: Callable[[Callable[[], object], str], None]
 ) -> None:
     hub.hold[WEIGHTS] = 8192
-    job = file_job(queue, model_job("tiny"))
+    job = submit_job(queue, model_job("tiny"))
     assert hub.held.wait(60)
     assert state(cli) == "downloading"
     queue.cancel(job.id)
     until(lambda: queue.get(job.id).is_over, "the download to stop")
     assert queue.get(job.id).status == "cancelled" and state(cli) == "incomplete"
     hub.released.set()
-    again = file_job(queue, model_job("tiny"))
+    again = submit_job(queue, model_job("tiny"))
     until(lambda: queue.get(again.id).is_over, "the download to end")
     ended = queue.get(again.id)
     assert (ended.status, ended.error) == ("done", None)

@@ -144,7 +144,7 @@ def test_every_way_out_lets_go(queue):
 
 def test_pages_that_schedule_at_once_never_give_a_part_twice(queue, workspace):
     """Three processes claim, hold and finish jobs of a third of a device; the journal tells how many ran at a time."""
-    filed = [queue.submit(job("aside", gpus=0.33)).id for _ in range(45)]
+    submitted = [queue.submit(job("aside", gpus=0.33)).id for _ in range(45)]
     program = (
         "import sys, job_kinds; from engine.storage.library import Library; from engine.workspace import Workspace\n"
         "from engine.jobs.queue import JobQueue; from engine.process_identity import ProcessIdentity\n"
@@ -163,13 +163,13 @@ def test_pages_that_schedule_at_once_never_give_a_part_twice(queue, workspace):
     for claimer in claimers:
         claimer.communicate(timeout=120)
     assert [claimer.returncode for claimer in claimers] == [0, 0, 0]
-    events = sorted((entry for job_id in filed for entry in queue.history(job_id)), key=lambda entry: entry.number)
+    events = sorted((entry for job_id in submitted for entry in queue.history(job_id)), key=lambda entry: entry.number)
     running, most = 0, 0
     for entry in events:
         running += {"running": 1, "done": -1}.get(entry.event, 0)
         most = max(most, running)
     assert most == 3, "three thirds, never more"
-    for job_id in filed:
+    for job_id in submitted:
         assert [entry.event for entry in queue.history(job_id)] == ["queued", "running", "done"]
 
 

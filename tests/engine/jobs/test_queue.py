@@ -19,7 +19,7 @@ from engine.jobs import heartbeat_age
 from engine.jobs.events import record_event
 from engine.jobs.queue import SILENCE, JobQueue
 from engine.jobs.spec import JobProgress, JobSpec
-from engine.jobs.submission import file_job
+from engine.jobs.submission import submit_job
 from engine.process_identity import ProcessIdentity
 from engine.storage.schema import JOBS
 
@@ -33,10 +33,10 @@ def steps(number: int = 3) -> JobSpec:
 
 
 def test_jobs_are_taken_in_the_order_they_were_filed(queue):
-    filed = [queue.submit(steps(number)) for number in range(3)]
-    assert [job.position for job in filed] == [1, 2, 3]
+    submitted = [queue.submit(steps(number)) for number in range(3)]
+    assert [job.position for job in submitted] == [1, 2, 3]
     assert [job.config["steps"] for job in queue.list()] == [2, 1, 0]
-    assert [queue.claim(ME).id for _ in filed] == [job.id for job in filed]
+    assert [queue.claim(ME).id for _ in submitted] == [job.id for job in submitted]
     assert queue.claim(ME) is None
 
 
@@ -156,7 +156,7 @@ def test_a_request_of_one_key_files_one_job(queue):
     first, again, other = (queue.submit(steps(), key) for key in ("key-one-1", "key-one-1", "key-two-2"))
     assert first.id == again.id != other.id and len(queue.list()) == 2
     queue.cancel(first.id)
-    assert queue.submit(steps(), "key-one-1").status == "cancelled"  # it was filed, and is over
+    assert queue.submit(steps(), "key-one-1").status == "cancelled"  # it was submitted, and is over
 
 
 def test_two_requests_of_one_key_at_once_file_one_job(queue):
@@ -216,7 +216,7 @@ def test_a_repeated_request_leaves_the_job_of_the_first_when_no_worker_starts(qu
     workspace.worker_log.mkdir(parents=True)  # where a worker writes its log
     for key in ("the browser's request", "another request"):
         with pytest.raises(JobError, match="No worker can be started"):
-            file_job(queue, spec, key)
+            submit_job(queue, spec, key)
     assert [queued.id for queued in queue.list("queued")] == [job.id]
 
 
@@ -299,7 +299,7 @@ def test_a_job_as_json(queue):
 
 def test_claiming_processes_never_share_a_job(queue, workspace):
     """Three processes take sixty jobs; each job is taken once."""
-    filed = [queue.submit(steps(number)).id for number in range(60)]
+    submitted = [queue.submit(steps(number)).id for number in range(60)]
     program = (
         "import sys, job_kinds; from engine.storage.library import Library; from engine.workspace import Workspace\n"
         "from engine.jobs.queue import JobQueue; from engine.process_identity import ProcessIdentity\n"
@@ -314,5 +314,5 @@ def test_claiming_processes_never_share_a_job(queue, workspace):
         claimer.stdin.flush()
     taken = [line for claimer in claimers for line in claimer.communicate(timeout=120)[0].split()]
     assert [claimer.returncode for claimer in claimers] == [0, 0, 0]
-    assert sorted(taken) == sorted(filed)
+    assert sorted(taken) == sorted(submitted)
     assert {job.status for job in queue.list()} == {"done"}

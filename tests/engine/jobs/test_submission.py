@@ -1,4 +1,4 @@
-"""Jobs are filed whole: one of what may be there once, and nothing is left of what could not be filed."""
+"""Jobs are submitted whole: one of what may be there once, and nothing is left of what could not be submitted."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from engine.errors import JobError
 from engine.jobs import submission
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import Job, JobSpec
-from engine.jobs.submission import file_alone, file_job, file_shared
+from engine.jobs.submission import submit_exclusive, submit_job, submit_or_join
 
 SPEC = JobSpec(kind="steps", config={"steps": 1})
 KEY = "0123456789abcdef job"
@@ -39,14 +39,16 @@ def windows(queue: JobQueue, monkeypatch: pytest.MonkeyPatch, file: Any) -> list
 
 
 def test_of_two_windows_one_files_what_may_be_there_once(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = windows(queue, monkeypatch, lambda: file_alone(JobQueue(queue.store, queue.kinds), SPEC, "The thing"))
+    answers = windows(
+        queue, monkeypatch, lambda: submit_exclusive(JobQueue(queue.store, queue.kinds), SPEC, "The thing")
+    )
     (refused,) = (answer for answer in answers if not isinstance(answer, Job))
     assert isinstance(refused, JobError) and str(refused).startswith("The thing is queued already")
     assert len(queue.list("queued")) == 1
 
 
 def test_two_windows_share_one_job(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = windows(queue, monkeypatch, lambda: file_shared(JobQueue(queue.store, queue.kinds), SPEC))
+    first, second = windows(queue, monkeypatch, lambda: submit_or_join(JobQueue(queue.store, queue.kinds), SPEC))
     assert isinstance(first, Job) and isinstance(second, Job) and first.id == second.id
     assert len(queue.list("queued")) == 1
 
@@ -61,7 +63,7 @@ def test_what_was_made_for_a_job_that_cannot_be_filed_is_discarded(
     discarded: list[str] = []
     monkeypatch.setattr(submission, "ensure_worker", refuse)
     with pytest.raises(JobError, match="No worker"):
-        file_job(queue, SPEC, KEY, lambda: discarded.append("run"))
+        submit_job(queue, SPEC, KEY, lambda: discarded.append("run"))
     assert discarded == ["run"] and queue.list() == []
 
 
@@ -69,8 +71,8 @@ def test_a_repeat_that_fails_keeps_what_the_first_request_made(
     queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     discarded: list[str] = []
-    first = file_job(queue, SPEC, KEY, lambda: discarded.append("run"))
+    first = submit_job(queue, SPEC, KEY, lambda: discarded.append("run"))
     monkeypatch.setattr(submission, "ensure_worker", refuse)
     with pytest.raises(JobError, match="No worker"):
-        file_job(queue, SPEC, KEY, lambda: discarded.append("run"))
+        submit_job(queue, SPEC, KEY, lambda: discarded.append("run"))
     assert discarded == [] and [job.id for job in queue.list()] == [first.id]

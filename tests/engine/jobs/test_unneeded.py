@@ -97,7 +97,7 @@ def test_what_a_job_of_each_kind_needs_is_kept(queue: JobQueue, kind: str) -> No
                 unneeded(queue, (key,)).__enter__()
         else:
             with unneeded(queue, (key,)):
-                assert is_held(queue.store.workspace.filing_lock), "no run is submitted meanwhile"
+                assert is_held(queue.store.workspace.submission_lock), "no run is submitted meanwhile"
     with unneeded(queue, ("other",)):
         pass
 

@@ -59,7 +59,7 @@ def test_what_somebody_waits_for_goes_before_what_takes_long(queue: JobQueue) ->
 
 
 def test_a_moved_job_takes_on_the_priority_of_its_neighbours(queue: JobQueue) -> None:
-    """A job that was moved keeps its place when other jobs are filed later."""
+    """A job that was moved keeps its place when other jobs are submitted later."""
     requests = [GenerationRequest(prompt="a red circle", seed=seed) for seed in range(20)]
     high = queue.submit(JobSpec.generate(requests[:1]))
     normal, last = queue.submit(JobSpec.generate(requests)), queue.submit(JobSpec.generate(requests))

@@ -65,7 +65,7 @@ def test_a_worker_is_detached_from_its_starter(start_worker):
 
 
 def test_killing_the_page_and_its_whole_group_leaves_the_worker_at_work(queue, workspace, until, hold):
-    """The page, a process that files a job and starts the worker, is killed with its process group."""
+    """The page, a process that submits a job and starts the worker, is killed with its process group."""
     job = queue.submit(steps(hold=hold))
     program = (
         "from engine.workspace import Workspace; from engine.jobs.worker_control import ensure_worker\n"

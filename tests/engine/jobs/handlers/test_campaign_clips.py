@@ -1,4 +1,4 @@
-"""The clips that a campaign lacks are filed once, as ordinary jobs."""
+"""The clips that a campaign lacks are submitted once, as ordinary jobs."""
 
 import pytest
 
@@ -25,5 +25,5 @@ def test_missing_clips_are_filed_once_and_again_when_their_job_is_gone(store, ca
     (again,) = file_missing(queue, campaigns, campaign.id)
     assert again.config["requests"] == second.config["requests"]
     wanted = {request.id for request in campaigns.missing_requests(campaign.id)}
-    filed = [GenerationRequest(**request).id for job in (first, again) for request in job.config["requests"]]
-    assert set(filed) == wanted and len(filed) == len(wanted) == 120
+    submitted = [GenerationRequest(**request).id for job in (first, again) for request in job.config["requests"]]
+    assert set(submitted) == wanted and len(submitted) == len(wanted) == 120

@@ -160,7 +160,7 @@ def test_a_file_is_imported_and_scored(context, store, moving_square):
 
 
 def test_an_upload_stays_until_its_job_is_done(store, workspace, moving_square, tiny_model, monkeypatch):
-    """A job that failed after the import is filed again, twice, as the button on the page does."""
+    """A job that failed after the import is submitted again, twice, as the button on the page does."""
     upload = workspace.uploads / "kept-0" / moving_square.name
     upload.parent.mkdir(parents=True)
     shutil.copy(moving_square, upload)
@@ -177,7 +177,7 @@ def test_an_upload_stays_until_its_job_is_done(store, workspace, moving_square, 
     with monkeypatch.context() as broken:
         broken.setattr(score, "open_suite", refuse)
         assert served(JobSpec.score_file(upload, "", "tiny")) == ["failed"]
-    assert upload.exists(), "the clip is imported, and the job can be filed again"
+    assert upload.exists(), "the clip is imported, and the job can be submitted again"
     assert served(*[JobSpec.score_file(upload, "", "tiny")] * 2) == ["done", "done"]
     assert not upload.parent.exists()
     assert served(JobSpec.score_file(moving_square, "", "tiny")) == ["done"]

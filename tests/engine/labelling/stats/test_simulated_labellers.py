@@ -148,7 +148,7 @@ def test_the_order_is_found_and_so_is_the_bias(studio):
     assert min(ann.consistent.count, leo.consistent.count) > 10 and ann.with_others.value > 0.5
 
 
-@pytest.mark.slow  # short form: test_choosing.py::test_informative_first_needs_a_third_fewer_votes_for_the_same_interval
+@pytest.mark.slow  # short form: the test of informative_first in test_pair_selection.py
 def test_informative_first_needs_30_percent_fewer_votes_than_chance_for_the_same_interval(studio):
     """Three people see each pair. The measure is the mean width of all entrants' 95 % intervals.
 

@@ -1,4 +1,4 @@
-"""The environment that a job is filed under: recorded, absolute, and that of the worker that runs it."""
+"""The environment that a job is submitted under: recorded, absolute, and that of the worker that runs it."""
 
 import os
 from collections.abc import Callable
