@@ -195,7 +195,7 @@ def build_server(
     server.add_middleware(BodyLimit)
     if users is not None:
         server.add_middleware(
-            AuthMiddleware, users=users, given=lambda name, showing: was_assigned(context.store, name, showing)
+            AuthMiddleware, users=users, given=lambda name, assignment: was_assigned(context.store, name, assignment)
         )
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
     server.add_middleware(ForwardedHeaders, reach=reach or Reach())

@@ -35,7 +35,7 @@ OF_LABELLERS = re.compile(
 HASHES_AT_ONCE, HASHES_WAITING = 2, 16  # a password hash takes 0.2 s and 32 MiB
 HERE = Path(__file__).parent
 Given = Callable[[str, str], bool]
-"""`given(labeller, showing)` returns True if the labeller was assigned the pair with this number of the showing."""
+"""`given(labeller, assignment)` returns True if the assignment of this number is the labeller's."""
 
 
 def user_of(scope: Scope) -> User | None:

@@ -269,11 +269,11 @@ def summary(
         "votes": f"{progress.votes:,} of {progress.target:,}",
         "remaining": f"{progress.remaining:,}",
         "pace": f"{fmean(paces):,.0f} each" if paces else "–",
-        "ready": f"{progress.askable:,} of {progress.pairs:,}",
+        "ready": f"{progress.assignable:,} of {progress.pairs:,}",
         "alpha": text.alpha(agreements.alpha, agreements.low, agreements.high),
         "left": text.share(agreements.left.value, agreements.left.count),
         "consistent": text.share(agreements.consistent.value, agreements.consistent.count),
-        **({"gone": f"{progress.gone:,}"} if progress.gone else {}),
+        **({"gone": f"{progress.missing_files:,}"} if progress.missing_files else {}),
     }
     return {
         "figures": [

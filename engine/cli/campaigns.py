@@ -233,7 +233,7 @@ def show_campaign(options: argparse.Namespace) -> None:
         return
     print(
         f"{campaign.title}: {progress.votes} of {progress.target} votes on {progress.pairs} pairs, "
-        f"{progress.askable} can be voted on"
+        f"{progress.assignable} can be voted on"
     )
     alpha = (
         "not enough votes yet"

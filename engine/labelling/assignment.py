@@ -30,7 +30,7 @@ from engine.storage.database import INSERTS
 from engine.storage.library import Library
 from engine.storage.schema import ASSIGNMENTS, CLIPS, LABELLERS, PAIRS, VOTES
 
-REPEAT_GAP = 5  # minimum places between a pair and its repeat, so that few repeats are recognised
+REPEAT_GAP = 5  # minimum assignments between a pair and its repeat, so that few repeats are recognised
 HAS_FREE_SLOT = PAIRS.c.free > literal_column("0")  # a partial index is only used for a constant
 ASSIGNMENT_TIMEOUT = timedelta(minutes=30)  # without a vote until then, the pair may be assigned to another labeller
 
@@ -75,12 +75,12 @@ def assignment_of(row: Row[Any]) -> Assignment:
     return Assignment(**values, right_clip=right)
 
 
-def was_assigned(store: Library, labeller: str, showing: str) -> bool:
-    """Return whether `showing`, an assignment's number in digits, belongs to the labeller in any campaign.
+def was_assigned(store: Library, labeller: str, assignment: str) -> bool:
+    """Return whether `assignment`, its number in digits, belongs to the labeller in any campaign.
 
     A labeller may view the clips of pairs that were assigned to them.
     """
-    query = select(ASSIGNMENTS.c.id).where(ASSIGNMENTS.c.id == int(showing), ASSIGNMENTS.c.labeller == labeller)
+    query = select(ASSIGNMENTS.c.id).where(ASSIGNMENTS.c.id == int(assignment), ASSIGNMENTS.c.labeller == labeller)
     with store.database.reading() as connection:
         return connection.execute(query).first() is not None
 
@@ -91,23 +91,23 @@ def open_assignments(connection: Connection, request: AssignmentRequest) -> list
         ASSIGNMENTS.c.campaign_id == request.campaign_id,
         ASSIGNMENTS.c.labeller == request.labeller,
         ASSIGNMENTS.c.voted_at.is_(None),
-        *has_both_clips(),
+        *usable_pair_conditions(),
     )
     return [assignment_of(row) for row in connection.execute(query.order_by(ASSIGNMENTS.c.place))]
 
 
-def has_both_clips() -> tuple[ColumnElement[bool], ...]:
+def usable_pair_conditions() -> tuple[ColumnElement[bool], ...]:
     """Return the conditions on pairs in use: both clips are in the library and no file was found missing."""
-    return (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None), *both_clips(PAIRS))
+    return (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None), *clips_exist_conditions(PAIRS))
 
 
-def both_clips(pairs: FromClause) -> list[ColumnElement[bool]]:
+def clips_exist_conditions(pairs: FromClause) -> list[ColumnElement[bool]]:
     return [
         exists().where(CLIPS.c.id == clip, CLIPS.c.deleted_at.is_(None)) for clip in (pairs.c.clip_a, pairs.c.clip_b)
     ]
 
 
-def unseen(pairs: FromClause, request: AssignmentRequest) -> ColumnElement[bool]:
+def unseen_condition(pairs: FromClause, request: AssignmentRequest) -> ColumnElement[bool]:
     """Return the condition on pairs that were never assigned to the labeller."""
     return ~exists().where(ASSIGNMENTS.c.pair_id == pairs.c.id, ASSIGNMENTS.c.labeller == request.labeller)
 
@@ -122,7 +122,7 @@ def assign_next(connection: Connection, request: AssignmentRequest, scheduled: S
         return ""
     if votes_needed(connection, request) == 0:
         return None
-    pair = _unassigned_pair(connection, request, scheduled) or _expired_pair(connection, request)
+    pair = _pair_with_free_slot(connection, request, scheduled) or _take_over_expired(connection, request)
     if pair is None:
         return None
     left = pair.clip_a if seed_for(request.spec.seed, prompt=f"side {pair.id} {request.labeller}") % 2 else pair.clip_b
@@ -146,7 +146,7 @@ def slot_for(connection: Connection, assignment: Row[Any], spec: CampaignSpec) -
     return free_slot(connection, assignment.pair_id, spec)
 
 
-def change_free(connection: Connection, pair_id: str, before: int | None, after: int | None) -> None:
+def update_free_slots(connection: Connection, pair_id: str, before: int | None, after: int | None) -> None:
     """Count the free slots of a pair after an assignment's slot changed.
 
     Added to the stored number: two requests that change it at once on PostgreSQL both count.
@@ -155,12 +155,14 @@ def change_free(connection: Connection, pair_id: str, before: int | None, after:
         connection.execute(update(PAIRS).where(PAIRS.c.id == pair_id).values(free=PAIRS.c.free + step))
 
 
-def free_pairs(request: AssignmentRequest) -> Select[Any]:
+def free_pairs_query(request: AssignmentRequest) -> Select[Any]:
     """Return the query for pairs with a free slot that the labeller has not seen."""
-    return select(PAIRS).where(*has_slot(request), *has_both_clips(), unseen(PAIRS, request))
+    return select(PAIRS).where(
+        *free_slot_conditions(request), *usable_pair_conditions(), unseen_condition(PAIRS, request)
+    )
 
 
-def has_slot(request: AssignmentRequest) -> tuple[ColumnElement[bool], ...]:
+def free_slot_conditions(request: AssignmentRequest) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions on pairs in use with a free slot, in the words of their index."""
     in_use = (PAIRS.c.gone_at.is_(None), PAIRS.c.dropped_at.is_(None))
     return (PAIRS.c.campaign_id == request.campaign_id, HAS_FREE_SLOT, *in_use)
@@ -194,8 +196,8 @@ def _counted_votes(connection: Connection, request: AssignmentRequest) -> int:
     return connection.scalar(query) or 0
 
 
-def repair_leases(connection: Connection, request: AssignmentRequest) -> None:
-    """Let leases that begin in the future begin now.
+def clamp_future_assignments(connection: Connection, request: AssignmentRequest) -> None:
+    """Date open assignments of the future now.
 
     They result from a clock that was set back, and would otherwise expire too late.
     """
@@ -239,7 +241,7 @@ def _assign_repeat(connection: Connection, request: AssignmentRequest, place: in
     last = place - REPEAT_GAP
     if last < 0:
         return False
-    query = assignments().join(VOTES, judged).where(*_of_labeller(request), ~seen_twice, *has_both_clips())
+    query = assignments().join(VOTES, judged).where(*_of_labeller(request), ~seen_twice, *usable_pair_conditions())
     query = query.order_by(ASSIGNMENTS.c.place).limit(1)
     start = seed_for(request.spec.seed, prompt=f"again {request.labeller}", sample=place) % (last + 1)
     for places in (ASSIGNMENTS.c.place.between(start, last), ASSIGNMENTS.c.place < start):
@@ -250,27 +252,29 @@ def _assign_repeat(connection: Connection, request: AssignmentRequest, place: in
     return False
 
 
-def _unassigned_pair(connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]) -> Row[Any] | None:
-    free = free_pairs(request)
+def _pair_with_free_slot(
+    connection: Connection, request: AssignmentRequest, scheduled: Sequence[str]
+) -> Row[Any] | None:
+    free = free_pairs_query(request)
     if scheduled:
         rows = {row.id: row for row in connection.execute(free.where(PAIRS.c.id.in_(list(scheduled))))}
         if first := next((rows[pair_id] for pair_id in scheduled if pair_id in rows), None):
             return first
     # On from the labeller's last pair, since most before it were shown to them; those that became free again come last.
     free = free.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(1)
-    ahead = connection.execute(free.where(PAIRS.c.shuffle > position(connection, request))).one_or_none()
+    ahead = connection.execute(free.where(PAIRS.c.shuffle > shuffle_position(connection, request))).one_or_none()
     return ahead or connection.execute(free).one_or_none()
 
 
-def position(connection: Connection, request: AssignmentRequest) -> float:
-    """Return the place of the labeller's last pair in the shuffled order, -1 before the first."""
+def shuffle_position(connection: Connection, request: AssignmentRequest) -> float:
+    """Return where the labeller's last pair is in the shuffled order (`PAIRS.shuffle`), -1 before the first."""
     shown = select(PAIRS.c.shuffle).join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
     shown = shown.where(*_of_labeller(request), ASSIGNMENTS.c.is_repeat.is_(False))
     last = connection.scalar(shown.order_by(ASSIGNMENTS.c.place.desc()).limit(1))
     return -1.0 if last is None else float(last)
 
 
-def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any] | None:
+def _take_over_expired(connection: Connection, request: AssignmentRequest) -> Row[Any] | None:
     """Take over a pair from an expired assignment of another labeller.
 
     A late vote of that labeller is still accepted.
@@ -280,9 +284,8 @@ def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any
     query = (
         select(PAIRS, ASSIGNMENTS.c.id.label("assignment_id"), ASSIGNMENTS.c.slot)
         .join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
-        .where(
-            ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen, *has_both_clips()
-        )
+        .where(ASSIGNMENTS.c.campaign_id == request.campaign_id, ASSIGNMENTS.c.slot.is_not(None), ~seen)
+        .where(*usable_pair_conditions())
         .where(ASSIGNMENTS.c.voted_at.is_(None), ASSIGNMENTS.c.created_at < request.at - ASSIGNMENT_TIMEOUT)
         .order_by(ASSIGNMENTS.c.created_at)
         .limit(1)
@@ -290,7 +293,7 @@ def _expired_pair(connection: Connection, request: AssignmentRequest) -> Row[Any
     row = connection.execute(query).one_or_none()
     if row is not None:
         connection.execute(update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == row.assignment_id).values(slot=None))
-        change_free(connection, row.id, row.slot, None)
+        update_free_slots(connection, row.id, row.slot, None)
     return row
 
 
@@ -307,11 +310,11 @@ def _insert(
     values = {"campaign_id": request.campaign_id, "pair_id": pair_id, "labeller": request.labeller, "place": place}
     values |= {"left_clip": left_clip, "slot": slot, "is_repeat": is_repeat, "created_at": request.at}
     connection.execute(ASSIGNMENTS.insert().values(**values))
-    change_free(connection, pair_id, None, slot)
-    keep_labeller(connection, request.campaign_id, request.labeller)
+    update_free_slots(connection, pair_id, None, slot)
+    ensure_labeller_row(connection, request.campaign_id, request.labeller)
 
 
-def keep_labeller(connection: Connection, campaign_id: str, labeller: str) -> None:
+def ensure_labeller_row(connection: Connection, campaign_id: str, labeller: str) -> None:
     """Begin the counts of a labeller in a campaign, if they are new."""
     row = INSERTS[connection.dialect.name](LABELLERS).values(campaign_id=campaign_id, labeller=labeller)
     connection.execute(row.on_conflict_do_nothing())

@@ -18,11 +18,11 @@ from engine.labelling.assignment import (
     AssignmentRequest,
     assignment_of,
     assignments,
-    change_free,
+    clamp_future_assignments,
     open_assignments,
-    repair_leases,
     slot_for,
     target_reached,
+    update_free_slots,
 )
 from engine.labelling.campaign_spec import (
     Campaign,
@@ -201,7 +201,7 @@ class Campaigns:
             where = ASSIGNMENTS.c.id == last.assignment_id
             slot = slot_for(connection, last, spec)
             connection.execute(update(ASSIGNMENTS).where(where).values(voted_at=None, slot=slot, created_at=now()))
-            change_free(connection, last.pair_id, last.slot, slot)
+            update_free_slots(connection, last.pair_id, last.slot, slot)
             return undone
 
     def last_vote(self, campaign_id: str, labeller: str) -> str | None:
@@ -331,7 +331,7 @@ class Campaigns:
         with self._database.writing() as connection:
             if not _lock(connection, campaign_id).is_open or target_reached(connection, request):
                 return []
-            repair_leases(connection, request)
+            clamp_future_assignments(connection, request)
             plan = connection.scalar(select(CAMPAIGNS.c.plan).where(CAMPAIGNS.c.id == campaign_id))
             current = open_assignments(connection, request)
             rest = assign_from_schedule(connection, request, plan, count - len(current))

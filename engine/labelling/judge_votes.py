@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, delete, exists, select
 
 from engine.clock import now
 from engine.errors import ConfigError
-from engine.labelling.assignment import has_both_clips
+from engine.labelling.assignment import usable_pair_conditions
 from engine.labelling.campaign_spec import Pair
 from engine.labelling.preference_pairs import PreferencePair
 from engine.storage.library import Library
@@ -96,7 +96,7 @@ def unjudged_pairs(store: Library, campaign_id: str, judge: str, replace_before:
     A vote from before `replace_before` does not count.
     """
     unjudged = ~_judged_by(judge, replace_before)
-    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *has_both_clips(), unjudged)
+    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, *usable_pair_conditions(), unjudged)
     with store.database.reading() as connection:
         return [Pair.of(row) for row in connection.execute(query.order_by(PAIRS.c.shuffle, PAIRS.c.id))]
 

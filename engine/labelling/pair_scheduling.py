@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, func, or_, select
 from threadpoolctl import threadpool_limits
 
-from engine.labelling.assignment import HAS_FREE_SLOT, AssignmentRequest, assign_next, has_both_clips
+from engine.labelling.assignment import HAS_FREE_SLOT, AssignmentRequest, assign_next, usable_pair_conditions
 from engine.labelling.campaign_spec import CampaignSpec, Strategy
 from engine.labelling.stats.bradley_terry import Strengths, WinCounts, refit
 from engine.labelling.stats.pair_selection import (
@@ -102,7 +102,7 @@ def _schedule_input(connection: Connection, campaign_id: str, spec: CampaignSpec
 
 
 def _free(connection: Connection, campaign_id: str, spec: CampaignSpec, index: Mapping[str, int]) -> list[Candidate]:
-    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, HAS_FREE_SLOT, *has_both_clips())
+    query = select(PAIRS).where(PAIRS.c.campaign_id == campaign_id, HAS_FREE_SLOT, *usable_pair_conditions())
     query = query.order_by(PAIRS.c.shuffle, PAIRS.c.id)
     return [
         Candidate(

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Row, Select, and_, case, exists, func, select
 from engine.clock import now
 from engine.labelling.assignment import (
     AssignmentRequest,
-    both_clips,
-    has_both_clips,
-    has_slot,
+    clips_exist_conditions,
+    free_slot_conditions,
     open_assignments,
-    position,
+    shuffle_position,
     target_reached,
-    unseen,
+    unseen_condition,
+    usable_pair_conditions,
     votes_needed,
 )
 from engine.labelling.campaign_spec import CampaignSpec
@@ -57,13 +57,13 @@ class LabellerProgress:
 class CampaignProgress:
     """Progress of a whole campaign.
 
-    `votes` counts without skips and repeats; `target` is the number of votes needed. `askable` counts the `pairs`
-    that can be assigned, `gone` the pairs that lost files of their clips. The names are keys of the CLI's JSON.
+    `votes` counts without skips and repeats; `target` is the number of votes needed. `assignable` counts the `pairs`
+    that can be assigned, `missing_files` those that lost files of their clips. The names are keys of the CLI's JSON.
     """
 
     pairs: int
-    askable: int
-    gone: int
+    assignable: int
+    missing_files: int
     votes: int
     target: int
     labellers: tuple[LabellerProgress, ...]
@@ -107,11 +107,11 @@ def read_labeller_status(
     files_missing = _count(connection, campaign_id, *GONE)
     done = connection.scalar(_counts(campaign_id, LABELLERS.c.done).where(LABELLERS.c.labeller == name)) or 0
     remaining = _remaining(connection, _request(campaign_id, spec, name)) if is_open else 0
-    askable = partial(_askable, connection, campaign_id)
+    assignable = partial(_assignable, connection, campaign_id)
     return LabellerStatus(
         done=done - sum(row.done for row in _dropped_votes(connection, campaign_id) if row.labeller == name),
         remaining=remaining,
-        awaiting_clips=0 if remaining else _in_use(connection, campaign_id) - files_missing - askable(),
+        awaiting_clips=0 if remaining else _in_use(connection, campaign_id) - files_missing - assignable(),
         files_missing=files_missing,
     )
 
@@ -127,8 +127,8 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, 
     )
     return CampaignProgress(
         pairs=totals.pairs,
-        askable=_askable(connection, campaign_id),
-        gone=_count(connection, campaign_id, *GONE),
+        assignable=_assignable(connection, campaign_id),
+        missing_files=_count(connection, campaign_id, *GONE),
         votes=totals.votes,
         target=totals.target(spec),
         labellers=tuple(
@@ -234,11 +234,11 @@ def _in_use(connection: Connection, campaign_id: str) -> int:
     return _count(connection, campaign_id) - _count(connection, campaign_id, PAIRS.c.dropped_at.is_not(None))
 
 
-def _askable(connection: Connection, campaign_id: str) -> int:
+def _assignable(connection: Connection, campaign_id: str) -> int:
     lacking = ~exists().where(CLIPS.c.id == CAMPAIGN_CLIPS.c.clip_id, CLIPS.c.deleted_at.is_(None))
     some = select(CAMPAIGN_CLIPS.c.clip_id).where(CAMPAIGN_CLIPS.c.campaign_id == campaign_id, lacking).limit(1)
     if connection.scalar(some) is not None:
-        return _count(connection, campaign_id, *has_both_clips())
+        return _count(connection, campaign_id, *usable_pair_conditions())
     return _in_use(connection, campaign_id) - _count(connection, campaign_id, *GONE)  # asks of each clip once
 
 
@@ -266,12 +266,12 @@ def _remaining(connection: Connection, request: AssignmentRequest) -> int:
         return 0
     needed = votes_needed(connection, request)
     most = LOOK_AHEAD if needed is None else min(needed, LOOK_AHEAD)
-    place, free, left = position(connection, request), 0, LOOK_AHEAD
+    place, free, left = shuffle_position(connection, request), 0, LOOK_AHEAD
     for part in (PAIRS.c.shuffle > place, PAIRS.c.shuffle <= place):  # in the order of assignment
         if left:
-            window = select(PAIRS).where(*has_slot(request), part).order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(left)
-            pairs = window.subquery()
-            assignable = case((and_(unseen(pairs, request), *both_clips(pairs)), 1))
+            window = select(PAIRS).where(*free_slot_conditions(request), part)
+            pairs = window.order_by(PAIRS.c.shuffle, PAIRS.c.id).limit(left).subquery()
+            assignable = case((and_(unseen_condition(pairs, request), *clips_exist_conditions(pairs)), 1))
             seen, more = connection.execute(select(func.count(), func.count(assignable)).select_from(pairs)).one()
             left, free = left - seen, free + more
     return len(open_assignments(connection, request)) + min(free, most)

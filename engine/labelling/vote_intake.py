@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, case, func, select, update
 
 from engine.errors import DailiesError, StoreError
-from engine.labelling.assignment import keep_labeller
+from engine.labelling.assignment import ensure_labeller_row
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.vote_records import check_axes
 from engine.labelling.votes import Vote
@@ -35,7 +35,7 @@ class IncomingVote:
     voted_at: datetime
 
 
-class _Showing:
+class _AssignmentRow:
     """An assignment that is stored, or still to be inserted (`id` is None). `values` are its columns."""
 
     def __init__(self, id: int | None, values: dict[str, Any]) -> None:
@@ -54,10 +54,10 @@ class _State:
 
     def __init__(self, campaign_id: str, spec: CampaignSpec, owners: dict[str, str]) -> None:
         self.campaign_id, self.spec, self.owners = campaign_id, spec, owners
-        self.showings: dict[tuple[str, str], list[_Showing]] = defaultdict(list)
+        self.assignments: dict[tuple[str, str], list[_AssignmentRow]] = defaultdict(list)
         self.places: dict[str, int] = {}
         self.slots: dict[str, set[int]] = defaultdict(set)
-        self.accepted: list[tuple[_Showing, IncomingVote]] = []
+        self.accepted: list[tuple[_AssignmentRow, IncomingVote]] = []
 
 
 def store_votes(
@@ -93,24 +93,24 @@ def _accept(state: _State, row: IncomingVote) -> bool:
     if vote.client_uuid in state.owners:
         return False
     check_axes(vote, state.spec)
-    showing = _showing_for(state, vote, row)
+    assignment = _row_for(state, vote, row)
     if vote.choice == "skip":  # a skip frees the slot: the pair may be assigned to another labeller
-        state.slots[vote.pair_id].discard(showing.values["slot"])
-        showing.values["slot"] = None
-    showing.values["voted_at"] = row.voted_at
-    showing.changed = True
+        state.slots[vote.pair_id].discard(assignment.values["slot"])
+        assignment.values["slot"] = None
+    assignment.values["voted_at"] = row.voted_at
+    assignment.changed = True
     state.owners[vote.client_uuid] = state.campaign_id
-    state.accepted.append((showing, replace(row, vote=vote)))
+    state.accepted.append((assignment, replace(row, vote=vote)))
     return True
 
 
-def _showing_for(state: _State, vote: Vote, row: IncomingVote) -> _Showing:
+def _row_for(state: _State, vote: Vote, row: IncomingVote) -> _AssignmentRow:
     """Return the assignment that the vote fills: an existing one, or a new one."""
-    showings = state.showings[vote.pair_id, vote.labeller]
-    same = next((showing for showing in showings if showing.values["left_clip"] == vote.shown_left), None)
+    existing = state.assignments[vote.pair_id, vote.labeller]
+    same = next((assignment for assignment in existing if assignment.values["left_clip"] == vote.shown_left), None)
     if same is not None and not same.is_open:
         raise StoreError(f"{vote.labeller[:40]} has already voted on the pair {vote.pair_id} with these sides.")
-    firsts = [showing for showing in showings if showing is not same and not showing.values["is_repeat"]]
+    firsts = [assignment for assignment in existing if assignment is not same and not assignment.values["is_repeat"]]
     is_repeat = any(not first.is_open for first in firsts) or bool(row.is_repeat)
     if row.is_repeat is None:
         is_repeat = bool(firsts) or (same is not None and same.values["is_repeat"])
@@ -118,7 +118,7 @@ def _showing_for(state: _State, vote: Vote, row: IncomingVote) -> _Showing:
         for first in firsts:  # assigned here but not judged yet: a later vote on it is the second answer
             _make_repeat(state, first)
     if same is None:
-        return _new_showing(state, vote, row, is_repeat=is_repeat)
+        return _new_row(state, vote, row, is_repeat=is_repeat)
     if is_repeat and not same.values["is_repeat"]:
         _make_repeat(state, same)
     elif not is_repeat and same.values["is_repeat"]:
@@ -126,21 +126,21 @@ def _showing_for(state: _State, vote: Vote, row: IncomingVote) -> _Showing:
     return same
 
 
-def _make_repeat(state: _State, showing: _Showing) -> None:
-    state.slots[showing.values["pair_id"]].discard(showing.values["slot"])
-    showing.values |= {"is_repeat": True, "slot": None}
-    showing.changed = True
+def _make_repeat(state: _State, assignment: _AssignmentRow) -> None:
+    state.slots[assignment.values["pair_id"]].discard(assignment.values["slot"])
+    assignment.values |= {"is_repeat": True, "slot": None}
+    assignment.changed = True
 
 
-def _new_showing(state: _State, vote: Vote, row: IncomingVote, *, is_repeat: bool) -> _Showing:
+def _new_row(state: _State, vote: Vote, row: IncomingVote, *, is_repeat: bool) -> _AssignmentRow:
     place = state.places.get(vote.labeller, -1) + 1
     state.places[vote.labeller] = place
     slot = None if is_repeat or vote.choice == "skip" else _free_slot(state, vote.pair_id)
     values = {"campaign_id": state.campaign_id, "pair_id": vote.pair_id, "labeller": vote.labeller, "place": place}
     values |= {"left_clip": vote.shown_left, "slot": slot, "is_repeat": is_repeat}
-    showing = _Showing(id=None, values={**values, "created_at": row.voted_at, "voted_at": None})
-    state.showings[vote.pair_id, vote.labeller].append(showing)
-    return showing
+    assignment = _AssignmentRow(id=None, values={**values, "created_at": row.voted_at, "voted_at": None})
+    state.assignments[vote.pair_id, vote.labeller].append(assignment)
+    return assignment
 
 
 def _free_slot(state: _State, pair_id: str) -> int | None:
@@ -156,8 +156,8 @@ def _read(connection: Connection, campaign_id: str, spec: CampaignSpec, rows: It
     query = select(ASSIGNMENTS).where(ASSIGNMENTS.c.campaign_id == campaign_id).order_by(ASSIGNMENTS.c.place)
     for row in connection.execute(query):
         values = dict(row._mapping)
-        showing = _Showing(id=values.pop("id"), values=values)
-        state.showings[row.pair_id, row.labeller].append(showing)
+        assignment = _AssignmentRow(id=values.pop("id"), values=values)
+        state.assignments[row.pair_id, row.labeller].append(assignment)
         state.places[row.labeller] = row.place
         if row.slot is not None:
             state.slots[row.pair_id].add(row.slot)
@@ -179,8 +179,8 @@ def _write(connection: Connection, state: _State) -> None:
 
     Slots of stored assignments are cleared first, since one assignment may take over the slot of another.
     """
-    changed = [showing for group in state.showings.values() for showing in group if showing.changed]
-    stored = [showing for showing in changed if showing.id is not None]
+    changed = [assignment for group in state.assignments.values() for assignment in group if assignment.changed]
+    stored = [assignment for assignment in changed if assignment.id is not None]
     names = ("slot", "is_repeat", "voted_at")
     change = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == bindparam("of"))
     change = change.values({name: bindparam(f"new_{name}") for name in names})
@@ -188,19 +188,19 @@ def _write(connection: Connection, state: _State) -> None:
         rows = [{"of": item.id, **{f"new_{name}": item.values[name] for name in names}} for item in stored]
         if rows:
             connection.execute(change, [{**row, "new_slot": None} for row in rows] if clear else rows)
-    new = [showing for showing in changed if showing.id is None]
+    new = [assignment for assignment in changed if assignment.id is None]
     if new:
         insert = ASSIGNMENTS.insert().returning(ASSIGNMENTS.c.id, sort_by_parameter_order=True)
-        numbers = connection.scalars(insert, [showing.values for showing in new])
-        for showing, number in zip(new, numbers, strict=True):
-            showing.id = number
+        numbers = connection.scalars(insert, [assignment.values for assignment in new])
+        for assignment, number in zip(new, numbers, strict=True):
+            assignment.id = number
     if state.accepted:
         connection.execute(VOTES.insert(), [_vote_row(state.campaign_id, *accepted) for accepted in state.accepted])
 
 
-def _vote_row(campaign_id: str, showing: _Showing, row: IncomingVote) -> dict[str, Any]:
+def _vote_row(campaign_id: str, assignment: _AssignmentRow, row: IncomingVote) -> dict[str, Any]:
     values = {name: getattr(row.vote, name) for name in ("client_uuid", "choice", "axes", "note", "ms")}
-    columns = {"campaign_id": campaign_id, "assignment_id": showing.id, "current": True, "created_at": row.voted_at}
+    columns = {"campaign_id": campaign_id, "assignment_id": assignment.id, "current": True, "created_at": row.voted_at}
     return {**values, **columns, "labeller": row.vote.labeller}
 
 
@@ -217,7 +217,7 @@ def _count(connection: Connection, state: _State) -> None:
     free = state.spec.labellers_per_pair - taken.correlate(PAIRS).scalar_subquery()
     connection.execute(of_pairs.values(free=free))
     for labeller in state.places:
-        keep_labeller(connection, state.campaign_id, labeller)
+        ensure_labeller_row(connection, state.campaign_id, labeller)
     skipped = VOTES.c.choice == "skip"
     joined = VOTES.join(ASSIGNMENTS, ASSIGNMENTS.c.id == VOTES.c.assignment_id)
     counts = {

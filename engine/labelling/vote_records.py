@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Row, Select, select, update
 
 from engine.clock import now
 from engine.errors import ConfigError, StoreError
-from engine.labelling.assignment import change_free
+from engine.labelling.assignment import update_free_slots
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.votes import StoredVote, Vote
 from engine.storage.schema import ASSIGNMENTS, CAMPAIGNS, LABELLERS, PAIRS, VOTES
@@ -112,7 +112,7 @@ def store_vote(connection: Connection, vote: Vote, assignment: Row[Any], slot: i
         slot = None
     query = update(ASSIGNMENTS).where(ASSIGNMENTS.c.id == assignment.id)
     connection.execute(query.values(voted_at=moment, slot=slot))
-    change_free(connection, assignment.pair_id, assignment.slot, slot)
+    update_free_slots(connection, assignment.pair_id, assignment.slot, slot)
     count_vote(connection, assignment, vote.labeller, vote.choice)
     stored = vote_by_uuid(connection, vote.client_uuid)
     assert stored is not None

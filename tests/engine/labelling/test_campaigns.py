@@ -198,7 +198,7 @@ def test_a_pair_whose_file_is_gone_is_skipped_and_reported_until_it_is_back(camp
     remove_files(store.workspace, shown[0].left_clip)
     assert shown[0] not in campaigns.next_pairs(campaign.id, "ann", count=2)
     assert [pair.id for pair in campaigns.pairs_without_files(campaign.id)] == [shown[0].pair_id]
-    assert campaigns.progress(campaign.id).gone == 1
+    assert campaigns.progress(campaign.id).missing_files == 1
     assert campaigns.vote(vote_on(shown[0])).winner == shown[0].left_clip  # it was on the screen already: not lost
     assert shown[0].pair_id not in [one.pair_id for one in campaigns.next_pairs(campaign.id, "bob")]
     put_files(shown[0].left_clip)
@@ -264,7 +264,7 @@ def test_progress_tells_of_each_labeller(campaigns, library):
     vote_all(campaigns, campaign, "ann", lambda one: "skip" if one.place == 1 else "tie", limit=6)
     found = campaigns.progress(campaign.id)
     (ann,) = found.labellers
-    assert (found.pairs, found.askable, found.votes, found.target, found.remaining) == (15, 15, 5, 15, 10)
+    assert (found.pairs, found.assignable, found.votes, found.target, found.remaining) == (15, 15, 5, 15, 10)
     assert (ann.done, ann.skipped, ann.remaining, ann.median_ms) == (6, 1, 9, 900)
 
 
