@@ -1,1 +1,1 @@
-"""Presets, installed as package data: models, training recipes, reward mixes, curricula and prompts."""
+"""Presets, installed as package data: models, training presets, reward mixes, curricula and prompts."""

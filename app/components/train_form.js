@@ -1,4 +1,4 @@
-// A recipe as a form. `props.value` = {recipes, curricula, about, offered, settings: [see app/views/training/train_form.py], choices}, or
+// A preset as a form. `props.value` = {presets, curricula, about, offered, settings: [see app/views/training/train_form.py], choices}, or
 // with `stages` instead of `offered` and `settings` (app/views/training/curricula.py). The server is asked what the choices need
 // after each change. Event: run_submitted {run}.
 import { copy } from "../scripts/clipboard.js";
@@ -65,23 +65,23 @@ export default function mount({ element, trigger, props, server, watch }) {
   function show(value) {
     if (!value?.choices) return;
     form = { settings: [], ...value };
-    $(".recipe").classList.remove("is-loading");
+    $(".preset-form").classList.remove("is-loading");
     typed = {};
     opened += 1;
     pending = ready = false;
     paintActions();
     const { choices, about } = form;
-    const recipes = choices.run
-      ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.recipes]
-      : form.recipes;
-    options("recipe", recipes, choices.curriculum || choices.run ? "" : choices.recipe);
+    const presets = choices.run
+      ? [{ key: "", title: words.from_run.replace("{run}", choices.run) }, ...form.presets]
+      : form.presets;
+    options("preset", presets, choices.curriculum || choices.run ? "" : choices.preset);
     const group = make(
       "optgroup",
       { label: words.curricula },
       ...form.curricula.map(({ key, title }) => make("option", { value: key, textContent: title })),
     );
-    if (form.curricula.length) named("recipe").append(group);
-    named("recipe").value = shown();
+    if (form.curricula.length) named("preset").append(group);
+    named("preset").value = shown();
     $(".does").textContent = about.does;
     $(".about p").textContent = [
       about.source && `${words.source}: ${about.source}.`,
@@ -91,20 +91,20 @@ export default function mount({ element, trigger, props, server, watch }) {
       .join("\n")
       .replaceAll("..", ".");
     $(".about").hidden = !about.source && !about.notes;
-    $(".recipe").classList.toggle("of-curriculum", !!form.stages);
+    $(".preset-form").classList.toggle("of-curriculum", !!form.stages);
     $(".stages").hidden = !form.stages;
     if (form.stages) showStages();
-    else showRecipe();
+    else showPreset();
     $(".verdicts").hidden = $(".shell").hidden = $(".saving").hidden = true;
     note("");
     ask(0);
   }
 
-  // The current form's entry in the list of recipes.
+  // The current form's entry in the list of presets.
   const shown = () =>
-    form.choices.curriculum ? "curriculum:" + form.choices.curriculum : form.choices.run ? "" : form.choices.recipe;
+    form.choices.curriculum ? "curriculum:" + form.choices.curriculum : form.choices.run ? "" : form.choices.preset;
 
-  // Another recipe. Until it is there nothing can be queued; when it does not come, the form and the list keep the former one.
+  // Another preset. Until it is there nothing can be queued; when it does not come, the form and the list keep the former one.
   async function open(name) {
     const mine = ++opened;
     pending = name !== shown();
@@ -115,7 +115,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     say(found.away ? words.not_opened : (found.problem ?? ""));
     if (!found.problem) return show(found);
     pending = false;
-    named("recipe").value = shown();
+    named("preset").value = shown();
     paintActions();
   }
 
@@ -133,7 +133,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     );
   }
 
-  function showRecipe() {
+  function showPreset() {
     const { offered, choices } = form;
     options("model", offered.models, choices.model);
     options("mix", offered.mixes, choices.mix);
@@ -291,7 +291,7 @@ export default function mount({ element, trigger, props, server, watch }) {
       const submitted = await call("check", looked);
       if (submitted) trigger("run_submitted", { run: "" });
       const found = submitted && (await verdicts(submitted.job, of));
-      if (form !== of) return; // another recipe is shown: they are not about it
+      if (form !== of) return; // another preset is shown: they are not about it
       if (found?.failed) say(found.ended);
       note(found?.failed ? "" : (found?.ended ?? ""));
       if (!found) return;
@@ -351,7 +351,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     if (dataset.setting) {
       if (value === form.settings.find((one) => one.name === dataset.setting).value) delete typed[dataset.setting];
       else typed[dataset.setting] = value;
-    } else if (name === "recipe") {
+    } else if (name === "preset") {
       return open(value);
     } else if (name === "campaign") {
       showFile();

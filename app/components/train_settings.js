@@ -1,4 +1,4 @@
-// The rows of a recipe's settings, and its lists.
+// The rows of a preset's settings, and its lists.
 import { make, stamp } from "../scripts/dom.js";
 import { labelIcon } from "../scripts/hints.js";
 
@@ -46,7 +46,7 @@ export function settingRow(template, setting, words) {
 
 const sourceOf = (setting, words) =>
   setting.own
-    ? words.recipes.replace("{value}", setting.value || words.none)
+    ? words.preset_value.replace("{value}", setting.value || words.none)
     : words.default
         .replace("{value}", setting.default || unset(setting, words))
         .replace("{source}", setting.default_of);

@@ -15,7 +15,7 @@ class TrainTab:
     def __init__(self, context: AppContext, tab: gr.Tab) -> None:
         self.context = context
         with gr.Row(elem_classes="desk", equal_height=False):
-            with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "recipe-panel"]):
+            with gr.Column(scale=0, min_width=440, elem_classes=["desk-panel", "preset-panel"]):
                 self.form = TrainForm("train-form", context)
             with gr.Column(scale=1, min_width=420, elem_classes="stage-column"):
                 self.board = RunList("train-board", context)

@@ -55,7 +55,7 @@ GENERATE_FIELDS = {
     "row_values": "Values separated by commas; prompts and checkpoints may be separated by |.",
 }
 TRAIN_FIELDS = {
-    "recipe": "A training preset: an algorithm with its model, data and settings. Every choice can be changed below.",
+    "preset": "A training preset: an algorithm with its model, data and settings. Every choice can be changed below.",
     "model": "The model that is trained; its own weights stay, and an adapter is trained unless lora_rank is 0.",
     "adapter": "The adapter that the run starts from, instead of the base model.",
     "prompts": "The prompts of the clips that the run generates and learns from.",

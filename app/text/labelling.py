@@ -210,7 +210,7 @@ TAUS = {"tau": "tau over pairs", "ranking": "tau over the ranking"}
 PEOPLE = "Labellers"
 TRAIN = "Train DPO on these votes"
 NOTHING_TO_TRAIN_ON = "No campaign selected: create one and vote on its pairs first."
-NO_PAIR_RECIPE = "No training preset uses pairs: add one with `pairs` to presets/train."
+NO_PAIR_PRESET = "No training preset uses pairs: add one with `pairs` to presets/train."
 EXPORT = "Export"
 EXPORTS = {
     "huggingface": "Hugging Face dataset",

@@ -9,7 +9,7 @@ CHECK_LABELS = {name: check.label for name, check in CHECKS.items()}
 FORM_WORDS = {
     "form": "A new run",
     "loading": "Loading the presets…",
-    "recipe": "Preset",
+    "preset": "Preset",
     "from_run": "Settings of run {run}",
     "curricula": "Curricula",
     "stages": "Stages and gates",
@@ -35,7 +35,7 @@ FORM_WORDS = {
     "find": "Find a setting",
     "reset": "Reset to {value} (preset)",
     "default": "Default: {value} ({source})",
-    "recipes": "Preset: {value}",
+    "preset_value": "Preset: {value}",
     "range": "Range: {range}.",
     "empty": "model default",
     "none": "none",

@@ -18,7 +18,7 @@ from app.forms.preset_choices import preset_choices
 from app.plots.labelling import reward_bars, strengths, win_matrix
 from app.text import labelling as text
 from app.views import clip_sets
-from app.views.training import train_form as recipe
+from app.views.training import train_form as form_of_presets
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
@@ -141,13 +141,13 @@ def train_form(context: AppContext, campaign_id: str | None) -> dict[str, Any]:
     """
     if not campaign_id:
         raise ConfigError(text.NOTHING_TO_TRAIN_ON)
-    recipes = [(key, load_preset("train", key)) for _, key in preset_choices("train")]
-    candidates = [(key, preset) for key, preset in recipes if _learns_from_pairs(preset)]
+    presets = [(key, load_preset("train", key)) for _, key in preset_choices("train")]
+    candidates = [(key, preset) for key, preset in presets if _learns_from_pairs(preset)]
     if not candidates:
-        raise ConfigError(text.NO_PAIR_RECIPE)
+        raise ConfigError(text.NO_PAIR_PRESET)
     clips_per_model = _models(context, campaign_id)
     key, _ = max(candidates, key=lambda candidate: clips_per_model[candidate[1].model])
-    form = recipe.open_form(context, key)
+    form = form_of_presets.open_form(context, key)
     return {**form, "choices": {**form["choices"], "pairs": "", "campaign": campaign_id}}
 
 

@@ -30,7 +30,7 @@ WARM_UP = 1  # the first iteration compiles kernels and fills caches
 PARTS = ("rollout", "decode", "score")
 
 
-def benchmark_recipe(preset: TrainPreset, iterations: int) -> TrainPreset:
+def benchmark_preset(preset: TrainPreset, iterations: int) -> TrainPreset:
     """Return the preset shortened to a warm-up and `iterations`, without samples, checks and evaluation."""
     updates = (WARM_UP + iterations) * updates_per_iteration(preset)
     settings: dict[str, Any] = {"max_steps": updates, "logging_steps": 1, "save_steps": updates, "sample_clips": 0}
@@ -55,14 +55,14 @@ def measure_iteration(preset: TrainPreset, *, iterations: int) -> Iterator[Measu
     network passes over the time without decoding and scoring. Raises TrainingError with the run's error.
     """
     with tempfile.TemporaryDirectory(prefix="dailies-bench-") as folder:
-        run = Run.create(Workspace(Path(folder)).prepare(), benchmark_recipe(preset, iterations))
+        run = Run.create(Workspace(Path(folder)).prepare(), benchmark_preset(preset, iterations))
         _train(run)
         rows = [row for row in run.metrics() if "time/step" in row]
     updates = updates_per_iteration(preset)
     seconds = [_seconds(rows[start : start + updates]) for start in range(0, len(rows), updates)][WARM_UP:]
     if not seconds:
         raise TrainingError(f"The benchmark of '{preset.key}' logged no iteration after the first.")
-    settings = {"recipe": preset.key, "model": preset.model, "algorithm": preset.algorithm}
+    settings = {"preset": preset.key, "model": preset.model, "algorithm": preset.algorithm}
 
     def measurement(name: str, unit: str, values: list[float]) -> Measurement:
         return Measurement(name=f"iteration/{name}", unit=unit, settings=settings, **summary(values))

@@ -16,7 +16,7 @@ DAMAGES = {
     "a number": ("metrics.jsonl", b'{"step": 3, "loss": NaN}\n'),
     "alarms": ("alarms.jsonl", b"\xff\n"),
     "evaluation": ("evaluation.json", b"\xff"),
-    "recipe": ("resolved.json", b"\xff"),
+    "preset": ("resolved.json", b"\xff"),
     "verdicts": ("preflight.json", b"\xff"),
     "lineage": ("lineage.json", b"\xff"),
 }
@@ -33,7 +33,7 @@ def test_train_and_monitor_show_every_run(context: AppContext, damage: str) -> N
     board = {row["id"]: row for row in run_board.run_list(context)["runs"]}
     assert {board[run.id]["where"] for run in (runs[0], runs[2])} == {"2 / 4"}
     assert not board[runs[0].id]["problem"]
-    assert bool(board[runs[1].id]["problem"]) == (damage == "recipe")
+    assert bool(board[runs[1].id]["problem"]) == (damage == "preset")
     ids = [run.id for run in runs]
     news = CurveFeed(context).news({"runs": ids, "axis": "step"})
     assert set(news["series"]) == set(ids) and all("loss" in one["data"] for one in news["series"].values())

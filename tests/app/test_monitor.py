@@ -303,7 +303,7 @@ CURRICULUM = CurriculumPreset.model_validate(
         "stages": [
             {
                 "name": name,
-                "recipe": "mini_nft",
+                "preset": "mini_nft",
                 "frames": frames,
                 "gate": {"conditions": [{"metric": "seam", "at_least": 0.5}]},
             }

@@ -41,7 +41,7 @@ def hands(context: AppContext) -> dict[str, Any]:
 
 # ---- The form
 @pytest.mark.parametrize("key", preset_keys("train"))
-def test_every_recipe_opens_and_unchanged_it_is_itself(context: AppContext, key: str) -> None:
+def test_every_preset_opens_and_unchanged_it_is_itself(context: AppContext, key: str) -> None:
     opened = train_form.open_form(context, key)
     sent = {**opened["choices"], "settings": {row["name"]: row["value"] for row in opened["settings"]}}
     assert train_form.read(context, sent) == load_train_preset(key)
@@ -125,7 +125,7 @@ def test_nonsense_is_refused_before_a_run_is_made(
     assert list_runs(context.workspace) == [] and context.queue.list() == []
 
 
-@pytest.mark.parametrize(("field", "value"), [("recipe", "mini_grop"), ("adapter", "none such"), ("model", "nothing")])
+@pytest.mark.parametrize(("field", "value"), [("preset", "mini_grop"), ("adapter", "none such"), ("model", "nothing")])
 def test_what_is_not_there_is_named(context: AppContext, field: str, value: str) -> None:
     with pytest.raises(DailiesError, match=value):
         train_form.queue(context, {**choices(context), field: value})
@@ -170,10 +170,10 @@ def test_a_check_is_a_job_and_its_verdicts_come_back(context: AppContext) -> Non
     assert train_form.verdicts(context, job_id)["verdicts"] == [row]
 
 
-def test_a_recipe_is_saved_once_and_opened(context: AppContext) -> None:
+def test_a_preset_is_saved_once_and_opened(context: AppContext) -> None:
     sent = {**choices(context, learning_rate="0.002"), "key": "my_own"}
     saved = train_form.save(context, sent)
-    assert saved["form"]["choices"]["recipe"] == "my_own"
+    assert saved["form"]["choices"]["preset"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
     with pytest.raises(ConfigError, match="A preset named 'my_own' exists already"):
         train_form.save(context, {**sent, "settings": {"learning_rate": "0.003"}})
@@ -333,7 +333,7 @@ def test_a_log_of_a_missing_file_is_empty(tmp_path: Path) -> None:
 def test_the_shown_command_means_the_chosen_preset(key: str) -> None:
     """The shell reads `--set mix=VALUE` as JSON first: a mix may be called 2024."""
     words = shlex.split(
-        train_form.command({"recipe": "mini_nft", "run": ""}, {"mix": key, "settings": {"max_steps": 5}})
+        train_form.command({"preset": "mini_nft", "run": ""}, {"mix": key, "settings": {"max_steps": 5}})
     )
     sets = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
     assert read_changes(sets) == {"mix": key, "settings": {"max_steps": 5}}

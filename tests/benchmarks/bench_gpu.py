@@ -36,7 +36,7 @@ MODEL = """
 title = "Wan's shape, random weights"
 source = "{source}"
 """
-RECIPE = """
+PRESET = """
 title = "GRPO on a GPU"
 algorithm = "grpo"
 model = "wan21_1_3b"
@@ -112,7 +112,7 @@ def write_presets(folder: Path, model: Path) -> None:
     prompts = folder / "prompts.txt"
     texts = {
         "models/wan21_1_3b.toml": MODEL.format(source=model),
-        "train/gpu.toml": RECIPE.format(prompts=prompts),
+        "train/gpu.toml": PRESET.format(prompts=prompts),
         "rewards/framed.toml": MIX,
         "prompts.txt": "a cat runs fast\na red ball jumps over a river\n",
     }

@@ -57,7 +57,7 @@ brightness = Brightness()
 
 # ---- The plain script
 class Plain:
-    """The same recipe, by hand. `network` is the trainer's own, with its LoRA."""
+    """The same preset, by hand. `network` is the trainer's own, with its LoRA."""
 
     def __init__(self, trainer: VideoGRPOTrainer) -> None:
         self.args, self.family, self.network = trainer.args, trainer.family, trainer.family.network
@@ -246,9 +246,9 @@ def compare(trainer: VideoGRPOTrainer, plain: Plain, prompts: Sequence[str]) -> 
 
 
 def main() -> int:
-    recipe = load_train_preset("mini_grpo")
+    preset = load_train_preset("mini_grpo")
     with tempfile.TemporaryDirectory() as folder:
-        settings = {**recipe.settings, "output_dir": folder, "use_cpu": True, "report_to": "none", "disable_tqdm": True}
+        settings = {**preset.settings, "output_dir": folder, "use_cpu": True, "report_to": "none", "disable_tqdm": True}
         trainer = VideoGRPOTrainer(
             model=open_model(load_preset("models", "mini"), device="cpu"),
             reward_funcs=brightness,

@@ -50,7 +50,7 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     expect(page.locator("#adapters")).to_contain_text(general.NO_ADAPTERS)
     go(page, training.TRAIN)
     form = page.locator("#train-form")
-    form.locator('select[name="recipe"]').select_option("mini_dpo")
+    form.locator('select[name="preset"]').select_option("mini_dpo")
     rate, campaigns = form.locator('[data-setting="learning_rate"]'), form.locator('select[name="campaign"]')
     expect(campaigns).to_be_visible()
     expect(campaigns.locator("option")).to_have_text([training.FORM_WORDS["no_campaigns"]])

@@ -48,7 +48,7 @@ LAST_STEP = f"({CURVES}.charts.get('loss')?.lines?.[0]?.x ?? []).at(-1) ?? 0"
 def bench(
     new_workbench: Callable[..., Any], model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    """A workbench with one more recipe, which takes seconds."""
+    """A workbench with one more preset, which takes seconds."""
     folder = tmp_path_factory.mktemp("train-presets")
     for kind, name, words in (("train", "short", SHORT), ("models", "mini", f'source = "{model_folder}"\n')):
         (folder / kind).mkdir()
@@ -68,7 +68,7 @@ def arrive(page: Page, bench: Any) -> Page:
     page.goto(bench.address)
     page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     expect(setting(page, "max_steps")).to_be_visible()
-    page.locator('#train-form select[name="recipe"]').select_option("short")
+    page.locator('#train-form select[name="preset"]').select_option("short")
     expect(setting(page, "num_steps")).to_have_value("1")
     return page
 
@@ -166,7 +166,7 @@ def test_a_reload_loses_nothing_that_was_typed(train: Page, watched: Any) -> Non
     with watched.leaving():
         train.reload()
     train.get_by_role("tab", name=training.TRAIN, exact=True).click()
-    expect(train.locator('#train-form select[name="recipe"]')).to_have_value("short")
+    expect(train.locator('#train-form select[name="preset"]')).to_have_value("short")
     expect(setting(train, "save_steps")).to_be_visible()
     do(train, "command").click()
     expect(train.locator("#train-form .shell code")).to_have_text(said)
@@ -178,7 +178,7 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     train.locator('#queue [data-do="pause"]').click()
     expect(train.locator("#queue .paused")).to_be_visible()
     train.keyboard.press("Escape")
-    train.locator('#train-form select[name="recipe"]').select_option("curriculum:mini_lengths")
+    train.locator('#train-form select[name="preset"]').select_option("curriculum:mini_lengths")
     stages = train.locator("#train-form .stages li")
     expect(stages).to_have_count(3)
     expect(stages.first).to_contain_text("33 frames")
@@ -200,7 +200,7 @@ def test_a_curriculum_shows_its_stages_and_is_queued(train: Page, bench: Any) ->
     expect(train.locator("#queue .jobs .job")).to_have_count(0)
     train.locator('#queue [data-do="go_on"]').click()
     train.keyboard.press("Escape")
-    train.locator('#train-form select[name="recipe"]').select_option("short")
+    train.locator('#train-form select[name="preset"]').select_option("short")
     expect(setting(train, "max_steps")).to_be_visible()
 
 
@@ -239,16 +239,16 @@ def test_each_setting_has_label_help_and_range_and_the_card_describes_model_and_
 
 
 def test_what_cannot_run_here_is_blocked_with_the_reason(train: Page) -> None:
-    recipe = train.locator('#train-form select[name="recipe"]')
-    recipe.select_option("curriculum:seed_full")
+    preset = train.locator('#train-form select[name="preset"]')
+    preset.select_option("curriculum:seed_full")
     problem = train.locator("#train-form .problem")
     expect(problem).to_contain_text("cannot run here")
     expect(do(train, "queue")).to_be_disabled()
     expect(problem.locator("a")).to_have_text(training.FORM_WORDS["open_models"])
-    recipe.select_option("mini_dpo")
+    preset.select_option("mini_dpo")
     expect(problem).to_contain_text("There is no folder or file data/mini-pairs")
     expect(problem.locator("a")).to_be_hidden()
-    recipe.select_option("short")
+    preset.select_option("short")
     expect(do(train, "queue")).to_be_enabled()
 
 
@@ -379,20 +379,20 @@ def test_the_queue_is_ordered_paused_and_emptied(train: Page, bench: Any) -> Non
     expect(queue.locator(".paused")).to_be_hidden()
 
 
-def test_a_runs_settings_are_used_again_and_kept_as_a_recipe(train: Page, bench: Any) -> None:
+def test_a_runs_settings_are_used_again_and_kept_as_a_preset(train: Page, bench: Any) -> None:
     train.locator('#train-board .run [data-do="clone"]').first.click()
-    recipe = train.locator('#train-form select[name="recipe"]')
-    expect(recipe.locator("option:checked")).to_contain_text("Settings of run")
+    preset = train.locator('#train-form select[name="preset"]')
+    expect(preset.locator("option:checked")).to_contain_text("Settings of run")
     setting(train, "learning_rate").fill("0.002")
     do(train, "save").click()
     train.locator('#train-form [name="key"]').fill("mine")
     do(train, "keep").click()
-    expect(recipe).to_have_value("mine")
+    expect(preset).to_have_value("mine")
     expect(setting(train, "learning_rate")).to_have_value("0.002")
     expect(train.locator(".setting.is-changed")).to_have_count(0)
 
 
-def test_a_recipe_is_checked_before_it_is_queued(train: Page) -> None:
+def test_a_preset_is_checked_before_it_is_queued(train: Page) -> None:
     do(train, "check").click()
     verdicts = train.locator("#train-form .verdicts tbody tr")
     expect(train.locator("#train-form .verdicts")).to_contain_text("can make 9 frames")

@@ -49,19 +49,19 @@ def end(tour: "subprocess.Popen[bytes]") -> int:
         tour.wait()
 
 
-def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, recipe: str, log: Path) -> Journal:
+def wait_for_training(tour: "subprocess.Popen[bytes]", files: TourFiles, preset: str, log: Path) -> Journal:
     """Wait until a run of the preset trains, and return the journal at that time."""
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         assert tour.poll() is None, log.read_text()[-3000:]
-        runs = [run for run in list_runs(files.workspace) if run.preset().key == recipe]
+        runs = [run for run in list_runs(files.workspace) if run.preset().key == preset]
         if runs and runs[0].log.is_file() and not runs[0].adapter.is_dir():
             journal = files.journal()
             assert journal is not None
             return journal
         time.sleep(0.05)
     end(tour)
-    raise AssertionError(f"no run of {recipe} in {DEADLINE_S} s: {log.read_text()[-3000:]}")
+    raise AssertionError(f"no run of {preset} in {DEADLINE_S} s: {log.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from engine.jobs.spec import JobSpec
 from engine.request import GenerationRequest
 
 STEPS = 16
-RECIPE = f"""
+PRESET = f"""
 title = "A short run"
 algorithm = "nft"
 model = "mini"
@@ -147,7 +147,7 @@ class Storm:
 
 def presets(folder: Path) -> Path:
     for kind, name, words in (
-        ("train", "storm", RECIPE),
+        ("train", "storm", PRESET),
         ("rewards", "quick", MIX),
         ("models", "mini", f'source = "{ROOT / "assets" / "mini"}"\n'),
     ):
@@ -183,7 +183,7 @@ def lost_causes(storm: Storm) -> Iterator[str]:
     yield from broken_promises(storm.bench.queue, STEPS)
     yield from (f"it still runs: {words}" for words in storm.bench.remains())
     if len(weights_of(storm.bench.queue)) != 1:
-        yield "runs of one recipe and one seed came to different weights: a resumed run is not the run"
+        yield "runs of one preset and one seed came to different weights: a resumed run is not the run"
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ PRESET = "golden"
 """A mix of two rewards without networks, and a preset's key for its own mix instead."""
 MIX = 'title = "Golden"\nweights = { flow_smoothness = 1.0, loop_break = 0.5 }\n'
 
-# name: (recipe, keys of the preset, settings). Every algorithm.
+# name: (preset, changed keys of the preset, settings). Every algorithm.
 QUICK_RUNS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "dpo": ("mini_dpo", {}, PAIRED),
     "dpo_ipo": ("mini_dpo", {}, {**PAIRED, "loss_type": "ipo"}),
@@ -30,7 +30,7 @@ QUICK_RUNS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "nft": ("mini_nft", {"mix": PRESET}, {**ONLINE, "num_iterations": 2}),
     "distill_trajectory": ("mini_distill", {}, {**DISTILLED, "target": "trajectory"}),
 }
-# Their other forms, and the mix of the recipes.
+# Their other forms, and the mix of the presets.
 OTHER_RUNS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "dpo_hinge": ("mini_dpo", {}, {**PAIRED, "loss_type": "hinge"}),
     "dpo_sft": ("mini_dpo", {}, {**PAIRED, "loss_type": "sft", "prompt_dropout": 0.5}),
@@ -191,14 +191,14 @@ def training(folder: Path, runs: Runs) -> dict[str, Any]:
 
 
 def train(
-    workspace: Any, pairs: Path, recipe: str, keys: Mapping[str, Any], settings: Mapping[str, Any]
+    workspace: Any, pairs: Path, preset: str, keys: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     changes: dict[str, Any] = {**keys, "settings": {**SHAPE, **LENGTH, **settings}, "alarms": {"every": 0}}
-    if recipe == "mini_dpo":
+    if preset == "mini_dpo":
         changes["pairs"] = str(pairs)
-    run = access.Run.create(workspace, access.load_train_preset(recipe, changes))
+    run = access.Run.create(workspace, access.load_train_preset(preset, changes))
     code = access.train_in_process(run)
-    assert code == 0, f"{recipe} ended with code {code}"
+    assert code == 0, f"{preset} ended with code {code}"
     lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return {"metrics": [of_the_maths(json.loads(line)) for line in lines], "adapter": weights(run.folder / "adapter")}
 

@@ -3,7 +3,7 @@
 import sys
 
 from proving import Proof, held_out, judged, make, mean, open_mini, options, requests
-from proving_recipe import figures, finished, short_form, tell_rest, trained
+from proving_preset import figures, finished, short_form, tell_rest, trained
 
 from engine.training.evaluation.evaluate import JUDGE, evaluate, plan_evaluation
 

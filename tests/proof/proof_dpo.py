@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from proving import OUT, Proof, held_out, interval, judged, make, mean, open_mini, options, requests
-from proving_recipe import finished, short_form, tell_rest, trained
+from proving_preset import finished, short_form, tell_rest, trained
 
 from engine.config.prompts import read_prompts
 from engine.families.lora import activate_adapter

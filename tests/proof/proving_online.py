@@ -1,4 +1,4 @@
-"""The proof that GRPO and NFT have in common: the shipped recipes' settings, on rewards that mean the prompt.
+"""The proof that GRPO and NFT have in common: the shipped presets' settings, on rewards that mean the prompt.
 
 Trained is a mix of the product's clip_vid and two direct rewards (`honest_rewards`), in TRL's protocol as a user would
 add them: none of the twelve reads which way things move. The judge, the other rewards and the prompts of the
@@ -33,34 +33,35 @@ SHORT = {
 }
 
 
-def prove_online(name: str, recipe: str, *, short: bool, seed: int) -> int:
+def prove_online(name: str, preset_key: str, *, short: bool, seed: int) -> int:
     """Train on three rewards, then compare their mean, each of them and the judge on held-out prompts, noise alike."""
     proof = Proof(name)
-    before, after = trained_clips(proof, recipe, short=short, seed=seed)
+    before, after = trained_clips(proof, preset_key, short=short, seed=seed)
     compare(proof, before, after, floor=-1 if short else 0)
     return proof.ended()
 
 
 def trained_clips(
-    proof: Proof, recipe: str, *, short: bool, seed: int, clips: int | None = None
+    proof: Proof, preset_key: str, *, short: bool, seed: int, clips: int | None = None
 ) -> tuple[list[Any], list[Any]]:
     """Clips of held-out prompts before and after training by a preset, on `clips` of its own (None: as it says)."""
     family = open_mini()
     wanted = requests([p for p in held_out(64) if moves(p)][: 8 if short else 32], 1 if short else 4, **SHAPE)
     before, _ = make(family, wanted)
     proof.say("before", judge=round(mean(judged(before)), 4), clips=len(before))
-    changes = {"seed": seed, **({} if clips is None else {"max_steps": updates_for(clips, recipe)})}
+    changes = {"seed": seed, **({} if clips is None else {"max_steps": updates_for(clips, preset_key)})}
     prompts = [prompt for prompt in read_prompts("mini") if moves(prompt)]
-    trainer, after = train_and_make(family, recipe, REWARDS, prompts, {**changes, **(SHORT if short else {})}, wanted)
+    changes |= SHORT if short else {}
+    trainer, after = train_and_make(family, preset_key, REWARDS, prompts, changes, wanted)
     rows_of(trainer, proof, *COURSE, "time/update", *(f"rewards/{reward.__name__}/mean" for reward in REWARDS))
     return before, after
 
 
 def train_and_make(
-    family: Any, recipe: str, rewards: list[Any], prompts: list[str], changes: dict[str, Any], wanted: list[Any]
+    family: Any, preset_key: str, rewards: list[Any], prompts: list[str], changes: dict[str, Any], wanted: list[Any]
 ) -> tuple[Any, list[Any]]:
     """The trainer after a preset's training on these rewards, and the clips that its exported weights make."""
-    preset = load_train_preset(recipe)
+    preset = load_train_preset(preset_key)
     algorithm = ALGORITHMS[preset.algorithm]
     settings = {**preset.settings, "save_strategy": "no", **SHAPE, **changes}
     with tempfile.TemporaryDirectory() as folder:
@@ -72,9 +73,9 @@ def train_and_make(
         return trainer, make(family, wanted)[0]
 
 
-def updates_for(clips: int, recipe: str) -> int:
-    """How many updates of an online recipe take this many new clips."""
-    settings = load_train_preset(recipe).settings
+def updates_for(clips: int, preset_key: str) -> int:
+    """How many updates of an online preset take this many new clips."""
+    settings = load_train_preset(preset_key).settings
     an_update = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
     return round(clips * settings["num_iterations"] / an_update)
 

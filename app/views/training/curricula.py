@@ -10,7 +10,7 @@ from app.context import AppContext
 from app.forms.preset_choices import preset_choices
 from app.middleware.idempotency import request_key
 from app.text import training
-from app.views.training import recipe_facts
+from app.views.training import preset_facts
 from app.views.training.train_form import ABOUT, CURRICULUM, LEARNED_FROM, curricula, memory_of
 from engine.config.curriculum_preset import CurriculumPreset, Stage
 from engine.config.data_sets import find_clips
@@ -31,11 +31,11 @@ def open_form(name: str) -> dict[str, Any]:
     """Return the form of a curriculum. Raises ConfigError if it does not exist or a stage is invalid."""
     preset = load_curriculum(name.removeprefix(CURRICULUM))
     return {
-        "recipes": [{"key": key, "title": title} for title, key in preset_choices("train")],
+        "presets": [{"key": key, "title": title} for title, key in preset_choices("train")],
         "curricula": curricula(),
         "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": training.CURRICULUM_DOES},
         "stages": [_stage(stage) for stage in preset.stages],
-        "choices": {NAME: preset.key, "recipe": "", "run": "", "settings": {}},
+        "choices": {NAME: preset.key, "preset": "", "run": "", "settings": {}},
     }
 
 
@@ -72,17 +72,17 @@ def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
 def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
     """Return what a stage lacks, "models" or "data", and the reason; "" if all stages can run."""
     for stage in preset.stages:
-        recipe = stage_preset(stage)
-        if reason := why_unavailable(load_preset("models", recipe.model)):
+        training_preset = stage_preset(stage)
+        if reason := why_unavailable(load_preset("models", training_preset.model)):
             return "models", training.blocked_stage(stage.name, reason)
-        if recipe.pairs and not find_clips(recipe.pairs).exists():
-            return "data", training.blocked_stage(stage.name, training.no_data(recipe.pairs))
+        if training_preset.pairs and not find_clips(training_preset.pairs).exists():
+            return "data", training.blocked_stage(stage.name, training.no_data(training_preset.pairs))
     return "", ""
 
 
-def _model_fact(preset: CurriculumPreset) -> recipe_facts.Fact:
+def _model_fact(preset: CurriculumPreset) -> preset_facts.Fact:
     """Return the models of all stages in one line; `ok` if all are installed."""
-    facts = [recipe_facts.model_fact(stage_preset(stage)) for stage in preset.stages]
+    facts = [preset_facts.model_fact(stage_preset(stage)) for stage in preset.stages]
     return {"ok": all(fact["ok"] for fact in facts), "line": ", ".join(dict.fromkeys(fact["line"] for fact in facts))}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from app.context import AppContext
 from app.text import monitor as text
 from app.views.scores import reward_titles
-from app.views.training.recipe_facts import per_update, values_of
+from app.views.training.preset_facts import per_update, values_of
 from app.views.training.run_table import RunTable, digest
 from engine.errors import DailiesError
 from engine.jobs.runs.run_actions import last_fallback

@@ -1,8 +1,8 @@
 """The Train tab's form: its options, the preset that the choices make, and its estimates.
 
-`Choices` is sent by the form's script: {recipe, run, model, adapter, prompts, pairs, campaign, judge, judge_agreement,
-mix, rewards, share, settings: {name: text}}. `run` is a run whose settings replace those of the preset `recipe` as the
-base, else "". `share` is the reserved share of a device, "" for all of it.
+`Choices` is sent by the form's script: {preset, run, model, adapter, prompts, pairs, campaign, judge, judge_agreement,
+mix, rewards, share, settings: {name: text}}. `run` is a run whose settings replace those of `preset` as the base,
+else "". `share` is the reserved share of a device, "" for all of it.
 """
 
 import json
@@ -18,7 +18,7 @@ from app.forms.preset_choices import model_groups, preset_choices
 from app.middleware.idempotency import request_key
 from app.text import jobs, training
 from app.views.jobs import line
-from app.views.training import recipe_facts
+from app.views.training import preset_facts
 from engine.config.algorithms import ALGORITHMS
 from engine.config.form_settings import FormSetting, settings_of
 from engine.config.model_availability import check_available, why_unavailable
@@ -50,7 +50,7 @@ LEARNED_FROM = 20  # newest runs that durations are estimated from
 class Chosen(TypedDict, total=False):
     """Choices sent by the form's script."""
 
-    recipe: Required[str]
+    preset: Required[str]
     run: Required[str]
     curriculum: str | None
     model: str | None
@@ -68,17 +68,17 @@ class Chosen(TypedDict, total=False):
     settings: Required[dict[str, str | bool | int | float | None]]
 
 
-def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str, Any]:
+def open_form(context: AppContext, preset_key: str = "", run: str = "") -> dict[str, Any]:
     """Return the form filled from a preset or a run's settings. Raises ConfigError if there is none."""
-    recipes = preset_choices("train")
-    keys = [key for _, key in recipes]
-    recipe = recipe or (FIRST if FIRST in keys else next(iter(keys), ""))
-    if not recipe and not run:
+    presets = preset_choices("train")
+    keys = [key for _, key in presets]
+    preset_key = preset_key or (FIRST if FIRST in keys else next(iter(keys), ""))
+    if not preset_key and not run:
         raise ConfigError("There is no training preset: add one to presets/train.")
-    preset = _base(context, recipe, run)
+    preset = _base(context, preset_key, run)
     chosen = {name: getattr(preset, name) or "" for name in CHOSEN}
     return {
-        "recipes": _options(recipes),
+        "presets": _options(presets),
         "curricula": curricula(),
         "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": ALGORITHMS[preset.algorithm].does},
         "offered": _offered(context, preset),
@@ -86,7 +86,7 @@ def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str,
         "choices": {
             **chosen,
             "judge_agreement": shown(preset.judge_agreement),
-            "recipe": recipe,
+            "preset": preset_key,
             "run": run,
             "adapter": "",
             "settings": {},
@@ -94,8 +94,8 @@ def open_form(context: AppContext, recipe: str = "", run: str = "") -> dict[str,
     }
 
 
-def _base(context: AppContext, recipe: str, run: str) -> TrainPreset:
-    return Run.find(context.workspace, run).preset() if run else load_preset("train", recipe)
+def _base(context: AppContext, preset_key: str, run: str) -> TrainPreset:
+    return Run.find(context.workspace, run).preset() if run else load_preset("train", preset_key)
 
 
 def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def shown(value: Any) -> str:
 # ---- Reading the choices
 def read_changes(context: AppContext, choices: Choices) -> tuple[TrainPreset, dict[str, Any]]:
     """Return the base preset and the changes to it. Raises ConfigError for the first invalid choice."""
-    base = _base(context, choices["recipe"], choices["run"])
+    base = _base(context, choices["preset"], choices["run"])
     choices = {**choices, **({"pairs": ""} if choices.get("campaign") else {"judge": ""})}
     changes: dict[str, Any] = {
         name: choices[name] or None for name in CHOSEN if (choices.get(name) or None) != (getattr(base, name) or None)
@@ -227,7 +227,7 @@ def command(choices: Choices, changes: Mapping[str, Any]) -> str:
     sets = [f"--set {shlex.quote(f'{name}={_json(value)}')}" for name, value in flat.items()]
     start = [f"--start {shlex.quote(choices['adapter'])}"] if choices.get("adapter") else []
     share = [f"--gpus {shlex.quote(str(choices['share']))}"] if choices.get("share") else []
-    verb = ["dailies clone", choices["run"]] if choices["run"] else ["dailies train", choices["recipe"]]
+    verb = ["dailies clone", choices["run"]] if choices["run"] else ["dailies train", choices["preset"]]
     return " ".join([*verb, *sets, *start, *share, "--queue"])
 
 
@@ -254,24 +254,24 @@ def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
     `fields` has a sentence for each invalid setting; then there is nothing else. `blocked` is one sentence why such a
     run cannot start on this machine, "" if it can. `facts` are the model and the data, each {ok, line}.
     """
-    invalid = read_settings(context, _base(context, choices["recipe"], choices["run"]), choices)[1]
+    invalid = read_settings(context, _base(context, choices["preset"], choices["run"]), choices)[1]
     if invalid:
         return {"fields": invalid, "problem": training.mistakes(len(invalid))}
     base, changes = read_changes(context, choices)
     preset = change_preset(base, changes)
-    if unfit := recipe_facts.mistakes(preset):
+    if unfit := preset_facts.mistakes(preset):
         return {"fields": unfit, "problem": training.mistakes(len(unfit))}
     estimate = forecast(
         preset, device_gib() * (resources_of(choices).gpus or 1), list_runs(context.workspace)[:LEARNED_FROM]
     )
     blocked = why_unavailable(load_preset("models", preset.model))
-    data = recipe_facts.data_fact(context, preset)
+    data = preset_facts.data_fact(context, preset)
     return {
         "command": command(choices, changes),
         "changed": [*(name for name in changes if name != "settings"), *changes.get("settings", {})],
         "memory": memory_of(estimate),
         "time": _time(estimate),
-        "facts": {"model": recipe_facts.model_fact(preset), "data": data},
+        "facts": {"model": preset_facts.model_fact(preset), "data": data},
         "blocked": blocked or ("" if data["ok"] else data["line"]),
         "missing": "models" if blocked else "",
     }

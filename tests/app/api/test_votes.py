@@ -384,12 +384,12 @@ def test_a_zip_that_will_not_do_is_one_sentence(
 
 
 @pytest.mark.parametrize("made", ["clips", "entrants"])
-@pytest.mark.parametrize(("model", "recipe"), [("mini", "mini_dpo"), ("wan21_1_3b", "dpo_videodpo10k")])
-def test_votes_open_a_recipe_for_the_model_that_made_the_clips(
-    context: AppContext, make_clip: MakeClip, made: str, model: str, recipe: str
+@pytest.mark.parametrize(("model", "preset"), [("mini", "mini_dpo"), ("wan21_1_3b", "dpo_videodpo10k")])
+def test_votes_open_a_preset_for_the_model_that_made_the_clips(
+    context: AppContext, make_clip: MakeClip, made: str, model: str, preset: str
 ) -> None:
     ids = tuple(make_clip(seed=seed, changes={"model": model}).id for seed in (1, 2))
     clips = {"clip_ids": ids} if made == "clips" else {"prompts": ("a",), "entrants": ({"model": model},), "takes": 2}
     campaign = Campaigns(context.store).create(CampaignSpec.model_validate({"title": "t", **clips}))
     chosen = view.train_form(context, campaign.id)["choices"]
-    assert (chosen["recipe"], chosen["model"], chosen["campaign"]) == (recipe, model, campaign.id)
+    assert (chosen["preset"], chosen["model"], chosen["campaign"]) == (preset, model, campaign.id)

@@ -218,7 +218,7 @@ def test_no_server_function_answers_null_or_a_wrong_type_with_a_traceback(client
                 [[]],
                 {},
                 {"id": None},
-                {"recipe": 1, "run": None, "settings": []},
+                {"preset": 1, "run": None, "settings": []},
             ):
                 body = {"component_id": number, "fn_name": name, "session_hash": "crafted", "data": data}
                 reply = client.post(CALL, json=body)
@@ -233,9 +233,9 @@ def test_words_in_place_of_paths_reach_no_file(client: TestClient, place: Path, 
     """
     secret, page = place / "secret", page_of(client)
     words = [str(secret), f"{secret}.toml", os.path.relpath(secret), f"../../{secret}", f"curriculum:{secret}"]
-    keys = ("id", "key", "recipe", "run", "model", "mix", "adapter", "prompts", "pairs", "campaign", "curriculum")
+    keys = ("id", "key", "preset", "run", "model", "mix", "adapter", "prompts", "pairs", "campaign", "curriculum")
     functions = [(number, name) for number, one in page.blocks.items() for name in server_functions(one)]
-    known: dict[str, Any] = {"recipe": "mini_grpo", "run": "", "settings": {}}
+    known: dict[str, Any] = {"preset": "mini_grpo", "run": "", "settings": {}}
     for place_of_function, (number, name) in enumerate(functions):
         for turn, word in enumerate(words):
             alone = [

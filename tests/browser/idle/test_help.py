@@ -44,13 +44,13 @@ def test_each_setting_of_generate_says_what_it_is(page: Page, idle: Any) -> None
 
 def test_each_setting_of_train_says_what_it_is(page: Page, idle: Any) -> None:
     page.goto(f"{idle.address}?tab=train")
-    expect(page.locator(".recipe .front .setting").first).to_be_visible()
+    expect(page.locator(".preset-form .front .setting").first).to_be_visible()
     model = page.get_by_role("combobox", name="Model", exact=True).and_(page.locator("[name=model]"))
     expect(model).to_be_visible()
-    page.locator(".recipe label", has=model).locator(".help-icon").press("Enter")
+    page.locator(".preset-form label", has=model).locator(".help-icon").press("Enter")
     expect(page.locator(".hint-bubble")).to_have_text(TRAIN_FIELDS["model"])
     page.keyboard.press("Escape")
-    said = page.locator(".recipe .setting").evaluate_all(
+    said = page.locator(".preset-form .setting").evaluate_all(
         "rows => rows.map(row => [row.dataset.name, row.querySelector('.help-icon').dataset.hint])"
     )
     assert len(said) > 40

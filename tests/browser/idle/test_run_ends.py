@@ -64,6 +64,6 @@ def test_a_refused_run_is_cloned_from_the_queue(page: Page, idle: Any, jobs: Job
     expect(row.locator('[data-do="retry"]')).to_be_hidden()
     row.locator('[data-do="clone"]').click()
     expect(page.get_by_role("tab", name=training.TRAIN, exact=True)).to_have_attribute("aria-selected", "true")
-    chosen = page.locator('#train-form select[name="recipe"] option:checked')
+    chosen = page.locator('#train-form select[name="preset"] option:checked')
     expect(chosen).to_have_text(training.FORM_WORDS["from_run"].format(run=run.id))
     expect(page.locator("#queue-drawer")).to_be_hidden()

@@ -53,7 +53,7 @@ def test_chosen_runs_that_are_gone_are_forgotten(page: Page, idle: Any, watched:
 
 def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, problem_of: Problem) -> None:
     gate = {"conditions": [{"metric": "seam", "at_least": 0.5}]}
-    stage = {"name": "short", "recipe": "mini_nft", "frames": 17, "gate": gate}
+    stage = {"name": "short", "preset": "mini_nft", "frames": 17, "gate": gate}
     preset = CurriculumPreset.model_validate({"key": "longer", "title": "Longer", "stages": [stage]})
     made = Curriculum.create(idle.workspace, preset)
     made.save(CurriculumState(stage=0, attempts=(), sentence="Training."))

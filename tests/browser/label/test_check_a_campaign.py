@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 LONG_MS = 400_000
 
 
-def test_a_recipe_on_votes_is_checked_on_the_votes_pairs(
+def test_a_preset_on_votes_is_checked_on_the_votes_pairs(
     page: Page, bench: Any, campaigns: Campaigns, campaign: str
 ) -> None:
     for one in campaigns.next_pairs(campaign, "ann"):
@@ -24,7 +24,7 @@ def test_a_recipe_on_votes_is_checked_on_the_votes_pairs(
     page.goto(bench.address)
     page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     form = page.locator("#train-form")
-    form.locator('select[name="recipe"]').select_option("mini_dpo")
+    form.locator('select[name="preset"]').select_option("mini_dpo")
     form.locator('select[name="campaign"]').select_option(campaign)
     form.locator('[data-setting="num_frames"]').fill("33")
     form.locator('[data-setting="per_device_train_batch_size"]').fill("1")

@@ -103,7 +103,7 @@ def test_a_pair_is_dropped_and_taken_back(furnished_page: Page) -> None:
 def test_a_run_of_a_campaign_may_have_a_judge(furnished_page: Page) -> None:
     page = furnished_page
     tab(page, training.TRAIN)
-    page.locator('[name="recipe"]').select_option("mini_dpo")
+    page.locator('[name="preset"]').select_option("mini_dpo")
     judge = page.locator('.of-campaign [name="judge"]')
     expect(page.locator('[name="campaign"]')).to_be_visible()
     page.locator('[name="campaign"]').select_option(index=1)
@@ -175,12 +175,12 @@ def opened_campaign(page: Page) -> None:
 
 def opened_settings(page: Page) -> None:
     tab(page, training.TRAIN)
-    page.locator('[name="recipe"]').select_option("mini_dpo")
+    page.locator('[name="preset"]').select_option("mini_dpo")
     page.locator('[name="campaign"]').select_option(index=1)
-    page.locator(".recipe .more summary").click()
-    page.locator('.recipe [data-do="command"]').click()
-    page.locator('.recipe [data-do="save"]').click()
-    expect(page.locator(".recipe .saving")).to_be_visible()
+    page.locator(".preset-form .more summary").click()
+    page.locator('.preset-form [data-do="command"]').click()
+    page.locator('.preset-form [data-do="save"]').click()
+    expect(page.locator(".preset-form .saving")).to_be_visible()
 
 
 def opened_shortcuts(page: Page) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.benchmark.iteration import benchmark_recipe, measure_iteration, updates_per_iteration
+from engine.benchmark.iteration import benchmark_preset, measure_iteration, updates_per_iteration
 from engine.benchmark.report import BenchmarkReport, Measurement, read_report
 from engine.benchmark.suite import BenchmarkPlan, run_benchmark
 from engine.cli.main import main
@@ -14,7 +14,7 @@ from engine.errors import TrainingError
 SMALL = {"num_frames": 9, "num_steps": 2, "num_generations": 2, "per_device_train_batch_size": 2}
 
 
-def small_recipe(**settings):
+def small_preset(**settings):
     changes = {"mix": "motion", "settings": {**SMALL, "gradient_accumulation_steps": 1, **settings}}
     return load_train_preset("mini_nft", changes)
 
@@ -32,7 +32,7 @@ def test_generation_and_rewards_are_measured():
 
 
 def test_parts_of_an_iteration_sum_to_its_time():
-    rows = {row.name: row for row in measure_iteration(small_recipe(num_iterations=2), iterations=2)}
+    rows = {row.name: row for row in measure_iteration(small_preset(num_iterations=2), iterations=2)}
     assert all(isinstance(row, Measurement) for row in rows.values())
     parts = ("rollout", "decode", "score", "update")
     total = sum(rows[f"iteration/{part}"].value for part in parts)
@@ -42,17 +42,17 @@ def test_parts_of_an_iteration_sum_to_its_time():
 
 
 def test_an_iteration_holds_all_updates_of_a_generation_batch():
-    assert updates_per_iteration(small_recipe(num_iterations=3)) == 3
-    assert updates_per_iteration(small_recipe(num_iterations=1)) == 1
+    assert updates_per_iteration(small_preset(num_iterations=3)) == 3
+    assert updates_per_iteration(small_preset(num_iterations=1)) == 1
     assert updates_per_iteration(load_train_preset("mini_distill")) == 1
-    shortened = benchmark_recipe(small_recipe(num_iterations=3), 2)
+    shortened = benchmark_preset(small_preset(num_iterations=3), 2)
     assert shortened.settings["max_steps"] == 9 and shortened.settings["sample_clips"] == 0
     assert shortened.alarms.every == 0
 
 
 def test_a_failing_run_gives_its_reason():
     with pytest.raises(TrainingError, match=r"exit code \d+: .*4 frames"):
-        list(measure_iteration(small_recipe(num_frames=4), iterations=1))
+        list(measure_iteration(small_preset(num_frames=4), iterations=1))
 
 
 def test_command_writes_and_compares_reports(tmp_path, capsys):

@@ -21,7 +21,7 @@ def runs(workspace: Workspace) -> list[Run]:
     return made
 
 
-def test_runs_ls_names_a_damaged_recipe(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_ls_names_a_damaged_preset(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
     runs[1].resolved.write_bytes(b'{"key": \xff')
     assert main(["runs", "ls"]) == 0
     told = capsys.readouterr()

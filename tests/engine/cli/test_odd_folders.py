@@ -27,7 +27,7 @@ ODD = {
     "symlink": "link",
     "long": "/".join(["long" * 60, "deep" * 20]),
 }
-RECIPE = """
+PRESET = """
 title = "Odd folders"
 algorithm = "dpo"
 model = "tiny"
@@ -93,7 +93,7 @@ def model(tiny_model: str, tiny_folder: Path, folder: str, monkeypatch: pytest.M
     lines = [f"source = {source}" if line.startswith("source") else line for line in file.read_text().splitlines()]
     file.write_text("\n".join(lines))
     (presets / "train").mkdir()
-    (presets / "train" / "odd.toml").write_text(RECIPE)
+    (presets / "train" / "odd.toml").write_text(PRESET)
     monkeypatch.setenv("DAILIES_PRESETS", str(presets))
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
     return tiny_model

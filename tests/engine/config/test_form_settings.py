@@ -78,7 +78,7 @@ def test_presets_are_checked_when_they_are_read_and_changed() -> None:
 @pytest.mark.parametrize("name", ["held_out", "drift", "divergence", "motion"])
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_what_json_cannot_hold_is_refused_before_it_is_written(name: str, value: float) -> None:
-    """A run's recipe is kept as JSON: infinity would come back as nothing, and the preset as damaged."""
+    """A run's preset is kept as JSON: infinity would come back as nothing, and the preset as damaged."""
     with pytest.raises(ConfigError, match="finite"):
         load_train_preset("mini_nft", {"alarms": {name: value}})
     assert AlarmSettings.model_validate_json(AlarmSettings().model_dump_json()) == AlarmSettings()

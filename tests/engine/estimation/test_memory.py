@@ -161,7 +161,7 @@ def test_frozen_weights_have_no_gradients_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("key", preset_keys("train"))
-def test_every_recipe_is_foretold(key: str) -> None:
+def test_every_preset_is_foretold(key: str) -> None:
     found = forecast(load_train_preset(key), 192.0)
     assert found is not None and 0 < found.memory.low < found.memory.peak < found.memory.high
 
@@ -174,7 +174,7 @@ def test_a_larger_group_of_settings_follows_through_to_the_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "settings", "copies"),
+    ("preset", "settings", "copies"),
     [
         ("mini_grpo", {"ema_decay": 0.0}, 0),
         ("mini_grpo", {"ema_decay": 0.9, "frozen_adapter": "fast"}, 2),
@@ -187,9 +187,9 @@ def test_a_larger_group_of_settings_follows_through_to_the_load() -> None:
     ],
 )
 def test_the_copies_of_the_weights_are_those_that_the_trainers_keep(
-    recipe: str, settings: dict[str, object], copies: int
+    preset: str, settings: dict[str, object], copies: int
 ) -> None:
-    planned = plan(load_train_preset(recipe, {"settings": settings}))
+    planned = plan(load_train_preset(preset, {"settings": settings}))
     assert planned is not None
     assert load_of(planned).copies == copies
 

@@ -43,7 +43,7 @@ def data_of(kind: str, shape: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", TRAINERS)
 @pytest.mark.parametrize("tiny", ["hunyuanvideo"], indirect=True)
-def test_two_updates_with_the_guidance_of_the_recipe(kind: str, tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_two_updates_with_the_guidance_of_the_preset(kind: str, tiny: SimpleNamespace, tmp_path: Path) -> None:
     trainer_class, config_class, settings, guidance = TRAINERS[kind]
     shape = {name: getattr(tiny.model.request, name) for name in ("num_frames", "width", "height", "fps")}
     plain = {"use_cpu": True, "disable_tqdm": True, "report_to": "none", "save_strategy": "no", "logging_steps": 1}

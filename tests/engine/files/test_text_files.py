@@ -17,7 +17,7 @@ from rewards.mix import read_mix
 from rewards.text_files import EncodingError, decode, split_lines
 
 WORD = "café"
-RECIPE = f'# {WORD}\ntitle = "{WORD}"\nalgorithm = "nft"\nmix = "motion"\nprompts = "mini"\n'
+PRESET = f'# {WORD}\ntitle = "{WORD}"\nalgorithm = "nft"\nmix = "motion"\nprompts = "mini"\n'
 MIX = f'# a comment\ntitle = "{WORD}"\n[weights]\nt_lpips = 1.0\n'
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
 MARKED = {"utf-16": b"\xff\xfe", "utf-32": b"\xff\xfe\x00\x00"}
@@ -35,7 +35,7 @@ def _prompts(folder: Path, content: bytes) -> Any:
     return read_prompts(str(folder / "p.txt"))
 
 
-def _recipe(folder: Path, content: bytes) -> Any:
+def _preset(folder: Path, content: bytes) -> Any:
     place = Workspace.from_env().saved / "train"
     place.mkdir(parents=True)
     (place / "own.toml").write_bytes(content)
@@ -65,7 +65,7 @@ def _table(kind: str) -> Callable[[Path, bytes], Any]:
 ROW = {"prompt": WORD, "chosen": "a.mkv", "rejected": "b.mkv"}
 READERS: dict[str, tuple[Callable[[Path, bytes], Any], str, Any]] = {
     "prompts": (_prompts, f"# a comment\n{WORD}\n", [WORD]),
-    "recipe": (_recipe, RECIPE, WORD),
+    "preset": (_preset, PRESET, WORD),
     "mix": (_mix, MIX, WORD),
     "caption": (_caption, f"{WORD}\n", WORD),
     "csv": (_table("csv"), f"prompt,chosen,rejected\n{WORD},a.mkv,b.mkv\n", [WORD]),

@@ -277,7 +277,7 @@ def test_a_resumed_run_is_the_same_run(kind: str, videos: Path, open_tiny: Open,
     assert_same_weights(whole, second)
 
 
-# --------------------------------------------------------------------------------------------------------------- recipe
+# --------------------------------------------------------------------------------------------------------------- preset
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_settings_of_kto_are_checked(settings: dict[str, float], sentence: str, 
         VideoKTOConfig(output_dir=str(tmp_path), use_cpu=True, **settings)
 
 
-def recipe(tiny_model: str, algorithm: str, **data: Any) -> Any:
+def preset_of(tiny_model: str, algorithm: str, **data: Any) -> Any:
     changes = {"algorithm": algorithm, "model": tiny_model, "mix": None, "prompts": None, **data}
     few = {"max_steps": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "lora_rank": 2}
     return load_train_preset("mini_nft", changes).model_copy(update={"settings": few})
@@ -313,10 +313,10 @@ def test_a_vote_for_both_bad_teaches_kto_and_not_dpo(store: Any, tiny_model: str
     for one, choice in zip(campaigns.next_pairs(campaign.id, "ann"), ("left", "both_bad"), strict=True):
         fields = {"pair_id": one.pair_id, "choice": choice, "shown_left": one.left_clip}
         campaigns.vote(Vote.read({**fields, "client_uuid": str(uuid.uuid4())}, "ann"))
-    preset = recipe(tiny_model, "kto", campaign=campaign.id)
+    preset = preset_of(tiny_model, "kto", campaign=campaign.id)
     trainer = build_trainer(preset, create_run(store, preset))
     assert sorted(row["label"] for row in trainer.train_dataset) == [False, False, False, True]
     trainer.train()
     assert trainer.state.global_step == 2
-    dpo = create_run(store, recipe(tiny_model, "dpo", campaign=campaign.id))
+    dpo = create_run(store, preset_of(tiny_model, "dpo", campaign=campaign.id))
     assert len(read_pairs(dpo.pairs_file)) == 1

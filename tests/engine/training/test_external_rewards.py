@@ -64,8 +64,8 @@ def declare(presets: Path, url: str, more: str = "") -> None:
 
 def new_run(folder: Path, algorithm: str, **changes) -> Run:
     settings = {**SMALL, **({"window": 1} if algorithm == "grpo" else {}), **changes.pop("settings", {})}
-    recipe = {"mix": "red", "watch": None, "alarms": {"every": 0}, "settings": settings, **changes}
-    return Run.create(Workspace(folder).prepare(), load_train_preset(f"mini_{algorithm}", recipe))
+    preset = {"mix": "red", "watch": None, "alarms": {"every": 0}, "settings": settings, **changes}
+    return Run.create(Workspace(folder).prepare(), load_train_preset(f"mini_{algorithm}", preset))
 
 
 def train(run: Run) -> subprocess.CompletedProcess[str]:

@@ -49,11 +49,11 @@ def test_a_killed_run_with_a_pairwise_judge_goes_on_as_if_it_had_not_been(tmp_pa
     (presets / "rewards" / "red.toml").write_text(MIX)
     monkeypatch.setenv("DAILIES_PRESETS", str(presets))
     monkeypatch.setenv("DAILIES_TRACKIO", "0")
-    recipe = {"mix": "red", "watch": None, "alarms": {"every": 0}, "settings": SETTINGS}
+    changes = {"mix": "red", "watch": None, "alarms": {"every": 0}, "settings": SETTINGS}
     with judge_server(noisy) as judge:
         table = f'[vlm]\nurl = "{judge.url}"\nmodel = "m"\nmode = "pairwise"\nask = "Which is redder?"\nframes = 2\n'
         (presets / "external_rewards" / "red.toml").write_text(f'title = "Red"\nrequired = true\n{table}')
-        preset = load_train_preset("mini_nft", recipe)
+        preset = load_train_preset("mini_nft", changes)
         whole, killed = (Run.create(Workspace(tmp_path / name).prepare(), preset) for name in "ab")
         assert run(whole).wait(250) == 0
         count, process = len(judge.requests), None

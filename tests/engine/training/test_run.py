@@ -125,7 +125,7 @@ def test_pairs_are_read_with_their_place(tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.jsonl")
 
 
-def test_files_that_a_recipe_names_are_found_from_anywhere(
+def test_files_that_a_preset_names_are_found_from_anywhere(
     preset: str, space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page and the command line start where they like, and the process that trains somewhere else."""
@@ -180,7 +180,7 @@ def test_the_path_of_data_is_stored_like_those_of_pairs(tmp_path: Path, monkeypa
         os.rename(tmp_path / "there", space.root)
 
 
-def test_every_shipped_recipe_is_whole() -> None:
+def test_every_shipped_preset_is_whole() -> None:
     from engine.config.presets import load_preset, preset_keys
 
     keys = preset_keys("train")

@@ -78,7 +78,7 @@ def a_campaign(store: Library, votes: Sequence[str]) -> str:
 
 
 @pytest.mark.timeout(400)
-def test_a_recipe_on_a_campaign_is_looked_at_with_the_campaigns_pairs(workspace: Workspace) -> None:
+def test_a_preset_on_a_campaign_is_looked_at_with_the_campaigns_pairs(workspace: Workspace) -> None:
     """`Train DPO on these` opens the form with a campaign: its check is the one that people press first."""
     store = Library(workspace)
     sizes = {"num_frames": 9, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
@@ -99,7 +99,7 @@ def test_a_campaign_without_preferences_says_so_at_once(context: JobContext) -> 
 
 
 @pytest.mark.timeout(300)
-def test_a_recipe_that_cannot_be_built_says_why(context: JobContext) -> None:
+def test_a_preset_that_cannot_be_built_says_why(context: JobContext) -> None:
     preset = load_train_preset("mini_nft", {"settings": {"learnin_rate": 1.0}})
     with pytest.raises(JobError, match="The preset was not checked: Unknown setting 'learnin_rate'"):
         drained(run_preflight(PreflightConfig(preset=preset), context))

@@ -71,10 +71,10 @@ def place(rank: int, count: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
 
 
-def job(recipe: dict[str, Any], out: Path, model: Path, size: int | None = None, **others: Any) -> dict[str, Any]:
+def job(preset: dict[str, Any], out: Path, model: Path, size: int | None = None, **others: Any) -> dict[str, Any]:
     sized = {"per_device_train_batch_size": size} if size else {}
-    settings = {**recipe["settings"], **sized, **others.pop("settings", {})}
-    return {**recipe, "out": str(out), "model": str(model), "settings": settings, **others}
+    settings = {**preset["settings"], **sized, **others.pop("settings", {})}
+    return {**preset, "out": str(out), "model": str(model), "settings": settings, **others}
 
 
 def weights(run: Path) -> dict[str, Tensor]:

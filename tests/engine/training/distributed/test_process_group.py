@@ -47,12 +47,12 @@ NEAR_ZERO = 5e-3
 and keeps 1e-3 of their sums' errors. What is forgotten on one process shows as 0.1 and more."""
 
 
-def online(recipe: dict[str, Any], out: Path, model: Path, size: int) -> dict[str, Any]:
+def online(preset: dict[str, Any], out: Path, model: Path, size: int) -> dict[str, Any]:
     """One group of eight clips, which two processes share, and two updates by it.
 
     New clips would be rounded to 8 bits again, which can differ in a bit.
     """
-    return job(recipe, out, model, size, settings={"num_generations": 8, "num_iterations": 2, "rollout_batch": 2})
+    return job(preset, out, model, size, settings={"num_generations": 8, "num_iterations": 2, "rollout_batch": 2})
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ CURRICULUM = """
 title = "Tiny lengths"
 [[stages]]
 name = "short"
-recipe = "tiny_nft"
+preset = "tiny_nft"
 frames = 9
 steps = 1
 [stages.gate]
@@ -88,7 +88,7 @@ retries = 0
 conditions = [{ metric = "flow_smoothness", at_least = BOUND }]
 [[stages]]
 name = "long"
-recipe = "tiny_nft"
+preset = "tiny_nft"
 frames = 12
 steps = 1
 [stages.gate]

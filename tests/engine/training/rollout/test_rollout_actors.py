@@ -22,7 +22,7 @@ from engine.training.trainers.online import AHEAD, OnlineTrainer
 from engine.training.weights import trainable
 from engine.workspace import Workspace
 
-RECIPE = """
+PRESET = """
 title = "Tiny {algorithm}"
 algorithm = "{algorithm}"
 model = "tiny"
@@ -49,10 +49,10 @@ logging_steps = 1
 def new_run(tiny_model: str, tmp_path: Path) -> Any:
     folder = tmp_path / "presets" / "train"
     folder.mkdir()
-    recipes = {"grpo": ("grpo", "parts"), **{f"total_{name}": (name, "total") for name in ("grpo", "nft", "awm")}}
-    for key, (algorithm, rewards) in recipes.items():
-        recipe = RECIPE.format(algorithm=algorithm, rewards=rewards, prompts="mini")
-        (folder / f"tiny_{key}.toml").write_text(recipe)
+    presets = {"grpo": ("grpo", "parts"), **{f"total_{name}": (name, "total") for name in ("grpo", "nft", "awm")}}
+    for key, (algorithm, rewards) in presets.items():
+        preset = PRESET.format(algorithm=algorithm, rewards=rewards, prompts="mini")
+        (folder / f"tiny_{key}.toml").write_text(preset)
     space = Workspace(tmp_path / "workspace").prepare()
     return lambda algorithm, **settings: Run.create(
         space, load_train_preset(f"tiny_{algorithm}", {"settings": settings} if settings else {})
@@ -65,8 +65,8 @@ def run_with_columns(new_run: Any, tmp_path: Path) -> Run:
     prompts = tmp_path / "prompts.jsonl"
     rows = [{"prompt": f"a circle {number}", "negative": f"no {number}"} for number in range(3)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    recipe = RECIPE.format(algorithm="grpo", rewards="total", prompts=prompts)
-    (tmp_path / "presets" / "train" / "tiny_rows.toml").write_text(recipe)
+    preset = PRESET.format(algorithm="grpo", rewards="total", prompts=prompts)
+    (tmp_path / "presets" / "train" / "tiny_rows.toml").write_text(preset)
     return new_run("rows")
 
 

@@ -1,4 +1,4 @@
-"""A recipe on this machine: its model, its data, and settings that do not fit each other."""
+"""A training preset on this machine: its model, its data, and settings that do not fit each other."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -23,7 +23,7 @@ Fact = dict[str, Any]
 
 
 def values_of(preset: TrainPreset) -> dict[str, Any]:
-    """Return all settings of a recipe, with the trainer's defaults."""
+    """Return all settings of a preset, with the trainer's defaults."""
     return {**defaults_of(preset.algorithm), **preset.settings}
 
 
@@ -48,7 +48,7 @@ def clips_per_rollout(values: Mapping[str, Any]) -> int:
 
 
 def model_fact(preset: TrainPreset) -> Fact:
-    """Return the recipe's model, and whether it is installed."""
+    """Return the preset's model, and whether it is installed."""
     model = load_model_preset(preset.model)
     state = model_state(model)
     ready = state.status == "installed"
@@ -61,7 +61,7 @@ def model_fact(preset: TrainPreset) -> Fact:
 
 
 def data_fact(context: AppContext, preset: TrainPreset) -> Fact:
-    """Return the size of the recipe's data in clips or pairs, updates and epochs.
+    """Return the size of the preset's data in clips or pairs, updates and epochs.
 
     Raises ConfigError for data that cannot be read.
     """

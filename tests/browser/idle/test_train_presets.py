@@ -27,13 +27,13 @@ def form(page: Page, idle: Any) -> Locator:
     page.goto(idle.address)
     page.get_by_role("tab", name=training.TRAIN, exact=True).click()
     form = page.locator("#train-form")
-    expect(recipe(form)).to_have_value(SHOWN)
+    expect(preset_field(form)).to_have_value(SHOWN)
     expect(hand(form, "queue")).to_be_enabled()
     return form
 
 
-def recipe(form: Locator) -> Locator:
-    return form.locator('select[name="recipe"]')
+def preset_field(form: Locator) -> Locator:
+    return form.locator('select[name="preset"]')
 
 
 def hand(form: Locator, name: str) -> Locator:
@@ -42,7 +42,7 @@ def hand(form: Locator, name: str) -> Locator:
 
 def expect_to_queue(form: Locator, key: str) -> None:
     """What the list says, what its hands would queue, and that they may."""
-    expect(recipe(form)).to_have_value(key)
+    expect(preset_field(form)).to_have_value(key)
     expect(hand(form, "queue")).to_be_enabled()
     expect(form.locator(".shell code")).to_contain_text(f"dailies train {key} ")
 
@@ -54,11 +54,11 @@ def wait_for(page: Page, waiting: list[Route], count: int) -> None:
         page.wait_for_timeout(50)
 
 
-def test_a_recipe_that_does_not_open_leaves_the_one_that_is_shown(
+def test_a_preset_that_does_not_open_leaves_the_one_that_is_shown(
     page: Page, form: Locator, held_calls: Held, watched: Any
 ) -> None:
     with held_calls("open") as waiting:
-        recipe(form).select_option(OTHER)
+        preset_field(form).select_option(OTHER)
         wait_for(page, waiting, 1)
         expect(hand(form, "queue")).to_be_disabled()
         with watched.expecting("ERR_FAILED|Could not connect"):
@@ -72,10 +72,10 @@ def test_a_recipe_that_does_not_open_leaves_the_one_that_is_shown(
     expect_to_queue(form, SHOWN)
 
 
-def test_the_recipe_that_was_chosen_last_is_shown(page: Page, form: Locator, held_calls: Held) -> None:
+def test_the_preset_that_was_chosen_last_is_shown(page: Page, form: Locator, held_calls: Held) -> None:
     with held_calls("open") as waiting:
-        recipe(form).select_option(OTHER)
-        recipe(form).select_option(THIRD)
+        preset_field(form).select_option(OTHER)
+        preset_field(form).select_option(THIRD)
         wait_for(page, waiting, 2)
         waiting[1].continue_()
         expect_to_queue(form, THIRD)
@@ -83,8 +83,8 @@ def test_the_recipe_that_was_chosen_last_is_shown(page: Page, form: Locator, hel
             waiting[0].continue_()
         page.wait_for_timeout(500)
         expect_to_queue(form, THIRD)
-        recipe(form).select_option(OTHER)
-        recipe(form).select_option(THIRD)  # and back, before the other one came
+        preset_field(form).select_option(OTHER)
+        preset_field(form).select_option(THIRD)  # and back, before the other one came
         expect_to_queue(form, THIRD)
         wait_for(page, waiting, 3)
         waiting[2].continue_()
@@ -98,12 +98,12 @@ def end_the_check(jobs: JobQueue) -> None:
     jobs.finish(job.id, "done", result=VERDICTS)
 
 
-def test_a_check_says_nothing_of_another_recipe(page: Page, form: Locator, jobs: JobQueue) -> None:
+def test_a_check_says_nothing_of_another_preset(page: Page, form: Locator, jobs: JobQueue) -> None:
     hand(form, "check").click()
     expect(form.locator(".note")).to_be_visible()
     expect(hand(form, "check")).to_be_disabled()
     page.wait_for_timeout(1000)  # it was asked how the check goes
-    recipe(form).select_option(OTHER)
+    preset_field(form).select_option(OTHER)
     expect_to_queue(form, OTHER)
     end_the_check(jobs)
     page.wait_for_timeout(2000)

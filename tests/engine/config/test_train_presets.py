@@ -1,4 +1,4 @@
-"""Every shipped recipe: whole, its settings known, and honest about where its numbers come from."""
+"""Every shipped preset: whole, its settings known, and honest about where its numbers come from."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from engine.training.build import build_config
 from engine.training.preflight.checks import longest, speed
 from rewards.import_object import import_object
 
-RECIPES = preset_keys("train")
+PRESETS = preset_keys("train")
 MI300X_GIB = 192.0
 
 
-@pytest.mark.parametrize("key", RECIPES)
-def test_a_recipe_is_whole_and_says_where_it_comes_from(key: str) -> None:
+@pytest.mark.parametrize("key", PRESETS)
+def test_a_preset_is_whole_and_says_where_it_comes_from(key: str) -> None:
     preset = load_train_preset(key)
     assert preset.source and preset.notes, f"{key} says neither where its numbers come from nor what was measured"
     known = {setting.name: setting for setting in settings_of(preset.algorithm)}
@@ -31,8 +31,8 @@ def test_a_recipe_is_whole_and_says_where_it_comes_from(key: str) -> None:
         assert known[name].read(str(value)) == value or isinstance(value, list)
 
 
-@pytest.mark.parametrize("key", RECIPES)
-def test_a_recipe_asks_for_a_length_that_its_model_can_make(key: str) -> None:
+@pytest.mark.parametrize("key", PRESETS)
+def test_a_preset_asks_for_a_length_that_its_model_can_make(key: str) -> None:
     preset = load_train_preset(key)
     model = load_preset("models", preset.model)
     frames = preset.settings.get("num_frames") or model.num_frames
@@ -61,7 +61,7 @@ def test_the_first_plans_numbers_stand(key: str, said: dict[str, object]) -> Non
     assert load_train_preset(key).settings.items() >= said.items()
 
 
-@pytest.mark.parametrize("key", [key for key in RECIPES if load_train_preset(key).algorithm == "dpo"])
+@pytest.mark.parametrize("key", [key for key in PRESETS if load_train_preset(key).algorithm == "dpo"])
 def test_dpo_on_a_flow_model_has_a_beta_for_velocities(key: str) -> None:
     """Flow-GRPO's DPO has 100, Flow-Factory's 2000; Diffusion-DPO's 5000 is for the error of the noise."""
     preset = load_train_preset(key)
@@ -82,7 +82,7 @@ def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", FOR_80_GB)
-def test_the_published_recipes_are_forecast_to_fit_on_80_gb_as_their_notes_say(key: str) -> None:
+def test_the_published_presets_are_forecast_to_fit_on_80_gb_as_their_notes_say(key: str) -> None:
     preset = load_train_preset(key)
     found = forecast(preset, 80.0)
     assert found is not None and found.verdict == "fits"
@@ -94,9 +94,9 @@ def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
         load_train_preset("mini_nft", {"algorithm": "gropo"})
 
 
-def test_every_algorithm_has_a_recipe_for_mini() -> None:
+def test_every_algorithm_has_a_preset_for_mini() -> None:
     """So that form and command line reach it, and it can be tried without a GPU."""
-    tried = {recipe.algorithm for recipe in map(load_train_preset, RECIPES) if recipe.model == "mini"}
+    tried = {preset.algorithm for preset in map(load_train_preset, PRESETS) if preset.model == "mini"}
     assert tried == set(ALGORITHMS)
 
 
@@ -107,17 +107,17 @@ def test_pairs_are_for_dpo_alone(key: str, given: str) -> None:
         load_train_preset(key, {given: "somewhere"})
 
 
-def test_no_shipped_curriculum_or_recipe_makes_clips_longer_than_its_model_can() -> None:
-    """Curricula go over recipes' own models; what is longer would only be found out on a GPU."""
+def test_no_shipped_curriculum_or_preset_makes_clips_longer_than_its_model_can() -> None:
+    """Curricula go over presets' own models; what is longer would only be found out on a GPU."""
     for key in preset_keys("curricula"):
         for stage in load_curriculum(key).stages:
-            recipe = load_train_preset(stage.preset, stage.changes)
-            model = load_preset("models", recipe.model)
+            preset = load_train_preset(stage.preset, stage.changes)
+            model = load_preset("models", preset.model)
             frames = family_spec(model.family).nearest_frames(stage.frames or model.min_frames)
             assert frames <= model.max_frames, (key, stage.name)
     for key in preset_keys("train"):
-        recipe = load_train_preset(key)
-        assert not list(longest(recipe)), key
+        preset = load_train_preset(key)
+        assert not list(longest(preset)), key
 
 
 def test_clips_longer_than_the_model_was_made_for_are_warned_of() -> None:
@@ -136,22 +136,22 @@ def test_clips_of_another_speed_than_generates_are_warned_of() -> None:
     assert not any(told.values())
 
 
-def test_recipes_for_real_models_hold_rewards_out_and_prompts_too() -> None:
+def test_presets_for_real_models_hold_rewards_out_and_prompts_too() -> None:
     for key in preset_keys("train"):
-        recipe = load_train_preset(key)
-        if load_preset("models", recipe.model).judge:
+        preset = load_train_preset(key)
+        if load_preset("models", preset.model).judge:
             continue
-        assert recipe.watch is not None and recipe.test_prompts is not None, key
-        watched = {name for name, weight in load_preset("rewards", recipe.watch).weights.items() if weight > 0}
-        trained = load_preset("rewards", recipe.mix).weights if recipe.mix else {}
+        assert preset.watch is not None and preset.test_prompts is not None, key
+        watched = {name for name, weight in load_preset("rewards", preset.watch).weights.items() if weight > 0}
+        trained = load_preset("rewards", preset.mix).weights if preset.mix else {}
         assert watched - set(trained), key
-        if recipe.prompts:
-            assert not set(read_prompts(recipe.prompts)) & set(read_prompts(recipe.test_prompts)), key
+        if preset.prompts:
+            assert not set(read_prompts(preset.prompts)) & set(read_prompts(preset.test_prompts)), key
 
 
 def test_what_is_replayed_on_a_gpu_is_replayed_in_the_batches_that_it_was_made_in() -> None:
     """Other batches round otherwise in bf16, and the ratios would not begin at 1."""
     for key in preset_keys("train"):
-        recipe = load_train_preset(key)
-        if recipe.algorithm == "grpo" and load_preset("models", recipe.model).dtype == "bfloat16":
-            assert recipe.settings["rollout_batch"] == recipe.settings["per_device_train_batch_size"], key
+        preset = load_train_preset(key)
+        if preset.algorithm == "grpo" and load_preset("models", preset.model).dtype == "bfloat16":
+            assert preset.settings["rollout_batch"] == preset.settings["per_device_train_batch_size"], key

@@ -1,4 +1,4 @@
-"""What the proofs of recipes share: trained as `dailies train` trains, measured as `dailies evaluate` measures."""
+"""What the proofs of presets share: trained as `dailies train` trains, measured as `dailies evaluate` measures."""
 
 import os
 import shutil
@@ -21,12 +21,12 @@ def short_form(settings: dict[str, Any], seed: int) -> dict[str, Any]:
     return {"settings": {"seed": seed, "sample_clips": 0, **settings}, "alarms": {"every": 0}}
 
 
-def trained(name: str, recipe: str, proof: Proof, changes: dict[str, Any]) -> Run:
+def trained(name: str, preset: str, proof: Proof, changes: dict[str, Any]) -> Run:
     """A new run of the preset, trained to its end; it stays in `build/proof/<name>` until the next proof."""
     os.environ["DAILIES_TRACKIO"] = "0"
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
-    run = Run.create(Workspace(folder).prepare(), load_train_preset(recipe, changes))
+    run = Run.create(Workspace(folder).prepare(), load_train_preset(preset, changes))
     train(run, Recorder(run))
     for row in run.metrics():
         course = {
