@@ -209,18 +209,18 @@ export default function mount({ element, trigger, props, server, watch }) {
     if (!form.choices.run) storage.set(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
     if (!$(".verdicts").hidden) note(words.checked_before);
     asking = setTimeout(async () => {
-      const found = await reach("outlook", choices());
+      const found = await reach("estimate", choices());
       if (mine !== asked || !element.isConnected) return;
       say(found.problem ?? found.blocked ?? "", found.missing);
       markMistakes(element, found.fields ?? {});
       ready = !found.problem && !found.blocked;
       paintActions();
-      if (!found.problem) showOutlook(found);
+      if (!found.problem) showEstimate(found);
       if (found.away) ask(RETRY_MS);
     }, after);
   }
 
-  function showOutlook({ memory, time, command, facts }) {
+  function showEstimate({ memory, time, command, facts }) {
     showFacts(element, facts);
     $(".memory").dataset.verdict = memory.verdict;
     $(".memory span").textContent = memory.sentence;

@@ -29,24 +29,24 @@ class TrainForm(Component):
             )
 
         def offered(_: Any = None) -> dict[str, Any]:
-            return train_form.offered(context)
+            return train_form.current_options(context)
 
-        def outlook(choices: train_form.Chosen) -> dict[str, Any]:
-            return (curricula if choices.get(curricula.NAME) else train_form).outlook(context, choices)
+        def estimate(choices: train_form.Chosen) -> dict[str, Any]:
+            return (curricula if choices.get(curricula.NAME) else train_form).estimate_form(context, choices)
 
         def queue(choices: train_form.Chosen) -> dict[str, Any]:
             return (curricula if choices.get(curricula.NAME) else train_form).queue(context, choices)
 
         def check(choices: train_form.Chosen) -> dict[str, Any]:
-            return train_form.check(context, choices)
+            return train_form.queue_preflight(context, choices)
 
         def verdicts(job_id: str) -> dict[str, Any]:
-            return train_form.verdicts(context, job_id)
+            return train_form.preflight_result(context, job_id)
 
         def save(choices: train_form.Chosen) -> dict[str, Any]:
-            return train_form.save(context, choices)
+            return train_form.save_preset(context, choices)
 
-        functions: list[Callable[..., Any]] = [open, offered, outlook, once(queue), once(check), verdicts, once(save)]
+        functions: list[Callable[..., Any]] = [open, offered, estimate, once(queue), once(check), verdicts, once(save)]
         super().__init__(
             "train_form",
             {},

@@ -133,7 +133,7 @@ class LabelTab:
         self.form = [title, what, prompts, entrants, takes, frames, which, per_pair, target, strategy, axes]
         with gr.Column(elem_classes="form-foot"):
             self.problem = FieldProblem("campaign-problem", dict(zip(view.FIELDS, self.form, strict=True)))
-            self.outlook = gr.HTML("", visible=False, elem_id="campaign-outlook", padding=False)
+            self.estimate = gr.HTML("", visible=False, elem_id="campaign-estimate", padding=False)
             self.create_button = gr.Button(text.CREATE, variant="primary", elem_id="create-campaign")
 
     @property
@@ -169,7 +169,7 @@ class LabelTab:
         # Texts and lists by `change`, which prefilled ones fire too; numbers by `input`, as in Generate.
         changed = [field.change for field in (what, prompts, entrants, which)]
         changed += [field.input for field in (takes, per_pair, target)]
-        bind(partial(gr.on, changed), self.foresee, self.form, self.outlook, trigger_mode="always_last")
+        bind(partial(gr.on, changed), self.update_estimate, self.form, self.estimate, trigger_mode="always_last")
         bind(self.sheet.learned, lambda: gr.update(choices=mix_choices()[:-1]), None, self.results_mix)
         created = [self.views, self.campaign, self.voting, self.jobs, self.problem]
         bind(self.create_button.click, once(self.create), [*self.form, self.mix], created)
@@ -197,9 +197,9 @@ class LabelTab:
     def show_what(self, what: str) -> list[Any]:
         return [gr.update(visible=what == view.MADE), gr.update(visible=what == view.CLIPS)]
 
-    def foresee(self, *values: Any) -> dict[str, Any]:
+    def update_estimate(self, *values: Any) -> dict[str, Any]:
         """Return the line about the pairs of the new campaign and the time to vote on them."""
-        line = view.outlook(self.context, values)
+        line = view.estimate_campaign(self.context, values)
         return gr.update(value=f'<p class="hint-left" role="status">{line}</p>', visible=bool(line))
 
     def create(self, *values: Any) -> list[Any]:

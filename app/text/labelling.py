@@ -175,7 +175,7 @@ NO_CLIPS = "This set has no clips: choose another one."
 THE_CAMPAIGN = "The campaign"
 
 
-def outlook(pairs: int, votes: int, seconds: float) -> str:
+def estimate(pairs: int, votes: int, seconds: float) -> str:
     """Size of a new campaign, e.g. "18 pairs, about 3 min of voting"."""
     several = f", {counted(votes, 'vote')}" if votes != pairs else ""
     return f"{counted(pairs, 'pair')}{several}, about {duration(seconds)} of voting."

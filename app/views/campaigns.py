@@ -114,7 +114,7 @@ def _of_models(form: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def outlook(context: AppContext, values: Sequence[Any]) -> str:
+def estimate_campaign(context: AppContext, values: Sequence[Any]) -> str:
     """Return the pairs of the filled form and the time to vote on them; "" while there are none."""
     form = dict(zip(FIELDS, values, strict=True))
     if form["what"] == CLIPS:
@@ -126,7 +126,7 @@ def outlook(context: AppContext, values: Sequence[Any]) -> str:
         pairs = len(prompts) * (takes * comb(entrants, 2) if entrants > 1 else entrants * comb(takes, 2))
     votes = pairs * int(form["per_pair"] or 1)
     votes = min(votes, int(form["target"] or 0) or votes)
-    return text.outlook(pairs, votes, votes * VOTE_S) if pairs else ""
+    return text.estimate(pairs, votes, votes * VOTE_S) if pairs else ""
 
 
 def _lines(typed: str | None) -> list[str]:

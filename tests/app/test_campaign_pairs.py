@@ -137,11 +137,11 @@ def test_a_run_may_use_the_votes_of_a_judge(context: AppContext, campaign: Any, 
     form = train_form.open_form(context, "mini_dpo")
     assert form["offered"]["judges"] == [{"key": judge, "title": "Red"}]
     chosen = {**form["choices"], "campaign": campaign.id, "judge": judge, "judge_agreement": "0.85", "settings": {}}
-    preset = train_form.read(context, chosen)
+    preset = train_form.read_preset(context, chosen)
     assert (preset.judge, preset.judge_agreement, preset.pairs) == (judge, 0.85, None)
     assert "judge_agreement=0.85" in train_form.command(chosen, train_form.read_changes(context, chosen)[1])
     for wrong in ("", "x", "1.5", "nan"):
         with pytest.raises(ConfigError, match="number from 0 to 1"):
-            train_form.read(context, {**chosen, "judge_agreement": wrong})
-    alone = train_form.read(context, {**chosen, "campaign": "", "pairs": form["choices"]["pairs"]})
+            train_form.read_preset(context, {**chosen, "judge_agreement": wrong})
+    alone = train_form.read_preset(context, {**chosen, "campaign": "", "pairs": form["choices"]["pairs"]})
     assert alone.judge is None, "a judge is one of a campaign"

@@ -39,14 +39,14 @@ def form(**changes: Any) -> list[Any]:
     ],
 )
 def test_a_form_tells_its_pairs_and_the_time_to_vote(context: AppContext, changes: Any, said: str) -> None:
-    assert view.outlook(context, form(**changes)) == said
+    assert view.estimate_campaign(context, form(**changes)) == said
 
 
 def test_chosen_clips_are_paired_within_their_prompt(context: AppContext, make_clip: MakeClip) -> None:
     for seed, prompt in enumerate(("a star", "a star", "a star", "a ball", "a ball")):
         make_clip(seed=seed, prompt=prompt)
     which = form(what=view.CLIPS)
-    assert view.outlook(context, which) == "4 pairs, about 40 s of voting."
+    assert view.estimate_campaign(context, which) == "4 pairs, about 40 s of voting."
     made = Campaigns(context.store).create(view.read_spec(context, form(what=view.CLIPS, title="t")))
     assert len(Campaigns(context.store).pairs(made.id)) == 4
 

@@ -44,29 +44,29 @@ def hands(context: AppContext) -> dict[str, Any]:
 def test_every_preset_opens_and_unchanged_it_is_itself(context: AppContext, key: str) -> None:
     opened = train_form.open_form(context, key)
     sent = {**opened["choices"], "settings": {row["name"]: row["value"] for row in opened["settings"]}}
-    assert train_form.read(context, sent) == load_train_preset(key)
-    found = train_form.outlook(context, sent)
+    assert train_form.read_preset(context, sent) == load_train_preset(key)
+    found = train_form.estimate_form(context, sent)
     assert found["command"] == f"dailies train {key} --queue" and found["changed"] == []
     assert found["memory"]["verdict"] in ("fits", "tight", "too_large")
 
 
 def test_a_model_that_is_not_installed_is_in_its_group_and_blocks_the_run(context: AppContext) -> None:
-    groups = {model["key"]: model["group"] for model in train_form.offered(context)["models"]}
+    groups = {model["key"]: model["group"] for model in train_form.current_options(context)["models"]}
     assert (groups["mini"], groups["wan21_1_3b"]) == general.MODEL_GROUPS
-    assert train_form.outlook(context, choices(context))["blocked"] == ""
+    assert train_form.estimate_form(context, choices(context))["blocked"] == ""
     sent = {**choices(context), "model": "wan21_1_3b"}
-    found = train_form.outlook(context, sent)
+    found = train_form.estimate_form(context, sent)
     assert "Wan 2.1 1.3B is not installed" in found["blocked"] and found["memory"]["verdict"] != "unknown"
     with pytest.raises(ConfigError, match="dailies models get wan21_1_3b"):
         train_form.queue(context, sent)
     assert list_runs(context.workspace) == []
 
 
-def test_a_change_is_in_the_command_the_preset_and_the_outlook(context: AppContext) -> None:
+def test_a_change_is_in_the_command_the_preset_and_the_estimate(context: AppContext) -> None:
     sent = {**choices(context, learning_rate="1e-5", lr_scheduler_type="cosine"), "mix": "motion"}
-    preset = train_form.read(context, sent)
+    preset = train_form.read_preset(context, sent)
     assert preset.settings["learning_rate"] == 1e-5 and preset.mix == "motion"
-    found = train_form.outlook(context, sent)
+    found = train_form.estimate_form(context, sent)
     assert found["changed"] == ["mix", "learning_rate", "lr_scheduler_type"]
     assert found["command"] == (
         "dailies train mini_grpo --set mix=motion --set settings.learning_rate=1e-05 "
@@ -76,33 +76,32 @@ def test_a_change_is_in_the_command_the_preset_and_the_outlook(context: AppConte
 
 def test_the_estimate_follows_the_knobs(context: AppContext) -> None:
     small, large = (
-        train_form.outlook(context, choices(context, per_device_train_batch_size=size))["memory"]
+        train_form.estimate_form(context, choices(context, per_device_train_batch_size=size))["memory"]
         for size in ("16", "4096")
     )
     assert small["share"] < large["share"] and small["sentence"] != large["sentence"]
 
 
 def test_the_time_is_learned_from_runs_that_told_their_pace(context: AppContext) -> None:
-    assert train_form.outlook(context, choices(context))["time"] == training.NO_TIME
+    assert train_form.estimate_form(context, choices(context))["time"] == training.NO_TIME
     run = Run.create(context.workspace, load_train_preset("mini_grpo"))
     for step in range(1, 4):
         run.append_metrics(step, {"time/step": 30.0, "of": 40})
     assert (
-        train_form.outlook(context, choices(context, max_steps="40"))["time"]
+        train_form.estimate_form(context, choices(context, max_steps="40"))["time"]
         == "About 20 min, estimated from 1 run of this model on this machine"
     )
-    assert train_form.outlook(context, choices(context, max_steps="80"))["time"].startswith("About 40 min")
+    assert train_form.estimate_form(context, choices(context, max_steps="80"))["time"].startswith("About 40 min")
     fourfold = 4 * int(str(run.preset().settings["gradient_accumulation_steps"]))
-    larger = train_form.outlook(context, choices(context, max_steps="40", gradient_accumulation_steps=str(fourfold)))[
-        "time"
-    ]
+    larger_batch = choices(context, max_steps="40", gradient_accumulation_steps=str(fourfold))
+    larger = train_form.estimate_form(context, larger_batch)["time"]
     source = "1 run of this model on this machine with much smaller updates"
     assert larger == f"At most about 80 min, extrapolated from {source}."
 
 
 def test_a_campaign_takes_the_place_of_a_file_of_pairs(context: AppContext) -> None:
     sent = {**choices(context, "mini_dpo"), "campaign": "abcd1234"}
-    preset = train_form.read(context, sent)
+    preset = train_form.read_preset(context, sent)
     assert (preset.campaign, preset.pairs) == ("abcd1234", None)
     with pytest.raises(DailiesError, match="abcd1234"):
         train_form.queue(context, sent)
@@ -134,11 +133,12 @@ def test_what_is_not_there_is_named(context: AppContext, field: str, value: str)
 def test_the_page_names_no_data_outside_the_opened_folders(context: AppContext, tmp_path: Path) -> None:
     for folder in (tmp_path / "closed", tmp_path / "nowhere"):
         sent = choices(context, data=str(folder))
-        assert "may not read" in train_form.outlook(context, sent)["fields"]["data"]
+        assert "may not read" in train_form.estimate_form(context, sent)["fields"]["data"]
         with pytest.raises(ConfigError, match="may not read"):
             train_form.queue(context, sent)
     opened = next(iter(context.folders), context.workspace.pairs) / "clips"
-    assert train_form.read(context, choices(context, data=f" {opened} ")).settings["data"] == str(opened.resolve())
+    preset = train_form.read_preset(context, choices(context, data=f" {opened} "))
+    assert preset.settings["data"] == str(opened.resolve())
 
 
 def test_a_queued_run_has_what_the_form_said(context: AppContext) -> None:
@@ -162,31 +162,31 @@ def test_a_run_that_is_named_has_its_name_in_lists_jobs_samples_and_alarms(conte
 
 
 def test_a_check_is_a_job_and_its_verdicts_come_back(context: AppContext) -> None:
-    job_id = train_form.check(context, choices(context))["job"]
-    assert train_form.verdicts(context, job_id)["waits"]
+    job_id = train_form.queue_preflight(context, choices(context))["job"]
+    assert train_form.preflight_result(context, job_id)["waits"]
     context.queue.claim(ProcessIdentity.current())
     row = {"name": "frames", "level": "ok", "sentence": "It can."}
     context.queue.finish(job_id, "done", result={"verdicts": [row]})
-    assert train_form.verdicts(context, job_id)["verdicts"] == [row]
+    assert train_form.preflight_result(context, job_id)["verdicts"] == [row]
 
 
 def test_a_preset_is_saved_once_and_opened(context: AppContext) -> None:
     sent = {**choices(context, learning_rate="0.002"), "key": "my_own"}
-    saved = train_form.save(context, sent)
+    saved = train_form.save_preset(context, sent)
     assert saved["form"]["choices"]["preset"] == "my_own"
     assert load_train_preset("my_own").settings["learning_rate"] == 0.002
     with pytest.raises(ConfigError, match="A preset named 'my_own' exists already"):
-        train_form.save(context, {**sent, "settings": {"learning_rate": "0.003"}})
-    assert train_form.save(context, sent)["note"] == saved["note"]  # the same again, its answer lost, is no other
+        train_form.save_preset(context, {**sent, "settings": {"learning_rate": "0.003"}})
+    assert train_form.save_preset(context, sent)["note"] == saved["note"]  # the same again is no other
     for key in ("", "../up", "a b", "x" * 9 + "/y"):
         with pytest.raises(ConfigError, match="key"):
-            train_form.save(context, {**sent, "key": key})
+            train_form.save_preset(context, {**sent, "key": key})
 
 
 def test_a_runs_settings_fill_the_form(context: AppContext) -> None:
     run = Run.create(context.workspace, load_train_preset("mini_nft", {"settings": {"max_steps": 9}}))
     opened = train_form.open_form(context, run=run.id)
-    found = train_form.outlook(context, {**opened["choices"], "settings": {"max_steps": "10"}})
+    found = train_form.estimate_form(context, {**opened["choices"], "settings": {"max_steps": "10"}})
     assert found["command"] == f"dailies clone {run.id} --set settings.max_steps=10 --queue"
 
 
@@ -197,7 +197,7 @@ def test_every_curriculum_opens_with_its_stages_gates_and_what_it_needs(context:
     opened, preset = curricula.open_form(name), load_curriculum(key)
     assert [stage["name"] for stage in opened["stages"]] == [stage.name for stage in preset.stages]
     assert all(stage["gate"] and "updates" in stage["told"] for stage in opened["stages"])
-    found = curricula.outlook(context, opened["choices"])
+    found = curricula.estimate_form(context, opened["choices"])
     assert found["command"] == f"dailies curriculum {key} --queue"
     assert found["memory"]["verdict"] in ("fits", "tight", "too_large") and found["time"] == training.NO_TIME
     assert any(f"'{stage.name}'" in found["memory"]["sentence"] for stage in preset.stages)
@@ -209,7 +209,7 @@ def test_the_time_of_a_curriculum_is_that_of_its_stages(context: AppContext) -> 
     for stage in stages:
         Run.create(context.workspace, stage).append_metrics(1, {"time/step": 60.0})
     minutes = sum(int(str(stage.settings["max_steps"])) for stage in stages)
-    assert curricula.outlook(context, opened["choices"])["time"] == training.time_of_stages(60.0 * minutes)
+    assert curricula.estimate_form(context, opened["choices"])["time"] == training.time_of_stages(60.0 * minutes)
 
 
 def test_a_curriculum_is_queued_from_the_form(context: AppContext) -> None:
@@ -279,8 +279,8 @@ def test_a_log_is_read_from_its_end_and_searched(context: AppContext) -> None:
 
 def test_a_run_is_given_a_share_of_the_device(context: AppContext) -> None:
     asked = {**choices(context), "share": "0.5"}
-    assert train_form.outlook(context, asked)["command"].endswith("--gpus 0.5 --queue")
-    whole, half = (train_form.outlook(context, one)["memory"]["share"] for one in (choices(context), asked))
+    assert train_form.estimate_form(context, asked)["command"].endswith("--gpus 0.5 --queue")
+    whole, half = (train_form.estimate_form(context, one)["memory"]["share"] for one in (choices(context), asked))
     assert half == pytest.approx(2 * whole)
     train_form.queue(context, asked)
     train_form.queue(context, asked)
@@ -288,7 +288,7 @@ def test_a_run_is_given_a_share_of_the_device(context: AppContext) -> None:
     started = [context.queue.claim(ProcessIdentity.current()) for _ in range(3)]
     assert [job.resources if job else None for job in started] == [{"gpus": 0.5}, {"gpus": 0.5}, None]
     with pytest.raises(ConfigError, match="gpus"):
-        train_form.outlook(context, {**asked, "share": "most"})
+        train_form.estimate_form(context, {**asked, "share": "most"})
 
 
 def test_a_clip_beside_a_run_with_a_share_does_not_wait(context: AppContext) -> None:

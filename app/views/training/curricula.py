@@ -45,8 +45,8 @@ def _stage(stage: Stage) -> dict[str, Any]:
     return {"name": stage.name, "told": summary, "gate": [condition.words for condition in stage.gate.conditions]}
 
 
-def outlook(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Estimate a curriculum as `train_form.outlook` does a run: peak memory over stages, total time."""
+def estimate_form(context: AppContext, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Estimate a curriculum as `train_form.estimate_form` does a run: peak memory over stages, total time."""
     preset = load_curriculum(choices[NAME])
     runs = list_runs(context.workspace)[:LEARNED_FROM]
     estimates = [(stage.name, forecast(stage_preset(stage), device_gib(), runs)) for stage in preset.stages]

@@ -81,11 +81,11 @@ def open_form(context: AppContext, preset_key: str = "", run: str = "") -> dict[
         "presets": _options(presets),
         "curricula": curricula(),
         "about": {**{name: getattr(preset, name) for name in ABOUT}, "does": ALGORITHMS[preset.algorithm].does},
-        "offered": _offered(context, preset),
+        "offered": _options_of(context, preset),
         "settings": [_setting(setting, preset) for setting in settings_of(preset.algorithm)],
         "choices": {
             **chosen,
-            "judge_agreement": shown(preset.judge_agreement),
+            "judge_agreement": format_setting(preset.judge_agreement),
             "preset": preset_key,
             "run": run,
             "adapter": "",
@@ -98,17 +98,17 @@ def _base(context: AppContext, preset_key: str, run: str) -> TrainPreset:
     return Run.find(context.workspace, run).preset() if run else load_preset("train", preset_key)
 
 
-def _offered(context: AppContext, base: TrainPreset) -> dict[str, Any]:
+def _options_of(context: AppContext, base: TrainPreset) -> dict[str, Any]:
     names = prompt_sets()
     return {
-        **offered(context),
+        **current_options(context),
         "mixes": _options(preset_choices("rewards")) if base.mix else [],
         "prompts": _options([(name, name) for name in sorted({*names, base.prompts})]) if base.prompts else [],
         "makes_clips": base.mix is not None,
     }
 
 
-def offered(context: AppContext) -> dict[str, Any]:
+def current_options(context: AppContext) -> dict[str, Any]:
     """Return options that change while the page is open.
 
     They are models in groups, adapters by model, campaigns, and AI labellers.
@@ -144,18 +144,18 @@ def _setting(setting: FormSetting, base: TrainPreset) -> dict[str, Any]:
     """Return a row of the form: `value` of the base as text, `own` if the base sets it explicitly."""
     own = setting.name in base.settings
     value = base.settings[setting.name] if own else setting.default
-    texts = {"range": setting.range.words if setting.range else "", "value": shown(value)}
-    return {**setting.model_dump(mode="json"), **texts, "own": own, "default": shown(setting.default)}
+    texts = {"range": setting.range.words if setting.range else "", "value": format_setting(value)}
+    return {**setting.model_dump(mode="json"), **texts, "own": own, "default": format_setting(setting.default)}
 
 
-def shown(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """Format a setting as users type it."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return ", ".join(shown(item) for item in value)
+        return ", ".join(format_setting(item) for item in value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
@@ -200,7 +200,7 @@ def read_settings(context: AppContext, base: TrainPreset, choices: Choices) -> t
         if name not in known_settings:
             raise ConfigError(f"There is no setting '{name[:40]}' for {base.algorithm}.")
         before = base.settings.get(name, known_settings[name].default)
-        if shown(before) == str(typed).strip():
+        if format_setting(before) == str(typed).strip():
             continue
         try:
             value = known_settings[name].read(typed)
@@ -214,7 +214,7 @@ def read_settings(context: AppContext, base: TrainPreset, choices: Choices) -> t
     return settings, mistakes
 
 
-def read(context: AppContext, choices: Choices) -> TrainPreset:
+def read_preset(context: AppContext, choices: Choices) -> TrainPreset:
     """Return the chosen preset. Raises ConfigError in one sentence."""
     base, changes = read_changes(context, choices)
     return change_preset(base, changes)
@@ -237,7 +237,7 @@ def _json(value: Any) -> str:
         return "null"
     if isinstance(value, str) and _is_json(value):
         return json.dumps(value)
-    return shown(value)
+    return format_setting(value)
 
 
 def _is_json(text: str) -> bool:
@@ -248,7 +248,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def outlook(context: AppContext, choices: Choices) -> dict[str, Any]:
+def estimate_form(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Return command, changes, memory and time of the choices. Raises ConfigError for an invalid one.
 
     `fields` has a sentence for each invalid setting; then there is nothing else. `blocked` is one sentence why such a
@@ -310,11 +310,11 @@ def resources_of(choices: Choices) -> Resources:
 # ---- Actions
 def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Create a run of the chosen preset and queue it."""
-    preset = read(context, choices)
+    preset = read_preset(context, choices)
     check_available(load_preset("models", preset.model))
-    found = outlook(context, choices)
-    if found.get("fields") or found["blocked"]:
-        raise ConfigError(next(iter(found.get("fields", {}).values()), found.get("blocked", "")))
+    estimate = estimate_form(context, choices)
+    if estimate.get("fields") or estimate["blocked"]:
+        raise ConfigError(next(iter(estimate.get("fields", {}).values()), estimate.get("blocked", "")))
     start = find_adapter(context.workspace, choices["adapter"], preset.model).folder if choices.get("adapter") else None
     resources = resources_of(choices)
     run = create_run(context.store, preset, start, request_key("run"))
@@ -324,12 +324,13 @@ def queue(context: AppContext, choices: Choices) -> dict[str, Any]:
     return {"run": run.id, "note": training.submitted(run.id, job.position)}
 
 
-def check(context: AppContext, choices: Choices) -> dict[str, Any]:
+def queue_preflight(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Queue the preflight checks of the chosen preset."""
-    return {"job": context.submit_shared(JobSpec.preflight(read(context, choices), choices.get("adapter") or None)).id}
+    spec = JobSpec.preflight(read_preset(context, choices), choices.get("adapter") or None)
+    return {"job": context.submit_shared(spec).id}
 
 
-def verdicts(context: AppContext, job_id: str) -> dict[str, Any]:
+def preflight_result(context: AppContext, job_id: str) -> dict[str, Any]:
     """Return the result of a preflight job.
 
     `over` is true once it has ended, with its `verdicts`. Without verdicts, `ended` gives the reason, and `failed` is
@@ -344,10 +345,10 @@ def verdicts(context: AppContext, job_id: str) -> dict[str, Any]:
     return {"over": job.is_over, "verdicts": checks, **state}
 
 
-def save(context: AppContext, choices: Choices) -> dict[str, Any]:
+def save_preset(context: AppContext, choices: Choices) -> dict[str, Any]:
     """Save the choices as a preset of the workspace, and return its form."""
     key = str(choices.get("key") or "")
     title = key.replace("_", " ").strip().capitalize()
-    preset = change_preset(read(context, choices), {"key": key, "title": title, "notes": training.SAVED_NOTES})
+    preset = change_preset(read_preset(context, choices), {"key": key, "title": title, "notes": training.SAVED_NOTES})
     save_train_preset(context.workspace, preset)
     return {"form": open_form(context, key), "note": training.saved(key)}

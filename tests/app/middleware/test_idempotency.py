@@ -54,11 +54,11 @@ ModelList.ask_get ModelList.ask_remove ModelList.news MonitorTab.look MonitorTab
 MonitorTab.refresh RequestForm.defaults RequestForm.show_mode RequestForm.start RunList.log RunList.news
 ScoreTab._wire.<lambda> ScoreTab.close ScoreTab.compare ScoreTab.load ScoreTab.load_suited ScoreTab.open_event
 ScoreTab.show_ended ScoreTab.show_overlay ScoreTab.weigh SystemTab.measure_again SystemTab.refresh TrainForm.offered
-TrainForm.open TrainForm.outlook TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh
+TrainForm.open TrainForm.estimate TrainForm.verdicts TrainTab.clone TrainTab.on_tab_selected TrainTab.refresh
 _connect_actions.<lambda> _connect_actions.label_these _connect_actions.use_adapter _connect_tabs.arrive_at
 _connect_tabs.show_in_library _connect_tabs.use_settings _connect_training.show_in_train
 _connect_training.train_on_votes usable Header.read_states LabelTab.prepare GenerateTab.show_ready
-RequestForm.usable LabelTab.foresee ScoreTab.show_set
+RequestForm.usable LabelTab.update_estimate ScoreTab.show_set
 _connect_actions.clone_run
 """.split()
 # Routes of ours that are not for reading, and what holds them; Gradio's own lead to events and server functions.

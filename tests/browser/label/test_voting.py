@@ -328,10 +328,10 @@ def test_what_a_new_campaign_lacks_is_said_at_its_field(desk: Any, page: Page, c
         expect(field).to_have_attribute("aria-invalid", "true")
         field.fill(typed)
         expect(line).to_be_hidden()
-    expect(page.locator("#campaign-outlook")).to_have_text("1 pair, about 10 s of voting.")
+    expect(page.locator("#campaign-estimate")).to_have_text("1 pair, about 10 s of voting.")
     prompts.fill("a red ball\na blue star")
     page.locator("#campaign-people input").fill("3")
-    expect(page.locator("#campaign-outlook")).to_have_text("2 pairs, 6 votes, about 60 s of voting.")
+    expect(page.locator("#campaign-estimate")).to_have_text("2 pairs, 6 votes, about 60 s of voting.")
     assert len(campaigns.list()) == before
 
 
