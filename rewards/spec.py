@@ -40,9 +40,8 @@ class RewardResult:
 
     `value` is 0..1 or None with a `reason`; `raw` is the measured quantity in its unit.
 
-    `per_frame` is one value per frame in [0, 1] (NaN where a frame has none); `confidence` 0..1; `pictures` maps an
-    overlay's name (flow, mask, edges, ...) to `uint8[T,H,W,3]`; `backend` names the back end; `details` are numbers to
-    show with the value, `notes` sentences (such as captions).
+    `per_frame` is one value per frame in [0, 1] (NaN where a frame has none); `confidence` 0..1; `backend` names the
+    back end; `details` are numbers to show with the value, `notes` sentences (such as captions).
     """
 
     value: float | None
@@ -53,7 +52,6 @@ class RewardResult:
     per_frame: np.ndarray | None = None
     details: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.value is None and not self.reason:

@@ -1,7 +1,7 @@
 """`RewardSuite`: score clips with the rewards of one mix, which share their intermediate results.
 
 A reward is found by `rewards.registry.load_reward` and has `SPEC` and `score(features)`. It may have
-`pictures(features)`, which makes overlays; `prepare(group)`, which runs a network or asks a server once for a group
+`overlays(features)`, which makes overlays; `prepare(group)`, which runs a network or asks a server once for a group
 of clips and stores the outputs in their features; and `compare_clips(clips)`, which compares all clips that are scored
 together and returns a shared piece for each.
 """
@@ -114,12 +114,12 @@ class RewardSuite:
         return [(results, absent) for results, _, absent in found]
 
     def score_features(self, features: ClipFeatures, clip_id: str = "") -> RewardReport:
-        """Score a clip from features that the caller keeps, for example to make pictures of them."""
+        """Score a clip from features that the caller keeps, for example to make overlays of them."""
         return self._report(features, clip_id, self._prepare([features]))
 
-    def pictures(self, features: ClipFeatures, key: str) -> dict[str, np.ndarray]:
+    def overlays(self, features: ClipFeatures, key: str) -> dict[str, np.ndarray]:
         """Return the overlays of one reward, name to `uint8[T,h,w,3]` at analysis size; it may have none."""
-        make = getattr(load_reward(key), "pictures", None)
+        make = getattr(load_reward(key), "overlays", None)
         return make(features) if make else {}
 
     def _compared(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:

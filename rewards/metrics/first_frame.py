@@ -55,7 +55,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `first_frame`: the darkened clip, on frame 0 red where it differs from the given picture."""
     picture = given_picture(features)
     if picture is None:

@@ -63,7 +63,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `flow`: hue is the direction, saturation the speed; the last frame repeats the one before."""
     if features.clip.num_frames < 2:
         return {}

@@ -74,7 +74,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `subject`: the box of the subject, the thirds and the safe area."""
     painted = features.frames.copy()
     height, width = painted.shape[1:3]

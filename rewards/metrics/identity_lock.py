@@ -100,7 +100,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `faces`: the tracked subject in a white box, green for a face, as last seen; others in grey."""
     track = follow(features) if features.clip.num_frames >= 2 else None
     if track is None:

@@ -79,7 +79,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `seams`: the frames, with a bar that turns red with the size of the jump into a frame."""
     jumps = joined_jumps(features, features.clip.seams, "z")
     painted = features.frames.copy()

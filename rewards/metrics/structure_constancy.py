@@ -62,7 +62,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `edges`: outlines in white; in red where the next frame, warped, does not have them."""
     edges = soft_edges(features)
     painted = np.repeat((edges * 255).astype(np.uint8)[..., None], 3, axis=-1)

@@ -62,7 +62,7 @@ def score(features: ClipFeatures) -> RewardResult:
     )
 
 
-def pictures(features: ClipFeatures) -> dict[str, np.ndarray]:
+def overlays(features: ClipFeatures) -> dict[str, np.ndarray]:
     """Return `difference`: the darkened frame, red where the next one differs, blue where hidden in it."""
     if features.clip.num_frames < 2:
         return {}

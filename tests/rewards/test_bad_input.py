@@ -70,7 +70,7 @@ def test_every_reward_gives_a_finite_value_or_a_reason(name: str, prompt: str) -
 def test_pictures_fit_the_clip(key: str, name: str) -> None:
     suite = RewardSuite(MIX)
     features = suite.features(Clip(frames=CLIPS[name](), fps=8))
-    for picture in suite.pictures(features, key).values():
+    for picture in suite.overlays(features, key).values():
         assert picture.dtype == np.uint8 and picture.shape == features.frames.shape
 
 

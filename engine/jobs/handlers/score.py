@@ -166,7 +166,7 @@ def make_overlays(config: OverlaysConfig, context: JobContext) -> JobSteps:
     pictures: dict[str, np.ndarray] = {}
     for step, key in enumerate(keys):
         yield JobProgress(phase="overlays", step=step, of=len(keys))
-        drawn = suite.pictures(features, key)
+        drawn = suite.overlays(features, key)
         pictures |= {f"{key}.{name}": frames for name, frames in drawn.items()}
     return {"clip_id": config.clip_id, "overlays": save_overlays(workspace, config.clip_id, pictures, clip.fps)}
 

@@ -108,10 +108,10 @@ def test_the_overlay_shows_where_the_first_frame_differs() -> None:
     other = clip.frames[0].copy()
     other[:20] = 255 - other[:20]
     features = ClipFeatures(replace(clip, first_picture=other), calibration=read_calibration("mini"))
-    painted = load_reward("first_frame").pictures(features)["first_frame"]
+    painted = load_reward("first_frame").overlays(features)["first_frame"]
     assert painted.shape == features.frames.shape
     assert painted[0, 10, :, 0].min() > 200 > painted[0, 150, :, 0].max()
-    assert load_reward("first_frame").pictures(ClipFeatures(clip)) == {}
+    assert load_reward("first_frame").overlays(ClipFeatures(clip)) == {}
 
 
 def test_a_reward_server_gets_the_picture() -> None:

@@ -166,7 +166,7 @@ def test_without_a_face_the_subject_is_followed() -> None:
     result = identity_lock.score(features)
     assert result.backend == "histogram" and result.details["face"] == 0
     assert result.value is not None and features.counts["faces"] == 1
-    painted = identity_lock.pictures(features)["faces"]
+    painted = identity_lock.overlays(features)["faces"]
     assert painted.shape == features.frames.shape and (painted != features.frames).any()
 
 
@@ -272,7 +272,7 @@ def test_among_ten_faces_the_main_one_is_followed(
     assert track is not None
     centres = (track.boxes[:, :2] + track.boxes[:, 2:]) / 2 / features.frames.shape[2:0:-1]
     assert (np.abs(centres - 0.5) < 0.2).all()
-    painted = identity_lock.pictures(features)["faces"]
+    painted = identity_lock.overlays(features)["faces"]
     assert (painted == (80, 255, 80)).all(axis=-1).any() and (painted == (150, 150, 150)).all(axis=-1).any()
 
 

@@ -103,7 +103,7 @@ def test_the_series_points_at_a_defect(drawn: Clip) -> None:
 
 def test_its_picture_has_the_frames_size(drawn: Clip) -> None:
     features = features_of(drawn)
-    painted = t_lpips.pictures(features)["difference"]
+    painted = t_lpips.overlays(features)["difference"]
     assert painted.shape == features.frames.shape and painted.dtype == np.uint8
     assert features.counts["lpips"] == 1
 
