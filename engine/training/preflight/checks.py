@@ -188,8 +188,8 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
         )
         return
     yield _of_one_shape(trainer)
-    if trainer.pairs.resampled:
-        rates = ", ".join(f"{fps:g}" for fps in sorted(trainer.pairs.resampled))
+    if trainer.clip_latents.resampled:
+        rates = ", ".join(f"{fps:g}" for fps in sorted(trainer.clip_latents.resampled))
         sentence = f"Clips at {rates} fps are resampled to the model's {trainer.template.fps:g} fps."
         yield PreflightCheck(name="resampled", level="ok", sentence=sentence)
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
@@ -218,7 +218,7 @@ def _gap(trainer: VideoDPOTrainer, row: Mapping[str, Any], at: int) -> torch.Ten
 def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Iterator[PreflightCheck]:
     """Encode the first clips, and check that those of KTO are not all good or all bad; nothing without rows."""
     for at in range(min(PAIRS_LOOKED_AT, len(rows))):
-        trainer.pairs.chosen([rows[at]])
+        trainer.clip_latents.chosen([rows[at]])
     if len(rows):
         yield _of_one_shape(trainer)
     labels = [row["label"] for row in rows] if isinstance(trainer, VideoKTOTrainer) else []
@@ -247,7 +247,7 @@ def _of_one_shape(trainer: ClipLossTrainer) -> PreflightCheck:
     """Compare the clips' shape, which training keeps, with the settings', which estimates use."""
     asked = trainer.template
     shape = (asked.num_frames, asked.height, asked.width)
-    other = sorted(trainer.pairs.seen - {shape})
+    other = sorted(trainer.clip_latents.seen - {shape})
     if not other:
         return PreflightCheck(name="clips", level="ok", sentence="The clips have the settings' frames and size.")
     found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)

@@ -12,8 +12,8 @@ from engine.family_interface import Conditioning, ModelFamily, Prediction
 from engine.request import GenerationRequest
 from engine.sampling.forward_process import add_noise, training_target
 from engine.seeds import generator_for, seed_for, unit_noise
+from engine.training.data.clip_latents import ClipLatentCache, Stored, readable_rows
 from engine.training.data.one_size_batches import OneSizeSampler
-from engine.training.data.pair_latents import PairLatentCache, Stored, readable_rows
 from engine.training.data.prompt_rows import request_fields
 from engine.training.distributed.process_group import local_slice, on_rank_zero, world_size
 from engine.training.rollout.noise_levels import NoiseLevelDistribution, draw_levels
@@ -30,14 +30,14 @@ SIZES = ("num_frames", "width", "height")
 class ClipLossTrainer(DiffusionTrainer):
     """Base of trainers with a loss on given clips.
 
-    Their rows have a prompt and a clip `chosen` (see `pair_latents`).
+    Their rows have a prompt and a clip `chosen` (see `clip_latents`).
     """
 
-    pairs: PairLatentCache
+    clip_latents: ClipLatentCache
 
     def open_clips(self, sizes: Mapping[str, int]) -> None:
         """Prepare the latents of clips; `sizes` holds those of `SIZES` that are set."""
-        self.pairs = PairLatentCache(self.family, sizes, fps=self.template.fps)
+        self.clip_latents = ClipLatentCache(self.family, sizes, fps=self.template.fps)
 
     def clip_errors(
         self, inputs: Sequence[Mapping[str, Any]], requests: Sequence[GenerationRequest]
@@ -46,7 +46,7 @@ class ClipLossTrainer(DiffusionTrainer):
 
         Return a function that gives the network's squared errors `[B]` on them.
         """
-        clean = self.pairs.chosen(inputs)
+        clean = self.clip_latents.chosen(inputs)
         noise, sigma = self.draw_noise(clean)
         kind: Prediction = self.family.spec.prediction
         noisy, target = add_noise(kind, clean, noise, sigma), training_target(kind, clean, noise, sigma)
@@ -63,7 +63,7 @@ class ClipLossTrainer(DiffusionTrainer):
 
         Pictures are encoded at the size of the clips.
         """
-        shapes = [dict(zip(SIZES, self.pairs.shape(row), strict=True)) for row in inputs]
+        shapes = [dict(zip(SIZES, self.clip_latents.shape(row), strict=True)) for row in inputs]
         return [
             self.template.model_copy(update={**request_fields(row), **shape})
             for row, shape in zip(inputs, shapes, strict=True)
@@ -97,7 +97,7 @@ class ClipDataTrainer(ClipLossTrainer):
         super().__init__(model, args, rows, **others)
         fields = self.args.request_fields()
         self.open_clips({name: fields[name] for name in SIZES if name in fields})
-        self.sizes = self.pairs.sizes(self.train_dataset, stored)
+        self.sizes = self.clip_latents.sizes(self.train_dataset, stored)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Return a sampler whose batches, of all processes, are of one size."""

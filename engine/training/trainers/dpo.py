@@ -17,7 +17,7 @@ from engine.training.trainers.clip_data import ClipDataTrainer
 class VideoDPOTrainer(ClipDataTrainer):
     """DPO trainer with the interface of `trl.DPOTrainer`.
 
-    Rows of `train_dataset` have prompt, chosen and rejected (see `pair_latents`). `ref_model` must be None: the
+    Rows of `train_dataset` have prompt, chosen and rejected (see `clip_latents`). `ref_model` must be None: the
     reference is always the model before training, which costs a copy of the initial adapter, if there is one.
     Metrics have TRL's names: rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies.
     """
@@ -44,7 +44,7 @@ class VideoDPOTrainer(ClipDataTrainer):
         if self.args.preference is None:
             yield self._chosen_loss(inputs)
             return
-        chosen, rejected = self.pairs.latents(inputs)
+        chosen, rejected = self.clip_latents.latents(inputs)
         conditioning = self.prompts.of(self.requests_of(inputs))
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         both = conditioning.concat(conditioning)
@@ -88,7 +88,7 @@ class VideoDPOTrainer(ClipDataTrainer):
 
     def error_gaps(self, rows: Sequence[Mapping[str, Any]]) -> Tensor:
         """Return `[B]`: error on the chosen minus error on the rejected clip, at a random noise level each."""
-        chosen, rejected = self.pairs.latents(rows)
+        chosen, rejected = self.clip_latents.latents(rows)
         conditioning = self.prompts.of(self.requests_of(rows))
         noisy, target, sigma = self._noisy_pairs(chosen, rejected)
         of_chosen, of_rejected = self._errors(noisy, target, sigma, conditioning.concat(conditioning))

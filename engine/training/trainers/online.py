@@ -20,9 +20,9 @@ from engine.request import GenerationRequest
 from engine.sampling.schedules import num_tokens, sigmas_for
 from engine.sampling.steps import StepFunction
 from engine.seeds import generator_for, seed_for
+from engine.training.data.clip_latents import Stored
 from engine.training.data.clip_rows import read_captioned
 from engine.training.data.one_size_batches import OneSizeSampler
-from engine.training.data.pair_latents import Stored
 from engine.training.data.prompt_rows import check_prompts, numbered, request_fields, with_stored_pictures
 from engine.training.distributed.checkpoint import fill, read_tensors
 from engine.training.distributed.process_group import all_gather_rows, local_slice, rank, world_size
@@ -111,7 +111,7 @@ class OnlineTrainer(GenerationBatches):
         super().__init__(model, args, rows, **others)
         check_pictures(numbered(self.data), self.template, self.family.spec)
         self.open_clips({name: getattr(self.template, name) for name in SIZES})
-        self.data_sizes = self.pairs.sizes(self.data, stored)
+        self.data_sizes = self.clip_latents.sizes(self.data, stored)
         if world_size() > 1:
             share = args.per_device_train_batch_size * args.steps_per_generation
             check_whole_groups(self.reward_funcs, share, args.num_generations)

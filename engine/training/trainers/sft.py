@@ -11,7 +11,7 @@ from engine.training.trainers.clip_data import ClipDataTrainer
 
 
 class VideoSFTTrainer(ClipDataTrainer):
-    """SFT trainer. Rows of `train_dataset` have prompt and chosen, the clip (see `pair_latents`)."""
+    """SFT trainer. Rows of `train_dataset` have prompt and chosen, the clip (see `clip_latents`)."""
 
     args: VideoSFTConfig
 

@@ -107,8 +107,8 @@ def with_other_first_frame(kind: str, trainer: Any, batch: Any) -> Any:
         return changed
 
     if kind == "dpo":
-        known = trainer.pairs._known
-        trainer.pairs._known = {key: other(latents[None])[0] for key, latents in known.items()}
+        known = trainer.clip_latents._known
+        trainer.clip_latents._known = {key: other(latents[None])[0] for key, latents in known.items()}
         return batch
     made = batch.rollouts
     steps = [replace(step, latents=other(step.latents), next_latents=other(step.next_latents)) for step in made.steps]

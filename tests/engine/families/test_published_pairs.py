@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.config.presets import load_preset, load_train_preset, preset_keys
-from engine.training.data.pair_latents import PairLatentCache
+from engine.training.data.clip_latents import ClipLatentCache
 from engine.video.writer import write_mp4
 
 SIZES = ("num_frames", "width", "height")
@@ -41,7 +41,7 @@ def test_videodpos_clips_are_learnt_as_the_presets_say(
     assert set(uses) == {"wan", "ltx"}
     for settings in uses[tiny.model.family]:
         sizes = {name: settings[name] for name in SIZES}
-        pairs = PairLatentCache(tiny.open(), sizes, fps=settings.get("fps", load_preset("models", "wan21_1_3b").fps))
+        pairs = ClipLatentCache(tiny.open(), sizes, fps=settings.get("fps", load_preset("models", "wan21_1_3b").fps))
         with caplog.at_level(logging.WARNING):
             assert pairs.shape({"prompt": "a dog", "chosen": clip}) == tuple(sizes.values())
         assert caplog.messages == [] and pairs.resampled == set()

@@ -88,7 +88,7 @@ def test_given_clips_of_several_sizes_come_in_batches_of_one(open_tiny: Open, vi
         for trainer.micro_step in range(2):
             rows = trainer.data_rows(4)
             drawn += [row["prompt"] for row in rows]
-            assert trainer.pairs.chosen(rows).shape[0] == 4
+            assert trainer.clip_latents.chosen(rows).shape[0] == 4
     assert "a long one" in drawn
 
 

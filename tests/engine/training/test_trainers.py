@@ -299,7 +299,7 @@ def test_pairs_that_are_none_are_refused(open_tiny: Open, tmp_path: Path) -> Non
         ({**pairs(1)[0], "chosen": tmp_path / "gone.mkv"}, "There is no clip file"),
     ):
         with pytest.raises(TrainingError, match=message):
-            trainer.pairs.latents([row])
+            trainer.clip_latents.latents([row])
 
 
 def test_one_algorithm_goes_on_where_another_ended(open_tiny: Open, tmp_path: Path) -> None:

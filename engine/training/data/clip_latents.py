@@ -1,4 +1,4 @@
-"""Rows of preference data to latents. A row is a mapping with
+"""Latents of the clips that a run trains on. A row is a mapping with
 
     prompt     text
     chosen     the preferred clip: frames `uint8[T,H,W,3]`, or the path of a video
@@ -39,7 +39,7 @@ READERS = 4
 log = logging.getLogger(__name__)
 
 
-class PairLatentCache:
+class ClipLatentCache:
     """Encode clips with the model's VAE and cache their latents (at most 1/100 of a clip's size).
 
     `shape` holds num_frames, width and height of the settings. Clips of another shape are trained on as labelled, with
@@ -150,8 +150,8 @@ class PairLatentCache:
         other = {name: found[name] for name, asked in self._shape.items() if found[name] != asked}
         if other:
             log.warning(
-                "The pairs have a clip with %s, but the settings have %s. Clips are not resized, so memory and time "
-                "will differ from the estimate: set these to the clips' values, or make the pairs again.",
+                "A clip of the data has %s, but the settings have %s. Clips are not resized, so memory and time will "
+                "differ from the estimate: set these to the clips' values, or make the clips again.",
                 ", ".join(f"{name} = {value}" for name, value in other.items()),
                 ", ".join(f"{name} = {self._shape[name]}" for name in other),
             )

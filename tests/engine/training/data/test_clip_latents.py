@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ConfigError, TrainingError
-from engine.training.data.pair_latents import PairLatentCache, resample
+from engine.training.data.clip_latents import ClipLatentCache, resample
 from engine.training.trainer_settings import VideoDPOConfig
 from engine.training.trainers.dpo import VideoDPOTrainer
 from engine.video.writer import write_lossless, write_mp4
@@ -20,23 +20,23 @@ def row(prompt: str, frames: int) -> dict[str, Any]:
 
 
 def test_pairs_of_a_batch_must_be_alike_in_size(open_tiny: Callable[[], Any]) -> None:
-    pairs, rows = PairLatentCache(open_tiny()), [row("a circle", 9), row("a square", 17)]
+    cache, rows = ClipLatentCache(open_tiny()), [row("a circle", 9), row("a square", 17)]
     with pytest.raises(TrainingError, match="that of 'a square' is not like the first.*train_batch_size to 1"):
-        pairs.latents(rows)
+        cache.latents(rows)
     with pytest.raises(TrainingError, match="that of 'a square' is not like the first"):
-        pairs.chosen(rows)
-    assert all(len(pairs.latents([one])[0]) == 1 for one in rows)
+        cache.chosen(rows)
+    assert all(len(cache.latents([one])[0]) == 1 for one in rows)
 
 
 def test_clips_of_another_shape_than_the_settings_say_are_told_of_once(
     open_tiny: Callable[[], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     family = open_tiny()
-    PairLatentCache(family, {"num_frames": 9, "width": 32}).latents([row("a circle", 9)])
+    ClipLatentCache(family, {"num_frames": 9, "width": 32}).latents([row("a circle", 9)])
     assert not caplog.messages
-    pairs = PairLatentCache(family, {"num_frames": 17, "width": 64, "height": 32})
+    cache = ClipLatentCache(family, {"num_frames": 17, "width": 64, "height": 32})
     assert (
-        pairs.latents([row("a circle", 9)])[0].shape == PairLatentCache(family).latents([row("a circle", 9)])[0].shape
+        cache.latents([row("a circle", 9)])[0].shape == ClipLatentCache(family).latents([row("a circle", 9)])[0].shape
     )
     [said] = caplog.messages
     assert "a clip with num_frames = 9, width = 32, but the settings have num_frames = 17, width = 64" in said
@@ -44,11 +44,11 @@ def test_clips_of_another_shape_than_the_settings_say_are_told_of_once(
 
 def test_clips_are_cut_to_a_length_that_the_family_can_make(open_tiny: Callable[[], Any]) -> None:
     """VideoDPO-10k has 16 frames: a VAE of 8k+1 would otherwise drop or misplace the last ones without a word."""
-    pairs, longer = PairLatentCache(open_tiny()), row("a circle", 16)
+    cache, longer = ClipLatentCache(open_tiny()), row("a circle", 16)
     cut = {**longer, **{side: longer[side][:9] for side in ("chosen", "rejected")}}
-    for got, wanted in zip(pairs.latents([longer]), PairLatentCache(open_tiny()).latents([cut]), strict=True):
+    for got, wanted in zip(cache.latents([longer]), ClipLatentCache(open_tiny()).latents([cut]), strict=True):
         np.testing.assert_array_equal(got.numpy(), wanted.numpy())
-    assert pairs.seen == {(9, 32, 32)}
+    assert cache.seen == {(9, 32, 32)}
 
 
 def test_a_faster_clip_is_learnt_at_the_models_rate(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
@@ -59,14 +59,14 @@ def test_a_faster_clip_is_learnt_at_the_models_rate(open_tiny: Callable[[], Any]
     for side, clip in zip(("chosen", "rejected"), frames, strict=True):
         rows[side] = str(tmp_path / f"{side}.mkv")
         write_lossless(tmp_path / f"{side}.mkv", clip, 30.0)
-    pairs = PairLatentCache(family, fps=8.0)
-    found = pairs.latents([{"prompt": "a circle", **rows}])
+    cache = ClipLatentCache(family, fps=8.0)
+    found = cache.latents([{"prompt": "a circle", **rows}])
     places = [0, 4, 8, 11, 15, 19, 23, 26, 30]  # k * 30 / 8, to the nearest frame
-    wanted = PairLatentCache(family).latents(
+    wanted = ClipLatentCache(family).latents(
         [{"prompt": "a", "chosen": frames[0][places], "rejected": frames[1][places]}]
     )
     assert all(bool((got == want).all()) for got, want in zip(found, wanted, strict=True))
-    assert pairs.resampled == {30.0} and pairs.seen == {(9, 32, 32)}
+    assert cache.resampled == {30.0} and cache.seen == {(9, 32, 32)}
 
 
 @pytest.mark.parametrize(("fps", "wanted", "count"), [(30, 8, 9), (24, 24, 33), (16, 8, 17), (25, 24, 31)])
@@ -80,9 +80,9 @@ def test_frames_stand_at_their_times(fps: float, wanted: float, count: int) -> N
 def test_a_slower_clip_is_refused_with_both_rates(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
     write_lossless(tmp_path / "slow.mkv", np.zeros((9, 32, 32, 3), np.uint8), 4.0)
     with pytest.raises(TrainingError, match=r"slow\.mkv has 4 fps, fewer than the model's 8"):
-        PairLatentCache(open_tiny(), fps=8.0).chosen([{"prompt": "a", "chosen": str(tmp_path / "slow.mkv")}])
+        ClipLatentCache(open_tiny(), fps=8.0).chosen([{"prompt": "a", "chosen": str(tmp_path / "slow.mkv")}])
     write_lossless(tmp_path / "near.mkv", np.zeros((9, 32, 32, 3), np.uint8), 7.97)
-    near = PairLatentCache(open_tiny(), fps=8.0)
+    near = ClipLatentCache(open_tiny(), fps=8.0)
     near.chosen([{"prompt": "a", "chosen": str(tmp_path / "near.mkv")}])
     assert near.resampled == set()
 
