@@ -53,41 +53,42 @@ def run_checks(preset: TrainPreset, trainer: DiffusionTrainer, shards: int = 1) 
 
 def preflight(trainer: DiffusionTrainer) -> list[PreflightCheck]:
     """Run the checks of a trainer that has not started."""
-    found = [_length(trainer), *_alpha(trainer), *_last_update(trainer)]
-    if told := picture_problem(trainer):
-        found.append(PreflightCheck(name="pictures", level="ok" if told[0] else "warning", sentence=told[1]))
+    checks = [_length(trainer), *_alpha(trainer), *_last_update(trainer)]
+    if pictures := picture_problem(trainer):
+        is_ok, sentence = pictures
+        checks.append(PreflightCheck(name="pictures", level="ok" if is_ok else "warning", sentence=sentence))
     if isinstance(trainer, VideoDPOTrainer):
-        found += _pairs(trainer)
+        checks += _pairs(trainer)
     elif isinstance(trainer, ClipDataTrainer):
-        found += _clips(trainer, trainer.train_dataset)
+        checks += _clips(trainer, trainer.train_dataset)
     if isinstance(trainer, OnlineTrainer):
-        found += _clips(trainer, trainer.data)
+        checks += _clips(trainer, trainer.data)
         noise = noise_checks(trainer)
-        found += [_checkpoints(trainer), *_few_steps(trainer), *noise]
+        checks += [_checkpoints(trainer), *_few_steps(trainer), *noise]
         if all(verdict.level != "stop" for verdict in noise):
-            found += _rollout(trainer)
+            checks += _rollout(trainer)
     trainer.sums.clear()  # the first logged row must cover training only
-    return found
+    return checks
 
 
 def memory(preset: TrainPreset, shards: int = 1) -> Iterator[PreflightCheck]:
     """Compare the estimated memory, divided by `shards`, with the device's; skip models of unknown size."""
     facts = device_facts()
-    found = forecast(preset, facts.memory_gib, shards=shards)
-    if found is None:
+    estimate = forecast(preset, facts.memory_gib, shards=shards)
+    if estimate is None:
         return
-    told = f"{found.memory.low:.2g} to {found.memory.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
-    change = f"; set {found.advice.setting} to {found.advice.value}" if found.advice else ""
-    if found.verdict == "fits" and "backprop_steps" in defaults_of(preset.algorithm):
-        sentence = f"{told} without the decoder's activations, which are not estimated: decode_frames limits them."
+    finding = f"{estimate.memory.low:.2g} to {estimate.memory.high:.2g} GiB of {facts.memory_gib:.0f} GiB"
+    change = f"; set {estimate.advice.setting} to {estimate.advice.value}" if estimate.advice else ""
+    if estimate.verdict == "fits" and "backprop_steps" in defaults_of(preset.algorithm):
+        sentence = f"{finding} without the decoder's activations, which are not estimated: decode_frames limits them."
         yield PreflightCheck(name="memory", level="warning", sentence=sentence)
-    elif found.verdict == "fits":
-        yield PreflightCheck(name="memory", level="ok", sentence=f"{told}: it fits.")
-    elif found.memory.low <= facts.memory_gib:
-        fate = "it is tight" if found.verdict == "tight" else "it may not fit"
-        yield PreflightCheck(name="memory", level="warning", sentence=f"{told}: {fate}{change}.")
+    elif estimate.verdict == "fits":
+        yield PreflightCheck(name="memory", level="ok", sentence=f"{finding}: it fits.")
+    elif estimate.memory.low <= facts.memory_gib:
+        fate = "it is tight" if estimate.verdict == "tight" else "it may not fit"
+        yield PreflightCheck(name="memory", level="warning", sentence=f"{finding}: {fate}{change}.")
     else:
-        yield PreflightCheck(name="memory", level="stop", sentence=f"{told}: it does not fit{change}.")
+        yield PreflightCheck(name="memory", level="stop", sentence=f"{finding}: it does not fit{change}.")
 
 
 def longest(preset: TrainPreset) -> Iterator[PreflightCheck]:
@@ -148,10 +149,10 @@ def _alpha(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
     """Warn where the run continues an adapter of another alpha, which it keeps."""
     config, asked = getattr(trainer.family.network, "peft_config", {}).get(ADAPTER), trainer.args.lora_alpha
     if config is not None and asked is not None and config.lora_alpha != asked:
-        told = (
+        finding = (
             f"lora_alpha is {asked:g}, but the run continues an adapter of alpha {config.lora_alpha:g}, which it keeps"
         )
-        sentence = f"{told}: set lora_alpha to {config.lora_alpha:g}, or adapt learning_rate to that scale."
+        sentence = f"{finding}: set lora_alpha to {config.lora_alpha:g}, or adapt learning_rate to that scale."
         yield PreflightCheck(name="alpha", level="warning", sentence=sentence)
 
 
@@ -165,8 +166,8 @@ def _last_update(trainer: DiffusionTrainer) -> Iterator[PreflightCheck]:
         sentence = f"max_steps is {steps}, but all these updates are the critic's, so the student would not learn."
         yield PreflightCheck(name="updates", level="stop", sentence=f"{sentence} Raise max_steps.")
         return
-    told = f"The last {steps - last} of {steps} updates are the critic's, which is not exported"
-    yield PreflightCheck(name="updates", level="warning", sentence=f"{told}: set max_steps to {last}.")
+    finding = f"The last {steps - last} of {steps} updates are the critic's, which is not exported"
+    yield PreflightCheck(name="updates", level="warning", sentence=f"{finding}: set max_steps to {last}.")
 
 
 @torch.no_grad()
@@ -180,11 +181,11 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
     gaps = torch.cat([_gap(trainer, row, at) for at, row in enumerate(rows)])
     if float(gaps.abs().max()) <= SAME:
-        told = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
+        finding = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
         yield PreflightCheck(
             name="pairs",
             level="stop",
-            sentence=f"{told}, so that nothing would be learned: see whether a pair is of one clip twice.",
+            sentence=f"{finding}, so that nothing would be learned: see whether a pair is of one clip twice.",
         )
         return
     yield _of_one_shape(trainer)
@@ -195,14 +196,14 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
     args, spread = trainer.args, float(gaps.std()) if len(gaps) > 1 else float(gaps.abs().mean())
     move = trainer.beta_eff / 2 * spread
     usual = dpo.default_scale(trainer.family.spec.prediction) * 0.2
-    told = f"beta_eff is {trainer.beta_eff:g} (usual here: {usual:g}), a typical gap of the pairs {spread:.2g}"
+    finding = f"beta_eff is {trainer.beta_eff:g} (usual here: {usual:g}), a typical gap of the pairs {spread:.2g}"
     if 0.01 <= move <= 100:
-        yield PreflightCheck(name="beta", level="ok", sentence=f"{told}.")
+        yield PreflightCheck(name="beta", level="ok", sentence=f"{finding}.")
         return
     wanted = dpo.scale_from_gap(gaps, args.beta) if spread > 0 and len(gaps) > 1 else trainer.error_scale
     fate = "stay at log 2" if move < 0.01 else "saturate at once"
     yield PreflightCheck(
-        name="beta", level="warning", sentence=f"{told}: the loss would {fate}; try error_scale = {wanted:.0f}."
+        name="beta", level="warning", sentence=f"{finding}: the loss would {fate}; try error_scale = {wanted:.0f}."
     )
 
 
@@ -225,21 +226,21 @@ def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Itera
     if not labels:
         return
     good = sum(labels)
-    told = f"{good} clips are good and {len(labels) - good} bad"
+    finding = f"{good} clips are good and {len(labels) - good} bad"
     if 0 < good < len(labels):
-        yield _weights_of_labels(trainer, good, len(labels) - good, told)
+        yield _weights_of_labels(trainer, good, len(labels) - good, finding)
         return
     advice = "nothing says what to move away from or to; add clips of the other kind"
-    yield PreflightCheck(name="labels", level="warning", sentence=f"{told}: {advice}.")
+    yield PreflightCheck(name="labels", level="warning", sentence=f"{finding}: {advice}.")
 
 
-def _weights_of_labels(trainer: VideoKTOTrainer, good: int, bad: int, told: str) -> PreflightCheck:
+def _weights_of_labels(trainer: VideoKTOTrainer, good: int, bad: int, finding: str) -> PreflightCheck:
     """Compare the weights of all good and of all bad clips; see `engine.algorithms.kto`."""
     weights = trainer.args.desirable_weight * good, trainer.args.undesirable_weight * bad
     if weights[1] <= weights[0] <= BALANCE * weights[1] or 0 in weights:
-        return PreflightCheck(name="labels", level="ok", sentence=f"{told}.")
+        return PreflightCheck(name="labels", level="ok", sentence=f"{finding}.")
     advice = f"set desirable_weight to {weights[1] / good:.2g}"
-    sentence = f"{told}. By their weights the good ones count {weights[0] / weights[1]:.2g} times as much: {advice}."
+    sentence = f"{finding}. By their weights the good ones count {weights[0] / weights[1]:.2g} times as much: {advice}."
     return PreflightCheck(name="labels", level="warning", sentence=sentence)
 
 
@@ -250,9 +251,9 @@ def _of_one_shape(trainer: ClipLossTrainer) -> PreflightCheck:
     other = sorted(trainer.clip_latents.seen - {shape})
     if not other:
         return PreflightCheck(name="clips", level="ok", sentence="The clips have the settings' frames and size.")
-    found = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
+    shapes = " and ".join(f"{frames} frames of {width}x{height} px" for frames, height, width in other)
     sentence = (
-        f"The clips are trained at {found}, not at {shape[0]} of {shape[2]}x{shape[1]}: memory and time will "
+        f"The clips are trained at {shapes}, not at {shape[0]} of {shape[2]}x{shape[1]}: memory and time will "
         "differ from the estimate. Set num_frames, width and height to theirs, or choose clips of that shape."
     )
     return PreflightCheck(name="clips", level="warning", sentence=sentence)
@@ -275,11 +276,12 @@ def _few_steps(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
     """Check that something holds the policy near the few-step model that it begins with."""
     if not trainer.is_few_step:
         return
-    told = f"Clips are made, scored and evaluated in the {trainer.template.num_steps} steps of the distilled model"
+    finding = f"Clips are made, scored and evaluated in the {trainer.template.num_steps} steps of the distilled model"
     if trainer.args.beta or getattr(trainer.args, "moving_beta", 0):
-        yield PreflightCheck(name="student", level="ok", sentence=f"{told}; student/distance tells how far it moves.")
+        sentence = f"{finding}; student/distance tells how far it moves."
+        yield PreflightCheck(name="student", level="ok", sentence=sentence)
         return
-    sentence = f"{told}, but nothing holds it near that: set beta above 0, or watch the metric student/distance."
+    sentence = f"{finding}, but nothing holds it near that: set beta above 0, or watch the metric student/distance."
     yield PreflightCheck(name="student", level="warning", sentence=sentence)
 
 
@@ -332,11 +334,11 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> P
     sentence = f"One update at the rate {args.learning_rate:g} moves {what} by {typical:.1e} (at most {largest:.1e})"
     if largest == 0:
         advice = "raise learning_rate, or lower noise_level if the steps add far more noise than the model changes"
-        told = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
-        return PreflightCheck(name="clip_range", level="stop", sentence=told)
+        finding = f"{sentence}: no clip would become more or less likely, so nothing would be learned; {advice}."
+        return PreflightCheck(name="clip_range", level="stop", sentence=finding)
     if trainer.updates_per_generation == 1 and AHEAD not in trainer.copies:
-        told = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
-        return PreflightCheck(name="clip_range", level="ok", sentence=told)
+        finding = f"{sentence}, but each is made on fresh clips, so all ratios are 1 and nothing is cut."
+        return PreflightCheck(name="clip_range", level="ok", sentence=finding)
     sentence = f"{sentence}; the clip range of {args.epsilon:g} cuts {cut:.0%} of them"
     if cut > CUT_LIMIT:
         advice = f"set epsilon to about {2 * typical:.0e}, or lower learning_rate"

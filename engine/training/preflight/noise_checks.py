@@ -33,8 +33,8 @@ def noise_checks(trainer: OnlineTrainer) -> list[PreflightCheck]:
     family, levels = trainer.family, trainer.noise_levels()
     nothing = torch.zeros(1, 1)
     steps = [advance(nothing, nothing, *pair, noise=nothing).std for pair in pairwise(levels)]
-    told = [excess_noise(family.spec.prediction, at, levels[at + 1], std) for at, std in enumerate(steps)]
-    if worst := next((sentence for sentence in told if sentence), None):
+    excesses = [excess_noise(family.spec.prediction, at, levels[at + 1], std) for at, std in enumerate(steps)]
+    if worst := next((sentence for sentence in excesses if sentence), None):
         return [PreflightCheck(name="noise", level="stop", sentence=worst)]
     random = [std for std in steps if std > 0] or [0.0]
     sentence = f"The random steps add noise of std {min(random):.2g} to {max(random):.2g}."
@@ -47,15 +47,15 @@ def _surplus(trainer: OnlineTrainer, levels: Sequence[float]) -> Iterator[Prefli
     if advance is None or not isinstance(trainer, VideoGRPOTrainer):
         return
     last = trainer.reached_steps()[-1]
-    found = noise_surplus(advance, trainer.family.spec.prediction, levels[last], levels[last + 1])
-    told = (
-        f"The last random step (step {last + 1} of {len(levels) - 1}) leaves {found:.2f} times the noise of its level"
+    surplus = noise_surplus(advance, trainer.family.spec.prediction, levels[last], levels[last + 1])
+    finding = (
+        f"The last random step (step {last + 1} of {len(levels) - 1}) leaves {surplus:.2f} times the noise of its level"
     )
-    if found <= SURPLUS_LIMIT:
-        yield PreflightCheck(name="excess_noise", level="ok", sentence=f"{told}.")
+    if surplus <= SURPLUS_LIMIT:
+        yield PreflightCheck(name="excess_noise", level="ok", sentence=f"{finding}.")
         return
     advice = "lower noise_level, set sde_form to cps, or choose earlier steps (step_share)"
-    sentence = f"{told}, so rewards may score noise that Generate does not make: {advice}."
+    sentence = f"{finding}, so rewards may score noise that Generate does not make: {advice}."
     yield PreflightCheck(name="excess_noise", level="warning", sentence=sentence)
 
 
@@ -84,10 +84,10 @@ def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
         for way in (made, plain)
     ]
     worst = max((max(a / b, b / a), a, b) for a, b in zip(*stds, strict=True))
-    told = f"The latents have std {worst[1]:.2f} where the deterministic sampler gives {worst[2]:.2f}"
+    finding = f"The latents have std {worst[1]:.2f} where the deterministic sampler gives {worst[2]:.2f}"
     if worst[0] > LATENTS_LIMIT:
         advice = "lower noise_level, choose another sde_form, or take more num_steps"
         return PreflightCheck(
-            name="latents", level="stop", sentence=f"{told}: the random steps spoil the clips; {advice}."
+            name="latents", level="stop", sentence=f"{finding}: the random steps spoil the clips; {advice}."
         )
-    return PreflightCheck(name="latents", level="ok", sentence=f"{told}.")
+    return PreflightCheck(name="latents", level="ok", sentence=f"{finding}.")

@@ -36,14 +36,17 @@ def picture_problem(trainer: DiffusionTrainer) -> tuple[bool, str] | None:
     shares = [shown_share((width, height), (asked.width, asked.height)) for width, height in sizes]
     small = sum(width < asked.width or height < asked.height for width, height in sizes)
     kept = "is kept clean and in no loss" if trainer.family.spec.keeps_first else "is generated and learnt like others"
-    told = f"Clips begin with pictures; their first latent frame {kept}."
+    finding = f"Clips begin with pictures; their first latent frame {kept}."
     if min(shares) < 1 - CROPPED:
         cropped = sum(share < 1 - CROPPED for share in shares)
         advice = "set width and height to their aspect, or crop them"
-        return False, f"{told} {cropped} of {len(sizes)} lose up to {1 - min(shares):.0%} by cropping: {advice}."
+        return False, f"{finding} {cropped} of {len(sizes)} lose up to {1 - min(shares):.0%} by cropping: {advice}."
     if small:
-        return False, f"{told} {small} of {len(sizes)} are smaller than {asked.width}x{asked.height}: use larger ones."
-    return True, told
+        return (
+            False,
+            f"{finding} {small} of {len(sizes)} are smaller than {asked.width}x{asked.height}: use larger ones.",
+        )
+    return True, finding
 
 
 def _names(rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:

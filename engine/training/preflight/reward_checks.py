@@ -21,7 +21,7 @@ def reward_checks(trainer: OnlineTrainer, batch: RolloutBatch) -> list[Preflight
     """Check that every reward is available, and that what clips earn can be learned from."""
     verdicts = [*_missing(trainer), _scored(batch)]
     if all(verdict.level != "stop" for verdict in verdicts):
-        verdicts += [_dead_groups(float(batch.found.dead.float().mean())), _stillness(trainer, batch)]
+        verdicts += [_dead_groups(float(batch.group_advantages.dead.float().mean())), _stillness(trainer, batch)]
     return verdicts
 
 
@@ -45,12 +45,12 @@ def _missing(trainer: OnlineTrainer) -> Iterator[PreflightCheck]:
 
 def _scored(batch: RolloutBatch) -> PreflightCheck:
     """Check that clips earn a reward."""
-    unscored = float(batch.found.unscored.float().mean())
+    unscored = float(batch.group_advantages.unscored.float().mean())
     if unscored == 1:
         sentence = "No reward applies to any clip: choose another mix."
         return PreflightCheck(name="rewards", level="stop", sentence=sentence)
     level: Level = "warning" if unscored > 0.5 else "ok"
-    mean = float(batch.found.rewards.nanmean())
+    mean = float(batch.group_advantages.rewards.nanmean())
     sentence = f"{unscored:.0%} of the clips earn no reward; mean {mean:.3f}."
     return PreflightCheck(name="rewards", level=level, sentence=sentence)
 
@@ -69,18 +69,18 @@ def _dead_groups(share: float) -> PreflightCheck:
 
 def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
     """Check that slower clips do not earn more, since training would then end in static clips."""
-    found, size = batch.found, trainer.args.num_generations
+    group, size = batch.group_advantages, trainer.args.num_generations
     speeds = all_gather_rows(torch.tensor([motion_of(clip) for clip in batch.rollouts.clips])).tolist()
-    advantages = found.values.masked_fill(found.unscored, math.nan).tolist()
+    advantages = group.values.masked_fill(group.unscored, math.nan).tolist()
     paid = reward_speed_correlation(speeds, advantages, [str(number // size) for number in range(len(speeds))])
     if paid.of < MIN_PROMPTS:
         counted = f"{paid.of} of {MIN_PROMPTS}"
         sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
         return PreflightCheck(name="motion", level="unknown", sentence=sentence)
     span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
-    told = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
+    finding = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
     if paid.mean < -STILL_LIMIT and paid.high < 0:
         advice = 'let `alarms.motion` pause the run, or train on a mix whose motion gate counts (rewards = "total")'
-        sentence = f"The slower a clip is, the more it earns {told}, so standing still may be learned: {advice}."
+        sentence = f"The slower a clip is, the more it earns {finding}, so standing still may be learned: {advice}."
         return PreflightCheck(name="motion", level="warning", sentence=sentence)
-    return PreflightCheck(name="motion", level="ok", sentence=f"The reward does not pay for standing still {told}.")
+    return PreflightCheck(name="motion", level="ok", sentence=f"The reward does not pay for standing still {finding}.")

@@ -88,9 +88,9 @@ class VideoAWMTrainer(ForwardProcessTrainer):
         if args.weighting == "rvm":
             return awm.rvm_loss(error, advantage).mean()
         if args.weighting == "awm":
-            found = awm.awm_loss(error, fixed["old"], advantage, clip_range=args.epsilon)
+            terms = awm.awm_loss(error, fixed["old"], advantage, clip_range=args.epsilon)
         else:
-            found = awm.dgpo_loss(
+            terms = awm.dgpo_loss(
                 error,
                 fixed["old"],
                 fixed["start"],
@@ -99,5 +99,5 @@ class VideoAWMTrainer(ForwardProcessTrainer):
                 beta=args.preference_beta,
                 clip_range=args.epsilon,
             )
-        self.log_metric(**{"awm/ratio": found.ratio, "awm/clipped": found.clipped})
-        return found.loss.mean()
+        self.log_metric(**{"awm/ratio": terms.ratio, "awm/clipped": terms.clipped})
+        return terms.loss.mean()

@@ -51,7 +51,7 @@ class VideoDPOTrainer(ClipDataTrainer):
         with self.reference.applied():
             ref_chosen, ref_rejected = self._errors(noisy, target, sigma, both)
         policy_chosen, policy_rejected = self._errors(noisy, target, sigma, both)
-        found = dpo.preference(
+        preference = dpo.preference(
             dpo.PairErrors(
                 chosen=policy_chosen, rejected=policy_rejected, ref_chosen=ref_chosen, ref_rejected=ref_rejected
             ),
@@ -61,8 +61,8 @@ class VideoDPOTrainer(ClipDataTrainer):
             label_smoothing=self.args.label_smoothing,
             offset=self._offsets(inputs),
         )
-        self._log_preference(found, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
-        loss = self.args.weight_of(self.args.preference) * found.loss * self._weights(inputs)
+        self._log_preference(preference, policy_chosen, policy_rejected, ref_chosen, ref_rejected)
+        loss = self.args.weight_of(self.args.preference) * preference.loss * self._weights(inputs)
         if self.args.weight_of("sft") > 0:
             loss = loss + self.args.weight_of("sft") * self._likelihood(policy_chosen)
         yield loss.mean()
@@ -121,15 +121,15 @@ class VideoDPOTrainer(ClipDataTrainer):
         gaps = torch.tensor([float(row.get("score") or dpo.TYPICAL_GAP) for row in inputs], device=self.args.device)
         return dpo.pair_weight(gaps, power=self.args.pair_weight_power)
 
-    def _log_preference(self, found: dpo.Preference, *errors: Tensor) -> None:
+    def _log_preference(self, preference: dpo.Preference, *errors: Tensor) -> None:
         names = ("error/chosen", "error/rejected", "error/ref_chosen", "error/ref_rejected")
         self.log_metric(
             beta_eff=self.beta_eff,
             **{
-                "rewards/chosen": found.chosen_rewards,
-                "rewards/rejected": found.rejected_rewards,
-                "rewards/margins": found.margins,
-                "rewards/accuracies": found.accuracies,
+                "rewards/chosen": preference.chosen_rewards,
+                "rewards/rejected": preference.rejected_rewards,
+                "rewards/margins": preference.margins,
+                "rewards/accuracies": preference.accuracies,
                 **dict(zip(names, errors, strict=True)),
             },
         )

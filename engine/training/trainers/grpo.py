@@ -124,9 +124,9 @@ class VideoGRPOTrainer(OnlineTrainer):
     def _part_loss(self, step: KeptStep, count: int, batch: RolloutBatch) -> Tensor:
         requests = batch.requests * count
         replay = self._replay(step, requests)
-        found = self._policy_loss(replay, batch.advantages.repeat(count).to(replay.mean.device))
-        loss = found.loss * self._weights(step).to(found.loss)
-        self.log_metric(**{"ratio/spread": found.log_ratio.abs().max(), "clip_ratio": found.clipped})
+        terms = self._policy_loss(replay, batch.advantages.repeat(count).to(replay.mean.device))
+        loss = terms.loss * self._weights(step).to(terms.loss)
+        self.log_metric(**{"ratio/spread": terms.log_ratio.abs().max(), "clip_ratio": terms.clipped})
         if self.args.beta > 0:
             with self.reference.applied():
                 reference = self._replay(step, requests)

@@ -1,4 +1,4 @@
-"""`VideoKTOTrainer`: KTO on clips that were found good or bad (loss: `engine.algorithms.kto`)."""
+"""`VideoKTOTrainer`: KTO on clips labelled good or bad (loss: `engine.algorithms.kto`)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -45,7 +45,7 @@ class VideoKTOTrainer(ClipDataTrainer):
             before = errors()
         ratio = kto.log_ratio(errors(), before, scale)
         good = torch.tensor([row["label"] for row in inputs], device=ratio.device)
-        found = kto.kto_loss(
+        terms = kto.kto_loss(
             ratio,
             good,
             all_gather_rows(ratio.detach()).mean(),
@@ -55,6 +55,6 @@ class VideoKTOTrainer(ClipDataTrainer):
         )
         for name, rows in (("rewards/chosen", good), ("rewards/rejected", ~good)):
             if rows.any():
-                self.log_metric(**{name: found.rewards[rows]})
+                self.log_metric(**{name: terms.rewards[rows]})
         self.log_metric(beta_eff=args.beta_eff(self.family.spec.prediction))
-        yield found.loss.mean()
+        yield terms.loss.mean()

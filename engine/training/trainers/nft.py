@@ -71,6 +71,6 @@ class VideoNFTTrainer(ForwardProcessTrainer):
             with self.reference.applied():
                 before = estimate()
         free = conditioning.free(clean)
-        found = nft.nft_loss(free, estimate(), old, before, optimality, beta=self.args.mixing, kl=self.args.beta)
-        self.log_metric(**{"nft/positive": found.positive, "nft/negative": found.negative, "kl": found.kl})
-        return found.loss.mean()
+        terms = nft.nft_loss(free, estimate(), old, before, optimality, beta=self.args.mixing, kl=self.args.beta)
+        self.log_metric(**{"nft/positive": terms.positive, "nft/negative": terms.negative, "kl": terms.kl})
+        return terms.loss.mean()

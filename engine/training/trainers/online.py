@@ -48,17 +48,17 @@ COMPARED = 4
 class RolloutBatch:
     """Rows of one training step: `index` into this process's rollouts.
 
-    `found` holds the advantages of all processes' rollouts, of which this process's begin at `offset`.
+    `group_advantages` are those of all processes' rollouts, of which this process's begin at `offset`.
     """
 
     index: list[int]
     rollouts: Rollouts
-    found: Advantages
+    group_advantages: Advantages
     offset: int = 0
 
     @property
     def advantages(self) -> Tensor:
-        return self.found.values[self.offset :][self.index]
+        return self.group_advantages.values[self.offset :][self.index]
 
     @property
     def requests(self) -> list[GenerationRequest]:
@@ -214,7 +214,7 @@ class OnlineTrainer(GenerationBatches):
             time__decode=rollouts.decode_s,
             time__score=time.perf_counter() - rolled_out,
         )
-        found = advantages(
+        group_advantages = advantages(
             rewards,
             self.args.num_generations,
             weights=self.reward_weights,
@@ -223,7 +223,7 @@ class OnlineTrainer(GenerationBatches):
             floor=self.args.advantage_floor,
             limit=self.args.advantage_limit,
         )
-        self._log_rewards(rewards, found)
+        self._log_rewards(rewards, group_advantages)
         if self.is_few_step:
             few = rollouts.requests[:COMPARED]
             distance = drift_of(self, rollouts.latents[: len(few)], few, self.noise_levels()[:-1])
@@ -235,7 +235,12 @@ class OnlineTrainer(GenerationBatches):
         )
         order = (units[:, None] * together + torch.arange(together)).flatten().tolist()
         return [
-            RolloutBatch(index=order[start : start + size], rollouts=rollouts, found=found, offset=rank() * len(rows))
+            RolloutBatch(
+                index=order[start : start + size],
+                rollouts=rollouts,
+                group_advantages=group_advantages,
+                offset=rank() * len(rows),
+            )
             for start in range(0, len(order), size)
         ]
 
@@ -327,17 +332,17 @@ class OnlineTrainer(GenerationBatches):
         else:
             log.info("step %d, %s: %s", self.state.global_step, column, list(values))
 
-    def _log_rewards(self, rewards: Tensor, found: Advantages) -> None:
+    def _log_rewards(self, rewards: Tensor, group_advantages: Advantages) -> None:
         """Log reward metrics under TRL's names; a reward that applied to no clip has no mean."""
         for column, function in enumerate(self.reward_funcs):
             known = rewards[:, column][~rewards[:, column].isnan()]
             if len(known):
                 self.log_metric(**{f"rewards/{name_of(function)}/mean": known.mean()})
                 self.log_metric(**{f"rewards/{name_of(function)}/std": known.std(correction=0)})
-        scored = found.rewards[~found.unscored]
+        scored = group_advantages.rewards[~group_advantages.unscored]
         if len(scored):
             self.log_metric(reward=scored.mean(), reward_std=scored.std(correction=0))
-        self.log_metric(frac_reward_zero_std=found.dead.float().mean())
+        self.log_metric(frac_reward_zero_std=group_advantages.dead.float().mean())
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
         raise NotImplementedError

@@ -185,7 +185,7 @@ def test_rewards_get_the_picture_of_each_clip(tiny: SimpleNamespace, workspace: 
 
     trainer = trainer_of("grpo", family, request, workspace, tmp_path)
     trainer.reward_funcs = as_reward_funcs(Mix(key="m", title="", weights={"first_frame": 1.0}, calibration="mini"))
-    rewards = trainer.first_generation_batch()[0].found.rewards
+    rewards = trainer.first_generation_batch()[0].group_advantages.rewards
     assert len(rewards) == 4 and rewards.isfinite().all()
 
 

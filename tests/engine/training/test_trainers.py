@@ -184,7 +184,8 @@ def test_grpo_replays_its_rollouts_exactly(open_tiny: Open, tmp_path: Path) -> N
     rows = [{"prompt": prompt} for prompt in PROMPTS[:2] for _ in range(4)]
     batches = trainer._generate_and_score(rows)
     assert max(trainer.replay_error(batch) for batch in batches) <= 1e-5
-    whole = RolloutBatch(index=list(range(8)), rollouts=batches[0].rollouts, found=batches[0].found)
+    one = batches[0]
+    whole = RolloutBatch(index=list(range(8)), rollouts=one.rollouts, group_advantages=one.group_advantages)
     assert trainer.replay_error(whole) <= 1e-6
 
 
