@@ -48,10 +48,10 @@ class FamilySpec:
     A clip may have `frame_stride * k + frame_offset` frames (LTX 8k+1, Wan 4k+1; stride 1 and offset 0: any number).
     Its width and height must be multiples of `size_multiple` px, unless the preset overrides this for its model's VAE.
 
-    - `native_conditioning` lists the inputs of `predict` in addition to the prompt: "frames" (a noise level for each
-      latent frame, 0 = given), "pictures" (clean single pictures at any frames), "first" (a picture as the first latent
-      frame), "image" (a picture at the first frame, which the family requires), "ends" (pictures at a clip's first and
-      last frame, which it requires).
+    - `native_conditioning` lists the inputs of `predict` in addition to the prompt: "frame_sigmas" (a noise level for
+      each latent frame, 0 = given), "image_keyframes" (clean single pictures at any frames), "first_image_optional" (a
+      picture as the first latent frame), "first_image_required" (a picture at the first frame), "first_last_required"
+      (pictures at a clip's first and last frame).
     - `embedded_guidance`: the network takes the guidance as an input and runs once, instead of once with and once
       without the prompt.
     - `text_tokens` is the maximum number of prompt tokens that the text encoder reads (None: no known limit).
@@ -85,18 +85,18 @@ class FamilySpec:
     def conditioning_summary(self) -> str:
         """The inputs that a clip can have in addition to its prompt, in a few words; "" for none."""
         names = {
-            "frames": "frames",
-            "pictures": "pictures at any frames",
-            "first": "a first picture",
-            "image": "a first picture (required)",
-            "ends": "a first and a last picture (required)",
+            "frame_sigmas": "frames",
+            "image_keyframes": "pictures at any frames",
+            "first_image_optional": "a first picture",
+            "first_image_required": "a first picture (required)",
+            "first_last_required": "a first and a last picture (required)",
         }
         return ", ".join(names[kind] for kind in self.native_conditioning)
 
     @property
     def keeps_first(self) -> bool:
         """True when a given first picture is the first latent frame itself, which is then not denoised."""
-        return bool({"frames", "first"} & set(self.native_conditioning))
+        return bool({"frame_sigmas", "first_image_optional"} & set(self.native_conditioning))
 
     @property
     def takes_image(self) -> bool:
@@ -104,15 +104,15 @@ class FamilySpec:
 
     @property
     def takes_last_image(self) -> bool:
-        return bool({"pictures", "ends"} & set(self.native_conditioning))
+        return bool({"image_keyframes", "first_last_required"} & set(self.native_conditioning))
 
     @property
     def requires_image(self) -> bool:
-        return bool({"image", "ends"} & set(self.native_conditioning))
+        return bool({"first_image_required", "first_last_required"} & set(self.native_conditioning))
 
     @property
     def requires_last_image(self) -> bool:
-        return "ends" in self.native_conditioning
+        return "first_last_required" in self.native_conditioning
 
     def nearest_frames(self, num_frames: int) -> int:
         """Return the allowed number of frames nearest to `num_frames`, at least one stride long."""
@@ -273,7 +273,8 @@ class ModelFamily(Protocol):
     def encode_pictures(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "dict[str, Tensor]":
         """Return the `Conditioning.extras` for pictures `uint8[B,N,H,W,3]` at the frames `places`.
 
-        The clip has `num_frames` frames. For families whose `native_conditioning` has "pictures", "image" or "ends".
+        The clip has `num_frames` frames. For families whose `native_conditioning` has "image_keyframes",
+        "first_image_required" or "first_last_required".
         """
         ...
 

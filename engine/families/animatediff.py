@@ -181,7 +181,7 @@ class SparseCtrlFamily(AnimateDiffFamily):
         AnimateDiffFamily.spec,
         key="animatediff_sparsectrl",
         title="AnimateDiff SparseCtrl",
-        native_conditioning=("pictures",),
+        native_conditioning=("image_keyframes",),
         has_free_noise=False,
         source="arXiv:2311.16933",
     )

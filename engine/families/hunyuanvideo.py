@@ -193,7 +193,7 @@ class HunyuanVideo15ImageFamily(HunyuanVideo15Family):
         HunyuanVideo15Family.spec,
         key="hunyuanvideo15_i2v",
         title="HunyuanVideo-1.5 image-to-video",
-        native_conditioning=("image",),
+        native_conditioning=("first_image_required",),
     )
     parts: ClassVar[Mapping[str, Classes]] = {**HunyuanVideo15Family.parts, "image_encoder": "SiglipVisionModel"}
     optional_parts: ClassVar[tuple[str, ...]] = ("tokenizer_2", "feature_extractor")

@@ -53,7 +53,7 @@ class LTXFamily(DiffusersFamily):
         lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
         layer_names=layer_names.LTX,
         block_classes=("LTXVideoTransformerBlock", "LTX2VideoTransformerBlock"),
-        native_conditioning=("frames", "pictures"),
+        native_conditioning=("frame_sigmas", "image_keyframes"),
         text_tokens=MAX_TOKENS,
         licence="code Apache-2.0; LTX-Video weights under Lightricks' own open-weights licence",
         source="arXiv:2501.00103",

@@ -160,7 +160,7 @@ class WanTextImageFamily(WanFamily):
     """Wan 2.2 TI2V: clips from text, or from text and a first picture."""
 
     spec: ClassVar[FamilySpec] = replace(
-        WanFamily.spec, key="wan_ti2v", title="Wan 2.2 text-and-image", native_conditioning=("first",)
+        WanFamily.spec, key="wan_ti2v", title="Wan 2.2 text-and-image", native_conditioning=("first_image_optional",)
     )
 
     def _check_kind(self) -> None:
@@ -183,7 +183,7 @@ class WanFirstLastFamily(WanFamily):
     """A Wan model that generates the frames between a first and a last picture."""
 
     spec: ClassVar[FamilySpec] = replace(
-        WanFamily.spec, key="wan_flf", title="Wan first-last-frame", native_conditioning=("ends",)
+        WanFamily.spec, key="wan_flf", title="Wan first-last-frame", native_conditioning=("first_last_required",)
     )
     num_pictures: ClassVar[int] = 2
     optional_parts: ClassVar[tuple[str, ...]] = ("transformer_2", "image_encoder", "image_processor")
@@ -254,7 +254,7 @@ class WanImageFamily(WanFirstLastFamily):
     """A Wan model that generates the frames after a first picture."""
 
     spec: ClassVar[FamilySpec] = replace(
-        WanFamily.spec, key="wan_i2v", title="Wan image-to-video", native_conditioning=("image",)
+        WanFamily.spec, key="wan_i2v", title="Wan image-to-video", native_conditioning=("first_image_required",)
     )
     num_pictures: ClassVar[int] = 1
 
@@ -271,7 +271,7 @@ class WanVACEFamily(WanFamily):
         WanFamily.spec,
         key="wan_vace",
         title="Wan VACE",
-        native_conditioning=("pictures",),
+        native_conditioning=("image_keyframes",),
         source="arXiv:2503.07598",
     )
     parts: ClassVar[Mapping[str, Classes]] = {**WanFamily.parts, "transformer": "WanVACETransformer3DModel"}

@@ -45,12 +45,12 @@ def keyframe_places(request: GenerationRequest) -> tuple[int, ...]:
 
 def is_continued(spec: FamilySpec) -> bool:
     """Return True when the family's windows begin with given frames; others are blended while denoising."""
-    return "frames" in spec.native_conditioning
+    return "frame_sigmas" in spec.native_conditioning
 
 
 def requires_end_frames(spec: FamilySpec) -> bool:
     """Return True when the family generates only frames between two given pictures."""
-    return "ends" in spec.native_conditioning
+    return "first_last_required" in spec.native_conditioning
 
 
 def longest_piece(request: GenerationRequest, spec: FamilySpec) -> int:
@@ -107,7 +107,7 @@ def _check_pictures(request: GenerationRequest, spec: FamilySpec) -> None:
                 f"{given[0]} is given, but mode '{request.mode}' takes no first or last picture: use mode 'direct', or "
                 "given keyframes."
             )
-        if "image" in spec.native_conditioning:
+        if "first_image_required" in spec.native_conditioning:
             raise ConfigError(f"{spec.title} generates only from a first picture: use mode 'direct' with an image.")
         return
     for name in PICTURES:

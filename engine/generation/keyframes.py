@@ -6,11 +6,11 @@ keyframes     joint: frames of a quick draft of the whole clip in one piece, so 
               0.57, count 0.92 against 0.98; colour the same, identity 0.62 against 0.54). independent: each keyframe
               from its own clip. given: the user's pictures, which replace generated keyframes; a family that takes
               pictures also uses them for the draft, so that the generated keyframes match them.
-in-betweens   families that take pictures ("pictures" in `native_conditioning`) get the keyframes at their times;
-              families with "ends" generate a clip for each segment from one keyframe to the next. For all others the
-              latent frames of the keyframes are fixed while the rest is denoised. If the keyframes are frames of a
-              draft, denoising starts from the draft at a low noise level; otherwise from pure noise if the family takes
-              pictures, else from a flow interpolation at a high noise level.
+in-betweens   families that take pictures ("image_keyframes" in `native_conditioning`) get the keyframes at their times;
+              families with "first_last_required" generate a clip for each segment from one keyframe to the next. For
+              all others the latent frames of the keyframes are fixed while the rest is denoised. If the keyframes are
+              frames of a draft, denoising starts from the draft at a low noise level; otherwise from pure noise if the
+              family takes pictures, else from a flow interpolation at a high noise level.
 afterwards    the keyframes replace the decoded frames at their places, which only approximate them, and the differences
               are propagated to the neighbouring frames.
 """
@@ -259,7 +259,7 @@ def _late_start(
 
 
 def takes_pictures(family: ModelFamily) -> bool:
-    return "pictures" in family.spec.native_conditioning
+    return "image_keyframes" in family.spec.native_conditioning
 
 
 def _keyframe_latents(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 Memory is that of one window and the finished frames.
 
-continued   families that take given frames ("frames" in `native_conditioning`): each window begins with the last frames
-            of the previous one, encoded again and fixed; its new frames are appended with a short cross-fade.
+continued   families that take given frames ("frame_sigmas" in `native_conditioning`): each window begins with the last
+            frames of the previous one, encoded again and fixed; its new frames are appended with a short cross-fade.
 blended     all others: the network denoises one clip of latents in windows, averages overlaps at every noise level, and
             the result is decoded in pieces. If every frame has its own latent, the noise of later frames is that of
             earlier frames in shuffled order, which keeps the scene (FreeNoise, Qiu et al., arXiv:2310.15169). The
