@@ -126,7 +126,7 @@ class Storm:
                 self.retried.add(job_id)
             unfinished = sum(one.state != "finished" for one in states)
             if unfinished < self.waiting and (self._left or self.submitted < self.waiting):
-                self._file()
+                self._submit()
         except PageGone:
             return
 
@@ -134,7 +134,7 @@ class Storm:
         ended = self.bench.queue.list(("lost", "failed"), "generate", limit=10_000)
         return [job.id for job in ended if job.id not in self.retried]
 
-    def _file(self) -> None:
+    def _submit(self) -> None:
         """One more run, with half of the device or all of it; and now and then a clip, which somebody waits for."""
         choices = self.bench.call("train-form", "open", "storm")["choices"]
         share = self.draw.choice(["", "0.5"])
