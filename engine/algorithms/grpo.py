@@ -2,9 +2,9 @@
 
 source      GRPO, arXiv:2402.03300, Eq. 3 (clipped objective of a group); Flow-GRPO, arXiv:2505.05470v5, Eq. 5 (over
             denoising steps; the KL in closed form follows Eq. 9 without a number); DanceGRPO, arXiv:2505.07818v4, Eq. 9
-            (without the KL); MixGRPO, arXiv:2507.21802v7, Eq. 11 (the sliding window), Eq. 7 (random steps inside it,
+            (without the KL); MixGRPO, arXiv:2507.21802v7, Eq. 11 (the sliding window), Eq. 7 (SDE steps inside it,
             ODE steps outside), Eq. 9 (only the inside is trained) and Algorithm 1, whose window stays at the last
-            steps (its code has `--roll_back`); Flash-GRPO, arXiv:2605.15980 and its code (one random step for all
+            steps (its code has `--roll_back`); Flash-GRPO, arXiv:2605.15980 and its code (one SDE step for all
             clips of a prompt, a weight for each step); GRPO-Guard, arXiv:2510.22319, Eq. 8, and its code (the loss
             over h); Flow-DPPO, arXiv:2606.11025 (a mask by KL instead of the clip); the SDE steps are in
             `engine/sampling/steps.py`
@@ -105,9 +105,9 @@ def step_kl(mean: Float[Tensor, "B *dims"], ref_mean: Float[Tensor, "B *dims"], 
 
 
 def window_steps(num_steps: int, size: int, iteration: int, *, every: int = 25) -> range:
-    """Return the `size` random steps of K = `num_steps` at `iteration`: MixGRPO's sliding window.
+    """Return the `size` SDE steps of K = `num_steps` at `iteration`: MixGRPO's sliding window.
 
-    Only these steps are random and trained, the others follow the ODE. Fewer random steps mean fewer replays with
+    Only these steps are random and trained, the others follow the ODE. Fewer SDE steps mean fewer replays with
     gradients, and easier credit assignment. The window starts at the noisiest steps, advances by one step every `every`
     iterations, and returns to the start before it would reach the last step, which is deterministic in every SDE form.
     Raises ValueError for a window that does not fit.
@@ -119,7 +119,7 @@ def window_steps(num_steps: int, size: int, iteration: int, *, every: int = 25) 
     return range(start, start + size)
 
 
-def random_steps(candidates: int, size: int, generator: torch.Generator) -> tuple[int, ...]:
+def sde_steps(candidates: int, size: int, generator: torch.Generator) -> tuple[int, ...]:
     """Draw `size` of the steps 0..`candidates` - 1, no two of them adjacent; each step is equally likely.
 
     The first and the last candidate count as adjacent too, which makes all steps equally likely: the expected loss is

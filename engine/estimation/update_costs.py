@@ -47,7 +47,7 @@ def sft(planned: RunPlan) -> UpdateCost:
 def grpo(planned: RunPlan) -> UpdateCost:
     values = planned.values
     candidates = min(values["num_steps"] - 1, int(values["step_share"] * values["num_steps"]))
-    window = int(values["window"] or max(1, candidates))  # random steps of a clip
+    window = int(values["window"] or max(1, candidates))  # SDE steps of a clip
     clips = planned.clips_per_update * planned.rows_per_clip
     return UpdateCost(
         forward=clips * (values["num_steps"] / values["num_iterations"] + (window if values["beta"] else 0)),

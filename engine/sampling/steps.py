@@ -221,7 +221,7 @@ def for_rows(random: StepFunction, plain: StepFunction, rows: Sequence[int]) -> 
 
 
 def prediction_gain(step: StepFunction, sigma: float, sigma_next: float) -> float:
-    """Return |d mean / d prediction| / std of a random step.
+    """Return |d mean / d prediction| / std of an SDE step.
 
     A step's mean is linear in the prediction, and the gradient of its log-probability is this factor times its noise z.
     For the SDE forms it is (h + drift (1 - s)) / std. Raises ValueError for a step without noise.

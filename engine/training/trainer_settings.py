@@ -184,13 +184,13 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     step_choice: Literal["window", "random", "per_prompt"] = field(
         default="window",
         metadata={
-            "help": "Choice of the random steps: a window that moves slowly (MixGRPO), steps without neighbours drawn "
+            "help": "Choice of the SDE steps: a window that moves slowly (MixGRPO), steps without neighbours drawn "
             "in each iteration, or the same drawn for each prompt (Flash-GRPO)."
         },
     )
     step_share: float = field(
         default=1.0,
-        metadata={"help": "Share of the steps, from the noisiest, among which random steps are; Flash-GRPO: 0.51."},
+        metadata={"help": "Share of the steps, from the noisiest, among which SDE steps are; Flash-GRPO: 0.51."},
     )
     step_weight: Literal["none", "gradient"] = field(
         default="none",
@@ -199,7 +199,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     steps_per_replay: int = field(
         default=1,
         metadata={
-            "help": "Random steps of a clip that the update takes in one forward and backward pass; more need more "
+            "help": "SDE steps of a clip that the update takes in one forward and backward pass; more need more "
             "memory and use a GPU better when the batch is small."
         },
     )
@@ -225,7 +225,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
         self.check_video()
         if self.epsilon <= 0 or (self.noise_level is not None and self.noise_level <= 0):
             raise ConfigError(f"epsilon and noise_level must be above 0, got {self.epsilon} and {self.noise_level}.")
-        if self.sde_form == "cps" and self.random_level > 1:
+        if self.sde_form == "cps" and self.sde_noise_level > 1:
             raise ConfigError(f"noise_level must be at most 1 for sde_form cps, got {self.noise_level}.")
         if not 0 < self.step_share <= 1:
             raise ConfigError(f"step_share must be above 0 and at most 1, got {self.step_share}.")
@@ -235,7 +235,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
             self.refuse_unused({"window_every": f"step_choice is {self.step_choice!r}"})
         if self.step_choice != "window" and self.window is None:
             raise ConfigError(
-                f"step_choice {self.step_choice!r} needs window, the number of random steps: set it to 1."
+                f"step_choice {self.step_choice!r} needs window, the number of SDE steps: set it to 1."
             )
         if self.ratio == "guard" and self.step_weight != "none":
             raise ConfigError("ratio 'guard' has its own weights of the steps: set step_weight to 'none'.")
@@ -243,8 +243,8 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
             self.refuse_unused({"epsilon_high": "ratio is 'kl_mask'"})
 
     @property
-    def random_level(self) -> float:
-        """The noise level of the random steps."""
+    def sde_noise_level(self) -> float:
+        """The noise level of the SDE steps."""
         return DEFAULT_LEVELS[self.sde_form] if self.noise_level is None else self.noise_level
 
 

@@ -66,7 +66,7 @@ class Plain:
         self.shape = (48, 1 + (request.num_frames - 1) // 4, request.height // 16, request.width // 16)
         tokens = math.prod(self.shape[1:])
         self.sigmas = sigmas_for(self.family.scheduler_config, request.num_steps, tokens).tolist()
-        self.window = list(trainer.random_steps([request])[0])
+        self.window = list(trainer.sde_steps([request])[0])
 
     def velocity(self, latents: Tensor, sigma: float, text: tuple[Tensor, Tensor]) -> Tensor:
         frames, height, width = latents.shape[2:]
@@ -87,7 +87,7 @@ class Plain:
         """Mean and std of the next latents."""
         sigma, sigma_next = self.sigmas[index], self.sigmas[index + 1]
         step = sigma_next - sigma
-        level = self.args.random_level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next)))
+        level = self.args.sde_noise_level * math.sqrt(sigma / (1 - (sigma if sigma < 1 else sigma_next)))
         towards = velocity + level**2 / (2 * sigma) * (latents + (1 - sigma) * velocity)
         return latents + step * towards, level * math.sqrt(-step)
 
@@ -225,7 +225,7 @@ def count(trainer: VideoGRPOTrainer) -> tuple[float, float]:
     hook.remove()
     clips, steps = trainer.args.generation_batch_size, trainer.template.num_steps
     prompts = clips // trainer.args.num_generations
-    return sum(rows) / (clips * (steps + len(trainer.random_steps([trainer.template])[0]))), (
+    return sum(rows) / (clips * (steps + len(trainer.sde_steps([trainer.template])[0]))), (
         trainer.prompts.encoded - encoded
     ) / prompts
 

@@ -20,14 +20,14 @@ SCALE_LIMIT = 30
 """Maximum ratio between the finished latents' std and 1. A schedule that begins at a signal of 0.04 amplifies a noise
 predictor that ignores its latents 25 times; larger factors, or their inverses, indicate a wrong scale."""
 SURPLUS_LIMIT = 1.1
-"""Maximum noise after a random step, as a multiple of its noise level. Steps near the end leave it in the clips."""
+"""Maximum noise after an SDE step, as a multiple of its noise level. Steps near the end leave it in the clips."""
 COMPARED = 2
-"""Number of clips that are made again without random steps."""
+"""Number of clips that are made again without SDE steps."""
 
 
 def noise_checks(trainer: OnlineTrainer) -> list[PreflightCheck]:
-    """Check that random steps add noise in proportion to their latents; nothing without random steps."""
-    advance = trainer.random_step()
+    """Check that SDE steps add noise in proportion to their latents; nothing without SDE steps."""
+    advance = trainer.sde_step_function()
     if advance is None:
         return []
     family, levels = trainer.family, trainer.noise_levels()
@@ -37,19 +37,19 @@ def noise_checks(trainer: OnlineTrainer) -> list[PreflightCheck]:
     if worst := next((sentence for sentence in excesses if sentence), None):
         return [PreflightCheck(name="noise", level="stop", sentence=worst)]
     random = [std for std in steps if std > 0] or [0.0]
-    sentence = f"The random steps add noise of std {min(random):.2g} to {max(random):.2g}."
+    sentence = f"The SDE steps add noise of std {min(random):.2g} to {max(random):.2g}."
     return [PreflightCheck(name="noise", level="ok", sentence=sentence), *_surplus(trainer, levels)]
 
 
 def _surplus(trainer: OnlineTrainer, levels: Sequence[float]) -> Iterator[PreflightCheck]:
-    """Compare the noise that the last random step leaves with its noise level, for a perfect model."""
-    advance = trainer.random_step()
+    """Compare the noise that the last SDE step leaves with its noise level, for a perfect model."""
+    advance = trainer.sde_step_function()
     if advance is None or not isinstance(trainer, VideoGRPOTrainer):
         return
     last = trainer.reached_steps()[-1]
     surplus = noise_surplus(advance, trainer.family.spec.prediction, levels[last], levels[last + 1])
     finding = (
-        f"The last random step (step {last + 1} of {len(levels) - 1}) leaves {surplus:.2f} times the noise of its level"
+        f"The last SDE step (step {last + 1} of {len(levels) - 1}) leaves {surplus:.2f} times the noise of its level"
     )
     if surplus <= SURPLUS_LIMIT:
         yield PreflightCheck(name="excess_noise", level="ok", sentence=f"{finding}.")
@@ -62,7 +62,7 @@ def _surplus(trainer: OnlineTrainer, levels: Sequence[float]) -> Iterator[Prefli
 def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
     """Compare the std of the rollouts' latents with that of deterministic sampling at the same levels.
 
-    A stochastic step should preserve the distribution of the latents. Without random steps only the finished latents
+    A stochastic step should preserve the distribution of the latents. Without SDE steps only the finished latents
     are checked: they should have unit variance, as the VAE scales them.
     """
     final = float(made.latents.float().std())
@@ -75,7 +75,7 @@ def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
     if not made.steps:
         return PreflightCheck(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
     few = made.requests[:COMPARED]
-    plain = generate_rollouts(trainer.family, few, trainer.prompts, kept=trainer.random_steps(few), decode=False)
+    plain = generate_rollouts(trainer.family, few, trainer.prompts, kept=trainer.sde_steps(few), decode=False)
     stds = [
         [
             float(latents[: len(few)].float().std())
@@ -88,6 +88,6 @@ def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
     if worst[0] > LATENTS_LIMIT:
         advice = "lower noise_level, choose another sde_form, or take more num_steps"
         return PreflightCheck(
-            name="latents", level="stop", sentence=f"{finding}: the random steps spoil the clips; {advice}."
+            name="latents", level="stop", sentence=f"{finding}: the SDE steps spoil the clips; {advice}."
         )
     return PreflightCheck(name="latents", level="ok", sentence=f"{finding}.")

@@ -28,7 +28,7 @@ class KeptStep:
     """A denoising step of each of N clips, which need not have the same number in all of them.
 
     `index`, `sigma`, `sigma_next` and `noise_std` have one value a clip. `latents`, `next_latents` and `mean` (of a
-    random step, see `DenoiseStep`) are `[N,C,t,h,w]`, `log_prob` is float32[N]. All are on the CPU: an update reads
+    SDE step, see `DenoiseStep`) are `[N,C,t,h,w]`, `log_prob` is float32[N]. All are on the CPU: an update reads
     each once, and together they may be larger than the model.
     """
 
@@ -64,7 +64,7 @@ def generate_rollouts(
     requests: Sequence[GenerationRequest],
     prompts: PromptEmbeddings,
     *,
-    random_step: StepFunction | None = None,
+    sde_step_function: StepFunction | None = None,
     kept: Sequence[Sequence[int]] | None = None,
     batch: int = 16,
     sigmas: Tensor | None = None,
@@ -72,10 +72,10 @@ def generate_rollouts(
     decode: bool = True,
     decoded: Callable[[Sequence[Clip]], None] | None = None,
 ) -> Rollouts:
-    """Generate a clip for each request; its steps in `kept` use `random_step` and are kept.
+    """Generate a clip for each request; its steps in `kept` use `sde_step_function` and are kept.
 
     `kept` has the step numbers of each request, as many for one as for another; None keeps no step. The requests may
-    differ only in prompt, pictures and seed. `means` keeps the means of random steps too. `sigmas` replaces the model's
+    differ only in prompt, pictures and seed. `means` keeps the means of SDE steps too. `sigmas` replaces the model's
     own noise levels; without `decode` there are latents but no clips. `decoded` is called with the clips of each batch,
     before the next one. Raises TrainingError when a step adds too much noise (see `excess_noise`), or when latents are
     not finite.
@@ -84,7 +84,7 @@ def generate_rollouts(
     parts = []
     for start in range(0, len(requests), batch):
         few, steps = requests[start : start + batch], kept[start : start + batch]
-        parts.append(_generate_batch(family, few, prompts, random_step, steps, sigmas, means, decode))
+        parts.append(_generate_batch(family, few, prompts, sde_step_function, steps, sigmas, means, decode))
         if decoded is not None:
             decoded(parts[-1].clips)
     made = concat_rollouts(parts)
@@ -152,7 +152,7 @@ def _generate_batch(
     family: ModelFamily,
     requests: Sequence[GenerationRequest],
     prompts: PromptEmbeddings,
-    random_step: StepFunction | None,
+    sde_step_function: StepFunction | None,
     wanted: Sequence[Sequence[int]],
     sigmas: Tensor | None,
     means: bool,
@@ -171,7 +171,7 @@ def _generate_batch(
         conditioning,
         negative=prompts.negatives_of(requests),
         guidance=first.guidance,
-        step=[_step_at(index, wanted, random_step, family.spec.prediction) for index in range(len(sigmas) - 1)],
+        step=[_step_at(index, wanted, sde_step_function, family.spec.prediction) for index in range(len(sigmas) - 1)],
         generators=generators,
     )
     kept: list[list[KeptStep]] = [[] for _ in requests]
@@ -195,13 +195,13 @@ def _generate_batch(
 
 
 def _step_at(
-    index: int, wanted: Sequence[Sequence[int]], random_step: StepFunction | None, prediction: Prediction
+    index: int, wanted: Sequence[Sequence[int]], sde_step_function: StepFunction | None, prediction: Prediction
 ) -> StepFunction | None:
     """Return the step function of a batch at step `index`: random for the clips that want this step."""
     rows = [row for row, numbers in enumerate(wanted) if index in numbers]
-    if random_step is None or not rows:
+    if sde_step_function is None or not rows:
         return None
-    return random_step if len(rows) == len(wanted) else for_rows(random_step, ODE_STEPS[prediction], rows)
+    return sde_step_function if len(rows) == len(wanted) else for_rows(sde_step_function, ODE_STEPS[prediction], rows)
 
 
 def _kept(step: DenoiseStep, row: int, means: bool) -> KeptStep:

@@ -61,17 +61,17 @@ class VideoGRPOTrainer(OnlineTrainer):
                 f"sde_form '{self.args.sde_form}' is not for {self.family.spec.title}, whose network predicts "
                 f"{self.family.spec.prediction}: use {fitting}."
             )
-        self.random_steps([self.template])
+        self.sde_steps([self.template])
         if self.shares_levels and self.args.step_choice == "per_prompt":
             raise ConfigError(
                 "step_choice = 'per_prompt' gives the processes different noise levels, but this sharded model's "
                 "experts need the same one in all of them: use 'random'."
             )
 
-    def random_step(self) -> StepFunction:
+    def sde_step_function(self) -> StepFunction:
         if self.args.sde_form == "ddim":
-            return partial(ddim_step, eta=self.args.random_level, prediction_type=self.family.spec.prediction)
-        return partial(sde_step, form=self.args.sde_form, noise_level=self.args.random_level)
+            return partial(ddim_step, eta=self.args.sde_noise_level, prediction_type=self.family.spec.prediction)
+        return partial(sde_step, form=self.args.sde_form, noise_level=self.args.sde_noise_level)
 
     @property
     def keeps_means(self) -> bool:
@@ -84,11 +84,11 @@ class VideoGRPOTrainer(OnlineTrainer):
         The last step never is, nor a first one whose form adds no noise (sage).
         """
         nothing, (sigma, sigma_next) = torch.zeros(1, 1), self.noise_levels()[:2]
-        first = int(self.random_step()(nothing, nothing, sigma, sigma_next, noise=nothing).std == 0)
+        first = int(self.sde_step_function()(nothing, nothing, sigma, sigma_next, noise=nothing).std == 0)
         count = max(1 + first, int(self.args.step_share * self.template.num_steps))
         return range(first, min(self.template.num_steps - 1, count))
 
-    def random_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+    def sde_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
         args, candidates = self.args, self.candidates
         count, size = len(candidates), args.window or len(candidates)
         try:
@@ -96,9 +96,9 @@ class VideoGRPOTrainer(OnlineTrainer):
                 window = grpo.window_steps(count + 1, size, self.iteration, every=args.window_every)
                 return [tuple(candidates[at] for at in window)] * len(requests)
             keys = [request.prompt if args.step_choice == "per_prompt" else "" for request in requests]
-            drawn = {key: grpo.random_steps(count, size, self._step_generator(key)) for key in keys}
+            drawn = {key: grpo.sde_steps(count, size, self._step_generator(key)) for key in keys}
         except ValueError as error:
-            raise ConfigError(f"The choice of random steps is wrong: {error}.") from error
+            raise ConfigError(f"The choice of SDE steps is wrong: {error}.") from error
         return [tuple(candidates[at] for at in drawn[key]) for key in keys]
 
     def _step_generator(self, key: str) -> torch.Generator:
@@ -107,15 +107,15 @@ class VideoGRPOTrainer(OnlineTrainer):
     @cached_property
     def _candidate_gains(self) -> Tensor:
         levels = self.noise_levels()[self.candidates.start : self.candidates.stop + 1]
-        return torch.tensor([prediction_gain(self.random_step(), *pair) for pair in pairwise(levels)])
+        return torch.tensor([prediction_gain(self.sde_step_function(), *pair) for pair in pairwise(levels)])
 
     def losses(self, inputs: RolloutBatch) -> Iterator[Tensor]:
-        """Yield one part for each replay of random steps; their sum is the mean over steps and clips."""
+        """Yield one part for each replay of SDE steps; their sum is the mean over steps and clips."""
         for step, count in self._parts(inputs):
             yield self._part_loss(step, count, inputs) * (count / len(inputs.rollouts.steps))
 
     def _parts(self, batch: RolloutBatch) -> Iterator[tuple[KeptStep, int]]:
-        """Yield the batch's random steps as the update takes them, several as one, with their number."""
+        """Yield the batch's SDE steps as the update takes them, several as one, with their number."""
         steps, together = batch.rollouts.steps, self.args.steps_per_replay
         for start in range(0, len(steps), together):
             part = steps[start : start + together]
@@ -146,7 +146,7 @@ class VideoGRPOTrainer(OnlineTrainer):
         """Return the weights `[B]` of a step's clips in the loss."""
         levels = list(zip(step.sigma, step.sigma_next, strict=True))
         if self.args.step_weight == "gradient":
-            gains = [prediction_gain(self.random_step(), *pair) for pair in levels]
+            gains = [prediction_gain(self.sde_step_function(), *pair) for pair in levels]
             return grpo.gradient_weights(torch.tensor(gains), self._candidate_gains)
         if self.args.ratio == "guard":
             return torch.tensor([1 / (sigma - sigma_next) for sigma, sigma_next in levels])
@@ -167,7 +167,7 @@ class VideoGRPOTrainer(OnlineTrainer):
         same = {pair: [place for place, other in enumerate(levels) if other == pair] for pair in dict.fromkeys(levels)}
         parts = [
             take_step(
-                self.random_step(),
+                self.sde_step_function(),
                 prediction[places],
                 step.latents[places],
                 *pair,

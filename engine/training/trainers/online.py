@@ -84,7 +84,7 @@ class RolloutBackend(Protocol):
 class OnlineTrainer(GenerationBatches):
     """Base of online trainers.
 
-    A subclass implements `losses` and may override `random_step` and `random_steps`.
+    A subclass implements `losses` and may override `sde_step_function` and `sde_steps`.
 
     `train_dataset` holds rows with a `prompt` (or plain texts); other columns are passed to the reward functions.
     With the setting `data`, each update also has the loss of pre-training on given clips, as in data-regularised RL
@@ -162,11 +162,11 @@ class OnlineTrainer(GenerationBatches):
 
     # ---------------------------------------------------------------------------------------------------- one rollout
 
-    def random_step(self) -> StepFunction | None:
-        """Return the step function of the random steps; None: the same as of the others."""
+    def sde_step_function(self) -> StepFunction | None:
+        """Return the step function of the SDE steps; None: the same as of the others."""
         return None
 
-    def random_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
+    def sde_steps(self, requests: Sequence[GenerationRequest]) -> list[tuple[int, ...]]:
         """Return the numbers of the steps of each request that are random and kept, as many for each."""
         return [()] * len(requests)
 
@@ -177,7 +177,7 @@ class OnlineTrainer(GenerationBatches):
 
     @property
     def keeps_means(self) -> bool:
-        """Return True when the update needs the means of the rollouts' random steps."""
+        """Return True when the update needs the means of the rollouts' SDE steps."""
         return False
 
     def noise_levels(self) -> list[float]:
@@ -284,8 +284,8 @@ class OnlineTrainer(GenerationBatches):
             self.family,
             requests,
             self.prompts,
-            random_step=self.random_step(),
-            kept=self.random_steps(requests),
+            sde_step_function=self.sde_step_function(),
+            kept=self.sde_steps(requests),
             means=self.keeps_means,
             batch=self.args.rollout_batch,
             decoded=scoring.add,

@@ -37,9 +37,9 @@ def test_random_steps_have_no_neighbours(candidates: int, size: int, seed: int) 
     generator = torch.Generator().manual_seed(seed)
     if size > 1 and 2 * size > candidates:
         with pytest.raises(ValueError, match="do not fit"):
-            grpo.random_steps(candidates, size, generator)
+            grpo.sde_steps(candidates, size, generator)
         return
-    found = grpo.random_steps(candidates, size, generator)
+    found = grpo.sde_steps(candidates, size, generator)
     assert len(found) == len(set(found)) == size and list(found) == sorted(found)
     assert 0 <= found[0] and found[-1] < candidates
     assert all(second - first not in (1, candidates - 1) for first, second in itertools.combinations(found, 2))
@@ -49,7 +49,7 @@ def test_random_steps_have_no_neighbours(candidates: int, size: int, seed: int) 
 def test_the_expected_loss_of_random_steps_is_the_share_of_all(candidates: int, size: int) -> None:
     """Every step is drawn with the probability size / candidates: within 4 standard errors of 4,000 draws."""
     generator, draws = torch.Generator().manual_seed(3), 4000
-    counted = Counter(step for _ in range(draws) for step in grpo.random_steps(candidates, size, generator))
+    counted = Counter(step for _ in range(draws) for step in grpo.sde_steps(candidates, size, generator))
     share = size / candidates
     error = math.sqrt(share * (1 - share) / draws)
     assert set(counted) == set(range(candidates))
@@ -136,7 +136,7 @@ def test_a_step_without_noise_has_no_weight() -> None:
     ],
 )
 def test_surplus_by_hand(form: Form, level: float, steps: int, shift: float, last: float) -> None:
-    """sqrt((s' - drift)^2 + std^2) / s' at the last random step."""
+    """sqrt((s' - drift)^2 + std^2) / s' at the last SDE step."""
     sigma, sigma_next = shifted(steps, shift)[-3:-1]
     std, drift = sde_coefficients(form, level, sigma, sigma_next)
     found = noise_surplus(partial(sde_step, form=form, noise_level=level), "flow", sigma, sigma_next)

@@ -166,7 +166,7 @@ def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, fold
     trainer = trainer_of(kind, preset, family, shape, folder)
     if kind == "grpo":
         made = trainer.first_generation_batch()[0].rollouts
-        kept = trainer.random_steps(made.requests)
+        kept = trainer.sde_steps(made.requests)
         plain = generate_rollouts(family, made.requests, trainer.prompts, kept=kept, decode=False)
         for got, wanted in zip(stds(made), stds(plain), strict=True):
             assert math.isfinite(got) and 1 / 1.5 <= got / wanted <= 1.5

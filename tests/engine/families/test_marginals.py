@@ -1,4 +1,4 @@
-"""Random steps leave the latents' distribution as it is: on Wan's own schedule, and with every preset's toy model."""
+"""SDE steps leave the latents' distribution as it is: on Wan's own schedule, and with every preset's toy model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_grpos_defaults_keep_the_std_of_wans_schedule(tiny: SimpleNamespace, num
     assert trainer.family.scheduler_config["_class_name"] == "UniPCMultistepScheduler"
     made = trainer.first_generation_batch()[0].rollouts
     plain = generate_rollouts(
-        trainer.family, made.requests, trainer.prompts, kept=trainer.random_steps(made.requests), decode=False
+        trainer.family, made.requests, trainer.prompts, kept=trainer.sde_steps(made.requests), decode=False
     )
     assert len(made.steps) == num_steps - 1
     wanted = [expected_std("flow", step.sigma_next[0]) for step in made.steps] + [1.0]

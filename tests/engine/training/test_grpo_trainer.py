@@ -47,7 +47,7 @@ def trainer_of(open_tiny: Open, folder: Path, **options: Any) -> VideoGRPOTraine
 
 
 def steps_of(batch: RolloutBatch) -> dict[str, set[tuple[int, ...]]]:
-    """The random steps of each prompt's clips."""
+    """The SDE steps of each prompt's clips."""
     found: dict[str, set[tuple[int, ...]]] = {}
     for row, request in enumerate(batch.rollouts.requests):
         numbers = tuple(step.index[row] for step in batch.rollouts.steps)
@@ -76,7 +76,7 @@ def test_clips_of_a_prompt_share_a_step_and_prompts_differ(open_tiny: Open, tmp_
     assert set(found) == set(PROMPTS) and all(len(numbers) == 1 for numbers in found.values())
     drawn = {number for numbers in found.values() for (number,) in numbers}
     assert len(drawn) > 1 and drawn <= set(range(4)), "8 steps, of which 0.6 are the first 4"
-    assert trainer.random_steps([trainer.template]) == trainer.random_steps([trainer.template]), "no state"
+    assert trainer.sde_steps([trainer.template]) == trainer.sde_steps([trainer.template]), "no state"
 
 
 def test_random_steps_are_those_of_all_prompts_and_change(open_tiny: Open, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_random_steps_are_those_of_all_prompts_and_change(open_tiny: Open, tmp_p
     assert len(numbers) == 2 and numbers[1] - numbers[0] > 1
     drawn = set()
     for trainer.state.global_step in range(12):
-        drawn.add(trainer.random_steps([trainer.template])[0])
+        drawn.add(trainer.sde_steps([trainer.template])[0])
     assert len(drawn) > 3
 
 
@@ -95,9 +95,14 @@ def test_a_mixed_batch_makes_the_clips_of_each_prompt_alone(open_tiny: Open, tmp
     made = trainer.first_generation_batch()[0].rollouts
     for start in range(0, 16, 4):
         requests = made.requests[start : start + 4]
-        kept = trainer.random_steps(requests)
+        kept = trainer.sde_steps(requests)
         alone = generate_rollouts(
-            trainer.family, requests, trainer.prompts, random_step=trainer.random_step(), kept=kept, decode=False
+            trainer.family,
+            requests,
+            trainer.prompts,
+            sde_step_function=trainer.sde_step_function(),
+            kept=kept,
+            decode=False,
         )
         torch.testing.assert_close(made.latents[start : start + 4], alone.latents, rtol=1e-4, atol=1e-4)
         step, one = made.steps[0], alone.steps[0]
@@ -110,7 +115,7 @@ def test_weights_are_those_of_the_schedule(open_tiny: Open, tmp_path: Path) -> N
     """1 / gain of each clip's own step, over the mean of the steps that may be drawn."""
     trainer = trainer_of(open_tiny, tmp_path, **FLASH)
     batch, levels = trainer.first_generation_batch()[0], trainer.noise_levels()
-    inverse = [1 / prediction_gain(trainer.random_step(), *levels[at : at + 2]) for at in range(7)]
+    inverse = [1 / prediction_gain(trainer.sde_step_function(), *levels[at : at + 2]) for at in range(7)]
     (step,) = batch.rollouts.steps
     wanted = [inverse[number] / (sum(inverse) / 7) for number in step.index]
     assert trainer._weights(step).tolist() == pytest.approx(wanted, rel=1e-5)
@@ -130,7 +135,7 @@ def test_the_guards_loss_is_divided_by_the_steps_length(open_tiny: Open, tmp_pat
 def test_steps_in_one_pass_have_the_gradient_of_single_passes(
     together: int, name: str, open_tiny: Open, tmp_path: Path
 ) -> None:
-    """7 random steps as 3 + 3 + 1 and all at once, with the KL to the model before training."""
+    """7 SDE steps as 3 + 3 + 1 and all at once, with the KL to the model before training."""
     options = {"plain": {"beta": 0.1}, "guard": {"ratio": "guard"}}[name]
     trainer = trainer_of(open_tiny, tmp_path, **options)
     with torch.no_grad():
@@ -169,7 +174,7 @@ def test_noise_that_stays_in_the_clips_is_a_warning(open_tiny: Open, tmp_path: P
 def test_sage_begins_after_the_step_from_pure_noise(open_tiny: Open, tmp_path: Path) -> None:
     trainer = trainer_of(open_tiny, tmp_path, sde_form="sage")
     assert trainer.noise_levels()[0] == 1
-    assert trainer.random_steps([trainer.template]) == [(1, 2, 3, 4, 5, 6)] == [tuple(trainer.reached_steps())]
+    assert trainer.sde_steps([trainer.template]) == [(1, 2, 3, 4, 5, 6)] == [tuple(trainer.reached_steps())]
     std, drift = sde_coefficients("sage", 0.7, *trainer.noise_levels()[6:8])
     surplus = math.hypot(trainer.noise_levels()[7] - drift, std) / trainer.noise_levels()[7]
     assert f"(step 7 of 8) leaves {surplus:.2f} times" in check_of(trainer, "excess_noise").sentence

@@ -1,4 +1,4 @@
-"""Random steps that would ruin clips stop the run, before it starts and in each rollout."""
+"""SDE steps that would ruin clips stop the run, before it starts and in each rollout."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ def verdicts(trainer: VideoGRPOTrainer) -> dict[str, PreflightCheck]:
 def test_wans_schedule_passes(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
     found = verdicts(made(open_tiny, tmp_path))
     assert found["noise"].level == found["latents"].level == found["replay"].level == "ok"
-    assert found["noise"].sentence == "The random steps add noise of std 0.61 to 0.81."
+    assert found["noise"].sentence == "The SDE steps add noise of std 0.61 to 0.81."
 
 
 def test_a_step_that_is_out_of_proportion_stops_the_run(
@@ -76,10 +76,10 @@ def careless(
 
 def test_latents_that_are_out_of_proportion_stop_the_run(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
     trainer = made(open_tiny, tmp_path)
-    trainer.random_step = lambda: careless  # type: ignore[method-assign]
+    trainer.sde_step_function = lambda: careless  # type: ignore[method-assign]
     found = verdicts(trainer)
     assert found["noise"].level == "ok"
-    assert found["latents"].level == "stop" and "the random steps spoil the clips" in found["latents"].sentence
+    assert found["latents"].level == "stop" and "the SDE steps spoil the clips" in found["latents"].sentence
 
 
 def test_latents_of_a_wrong_scale_stop_the_run(open_tiny: Callable[[], Any], tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_log_ratios_that_do_not_move_at_all_stop_the_run(open_tiny: Callable[[],
     ],
 )
 def test_each_form_has_a_noise_level_of_its_own(settings: dict[str, Any], level: float, tmp_path: Path) -> None:
-    assert VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True, **settings).random_level == level
+    assert VideoGRPOConfig(output_dir=str(tmp_path), use_cpu=True, **settings).sde_noise_level == level
 
 
 def test_a_noise_level_that_cps_cannot_have_is_refused(tmp_path: Path) -> None:
