@@ -40,7 +40,7 @@ class GateCondition(BaseModel):
 class CurriculumGate(BaseModel):
     """Conditions for advancing to the next stage, measured on fixed prompts and seeds.
 
-    A stage that does not pass is trained further up to `retries` times, `retry_steps` each (None: as many as before).
+    A stage that does not pass is trained further up to `retries` times, `retry_updates` each (None: as many as before).
     Then the curriculum stops, or returns to the previous stage, at most `step_backs` times in total. The intervals are
     corrected for this number of attempts.
     """
@@ -59,7 +59,7 @@ class CurriculumGate(BaseModel):
     """Mix of the evaluated rewards; None: the preset's."""
     retries: int = Field(1, ge=0)
     """Maximum number of further trainings of a stage that does not pass; a distillation restarts with more updates."""
-    retry_steps: int | None = Field(None, ge=1)
+    retry_updates: int | None = Field(None, ge=1, validation_alias=AliasChoices("retry_updates", "retry_steps"))
     """Updates of each further training; None: as many as before."""
     on_failure: Literal["stop", "step_back"] = "stop"
     """Action when all retries have failed."""
@@ -79,7 +79,7 @@ class Stage(BaseModel):
     """A key of `presets/train`."""
     frames: int | None = Field(None, ge=1)
     """Length of its clips, rounded up to one that the family supports; None: the preset's."""
-    steps: int | None = Field(None, ge=1)
+    updates: int | None = Field(None, ge=1, validation_alias=AliasChoices("updates", "steps"))
     """Updates; None: the preset's `max_steps`."""
     changes: dict[str, Any] = Field(default_factory=dict)
     """Overrides of the preset's keys in this stage, such as `mix` or `pairs`."""

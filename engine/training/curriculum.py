@@ -158,14 +158,14 @@ def last_passing_run(attempts: tuple[AttemptRecord, ...], stage: int) -> str | N
     return passed[-1] if passed else None
 
 
-def steps_of(stage: Stage, attempt: int) -> int | None:
+def updates_of(stage: Stage, attempt: int) -> int | None:
     """Return the number of updates of an attempt; None: the preset's own."""
-    return stage.gate.retry_steps if attempt > 0 and stage.gate.retry_steps is not None else stage.steps
+    return stage.gate.retry_updates if attempt > 0 and stage.gate.retry_updates is not None else stage.updates
 
 
-def restart_steps(gate: CurriculumGate, first: int, tries: int) -> int:
+def restart_updates(gate: CurriculumGate, first: int, tries: int) -> int:
     """Return the updates of an attempt that restarts after `tries` others: the sum of a continued series."""
-    return first + tries * (gate.retry_steps or first)
+    return first + tries * (gate.retry_updates or first)
 
 
 def num_previous_attempts(state: CurriculumState) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.config.presets import overlay
 from engine.config.prompts import read_prompts, spread
@@ -92,7 +92,7 @@ class Lengthening(BaseModel):
     """A key of `presets/curricula`."""
     start: Start = "base"
     """The base model, or the step whose adapter it begins with."""
-    steps: tuple[int, ...] = Field(min_length=1)
+    updates: tuple[int, ...] = Field(min_length=1, validation_alias=AliasChoices("updates", "steps"))
     """Updates of each stage."""
     step_backs: int | None = Field(None, ge=0)
     """Allowed steps back; None for the value of the preset."""

@@ -273,17 +273,17 @@ def with_settings(
 ) -> tuple[Stage, ...]:
     """Return the stages of the preset with the changes of the tour and `settings`.
 
-    Raises ConfigError if the tour has steps for more or fewer stages.
+    Raises ConfigError if the tour has updates for more or fewer stages.
     """
-    if len(wanted.steps) != len(preset.stages):
+    if len(wanted.updates) != len(preset.stages):
         raise ConfigError(
-            f"The tour has steps for {len(wanted.steps)} stages, but the curriculum '{preset.key}' has "
-            f"{len(preset.stages)}: set `steps` for each of them in examples/tour/tour.toml."
+            f"The tour has updates for {len(wanted.updates)} stages, but the curriculum '{preset.key}' has "
+            f"{len(preset.stages)}: set `updates` for each of them in examples/tour/tour.toml."
         )
     changes = overlay(wanted.changes, {"settings": settings or {}})
     return tuple(
-        Stage.model_validate({**overlay(stage.model_dump(), changes), "steps": steps})
-        for stage, steps in zip(preset.stages, wanted.steps, strict=True)
+        Stage.model_validate({**overlay(stage.model_dump(), changes), "updates": updates})
+        for stage, updates in zip(preset.stages, wanted.updates, strict=True)
     )
 
 

@@ -19,7 +19,7 @@ def test_a_size_goes_by_what_is_shipped(name: str) -> None:
         assert load_train_preset(training.preset, training.changes).model == size.model
     chosen = {"campaign": "c1", "pairs": None}
     assert load_train_preset(size.dpo.preset, overlay(size.dpo.changes, chosen)).campaign == "c1"
-    assert len(load_curriculum(size.curriculum.preset).stages) == len(size.curriculum.steps)
+    assert len(load_curriculum(size.curriculum.preset).stages) == len(size.curriculum.updates)
 
 
 @pytest.mark.parametrize("name", ["full", "short"])
@@ -53,8 +53,8 @@ def test_the_trainers_take_the_settings_of_a_size(name: str, tmp_path: Path) -> 
 def test_steps_for_another_number_of_stages_are_refused() -> None:
     from examples.tour.steps import with_settings
 
-    wanted = load_tour("short").curriculum.model_copy(update={"steps": (1, 1)})
-    with pytest.raises(ConfigError, match="steps for 2 stages, but the curriculum 'mini_lengths' has 3"):
+    wanted = load_tour("short").curriculum.model_copy(update={"updates": (1, 1)})
+    with pytest.raises(ConfigError, match="updates for 2 stages, but the curriculum 'mini_lengths' has 3"):
         with_settings(load_curriculum("mini_lengths"), wanted)
 
 

@@ -60,7 +60,7 @@ def shortened(preset: CurriculumPreset, short: bool) -> CurriculumPreset:
     if not short:
         return preset
     gate = overlay(preset.stages[0].gate.model_dump(), {"num_prompts": 4, "takes": 1, "retries": 0})
-    stage = overlay(preset.stages[0].model_dump(), {"frames": 17, "steps": 1, "gate": gate})
+    stage = overlay(preset.stages[0].model_dump(), {"frames": 17, "updates": 1, "gate": gate})
     small = {"num_steps": 2, "num_generations": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1}
     stage["settings"] = {**small, "sample_clips": 0}
     return CurriculumPreset.model_validate({**preset.model_dump(), "stages": [stage]})

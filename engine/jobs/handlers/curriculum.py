@@ -31,8 +31,8 @@ from engine.training.curriculum import (
     begin_attempt,
     evaluate_gate,
     num_previous_attempts,
-    restart_steps,
-    steps_of,
+    restart_updates,
+    updates_of,
     training,
 )
 from engine.workspace import Workspace
@@ -120,7 +120,7 @@ def restarts_from_start(stage: Stage) -> bool:
 
 
 def stage_preset(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
-    """Return the stage's training preset with its length, steps and changes.
+    """Return the stage's training preset with its length, updates and changes.
 
     Lengths are rounded up to one that the family supports. `tries` counts the previous attempts at the stage: an
     attempt that starts over has their updates in addition to its own.
@@ -129,16 +129,16 @@ def stage_preset(stage: Stage, attempt: int = 0, tries: int = 0) -> TrainPreset:
     model = load_preset("models", str(stage.changes.get("model", trained.model)))
     frames = stage.frames or int(str(trained.settings.get("num_frames", model.num_frames)))
     settings = {**stage.settings, "num_frames": at_least(family_spec(model.family), frames)}
-    steps = _steps_after(stage, tries) if tries and restarts_from_start(stage) else steps_of(stage, attempt)
-    if steps is not None:
-        settings["max_steps"] = steps
+    updates = _updates_after(stage, tries) if tries and restarts_from_start(stage) else updates_of(stage, attempt)
+    if updates is not None:
+        settings["max_steps"] = updates
     return load_train_preset(stage.preset, overlay(stage.changes, {"settings": settings}))
 
 
-def _steps_after(stage: Stage, tries: int) -> int | None:
+def _updates_after(stage: Stage, tries: int) -> int | None:
     """Return the updates of an attempt that starts over; None when the preset counts epochs instead."""
     first = int(str(stage_preset(stage).settings.get("max_steps") or 0))
-    return restart_steps(stage.gate, first, tries) if first > 0 else None
+    return restart_updates(stage.gate, first, tries) if first > 0 else None
 
 
 def _evaluated(run: Run, gate: CurriculumGate, context: JobContext) -> Generator[JobProgress, None, Evaluation]:

@@ -41,7 +41,7 @@ def gate(**others: Any) -> CurriculumGate:
 
 
 def preset(*gates: CurriculumGate, step_backs: int = 1) -> CurriculumPreset:
-    stages = tuple(Stage(name=f"s{i}", preset="mini_nft", steps=5, gate=one) for i, one in enumerate(gates))
+    stages = tuple(Stage(name=f"s{i}", preset="mini_nft", updates=5, gate=one) for i, one in enumerate(gates))
     return CurriculumPreset(key="c", title="C", stages=stages, step_backs=step_backs)
 
 
@@ -170,14 +170,14 @@ def test_no_student_becomes_its_own_teacher() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "retry_steps", "steps"),
+    ("preset", "retry_updates", "updates"),
     [("mini_distill", None, 15), ("mini_distill", 7, 19), ("mini_nft", 7, 7), ("mini_nft", None, 5)],
 )
-def test_what_begins_anew_has_the_updates_of_all_its_attempts(preset: str, retry_steps: int | None, steps: int) -> None:
-    stage = Stage(name="s", preset=preset, steps=5, gate=gate(retry_steps=retry_steps))
+def test_what_begins_anew_has_the_updates_of_all_its_attempts(preset: str, retry_updates: int | None, updates: int) -> None:
+    stage = Stage(name="s", preset=preset, updates=5, gate=gate(retry_updates=retry_updates))
     assert driver.restarts_from_start(stage) == (preset == "mini_distill") and not never_restarts(stage)
     assert driver.stage_preset(stage).settings["max_steps"] == 5
-    assert driver.stage_preset(stage, attempt=2, tries=2).settings["max_steps"] == steps
+    assert driver.stage_preset(stage, attempt=2, tries=2).settings["max_steps"] == updates
 
 
 def test_a_curriculum_whose_run_is_paused_says_so_and_goes_on(
@@ -273,12 +273,15 @@ def test_every_shipped_curriculum_is_whole() -> None:
             assert json.loads(preset.model_dump_json())["settings"]["num_frames"] >= (stage.frames or 1)
 
 
-def test_a_stage_is_read_by_the_former_name_of_its_preset() -> None:
-    gate = {"conditions": [{"metric": "m", "at_least": 0}]}
+def test_a_stage_is_read_by_its_former_names() -> None:
     former, current = (
-        Stage.model_validate({"name": "s", key: "mini_nft", "gate": gate}) for key in ("recipe", "preset")
+        Stage.model_validate(
+            {"name": "s", preset: "mini_nft", updates: 3, "gate": {"conditions": [{"metric": "m", "at_least": 0}], retry: 2}}
+        )
+        for preset, updates, retry in (("recipe", "steps", "retry_steps"), ("preset", "updates", "retry_updates"))
     )
-    assert former == current and former.preset == "mini_nft" and "recipe" not in former.model_dump()
+    assert former == current and (former.preset, former.updates, former.gate.retry_updates) == ("mini_nft", 3, 2)
+    assert not {"recipe", "steps"} & former.model_dump().keys()
 
 
 @pytest.mark.parametrize(
