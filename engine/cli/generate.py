@@ -231,7 +231,7 @@ def execute(spec: JobSpec, options: argparse.Namespace) -> None:
 
 def make_clips(spec: JobSpec, library: Library, options: argparse.Namespace) -> None:
     kind = kind_of(spec.kind, KINDS)
-    result = run_to_end(kind.start(spec.config, JobContext(store=library, resources=kind.place(spec.resources))))
+    result = run_to_end(kind.start(spec.config, JobContext(store=library, resources=kind.resolve(spec.resources))))
     if spec.kind.startswith("score") and (result.get("unread") or result.get("unscored")):
         options.exit_code = NOT_ALL  # the unscored videos are listed below
     records = [library.clip(clip_id) for clip_id in result["clip_ids"]]

@@ -70,8 +70,8 @@ class JobKind:
 
     `handler` is "module:function". `supports_cluster`: the handler can run its work on a cluster, by its context's
     resources. `monitored`: the handler waits in a thread of its own for another process or a server. `share` is the
-    default share of a device (0: none), see engine.jobs.device_leases. `quick` returns True for a config whose job is
-    interactive: it gets a high priority.
+    default share of a device (0: none), see engine.jobs.device_leases. `is_interactive` returns True for a config
+    whose job a person waits for: it gets a high priority.
     """
 
     key: str
@@ -81,9 +81,9 @@ class JobKind:
     supports_cluster: bool = False
     monitored: bool = False
     share: float = 0.0
-    quick: Callable[[Any], bool] = lambda config: False
+    is_interactive: Callable[[Any], bool] = lambda config: False
 
-    def read(self, config: Mapping[str, Any]) -> BaseModel:
+    def validate(self, config: Mapping[str, Any]) -> BaseModel:
         """Return the checked config. Raises ConfigError in one sentence."""
         try:
             checked = self.config(**config)
@@ -92,7 +92,7 @@ class JobKind:
         self.check(checked)
         return checked
 
-    def place(self, resources: Resources) -> Resources:
+    def resolve(self, resources: Resources) -> Resources:
         """Return the resources of a job of this kind. Raises ConfigError for a runner that cannot do it."""
         if not (resources.is_local or self.supports_cluster):
             raise ConfigError(
@@ -103,7 +103,7 @@ class JobKind:
     def start(self, config: Mapping[str, Any], context: "JobContext") -> JobSteps:
         """Return the handler's generator."""
         handler = cast(Handler, import_object(self.handler))
-        return handler(self.read(config), context)
+        return handler(self.validate(config), context)
 
 
 Kinds = Mapping[str, JobKind]
@@ -167,12 +167,12 @@ def always(config: object) -> bool:
 
 def few_clips(config: GenerateConfig | ScoreConfig) -> bool:
     clips = config.requests if isinstance(config, GenerateConfig) else config.clip_ids
-    return len(clips) <= FEW
+    return len(clips) <= MAX_INTERACTIVE_CLIPS
 
 
 # Shares of a device are a choice, not measured: clips and rewards leave three quarters to other jobs; a training has
 # the device alone unless its resources set a share.
-FEW = 16  # clips of an interactive job; a campaign has hundreds
+MAX_INTERACTIVE_CLIPS = 16  # clips of an interactive job; a campaign has hundreds
 SMALL, WHOLE = 0.25, 1.0
 
 KINDS: Kinds = {
@@ -184,7 +184,7 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.generate:generate_clips",
             check=check_generate,
             share=SMALL,
-            quick=few_clips,
+            is_interactive=few_clips,
         ),
         JobKind(
             key="keyframes",
@@ -192,7 +192,7 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.keyframes:draw_keyframes",
             check=check_keyframes,
             share=SMALL,
-            quick=always,
+            is_interactive=always,
         ),
         JobKind(
             key="evaluate", config=EvaluateConfig, handler="engine.jobs.handlers.evaluate:evaluate_run", share=WHOLE
@@ -217,7 +217,7 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.preflight:run_preflight",
             check=check_preflight,
             share=WHOLE,
-            quick=always,
+            is_interactive=always,
         ),
         JobKind(
             key="score",
@@ -225,7 +225,7 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.score:score_clips",
             check=check_score,
             share=SMALL,
-            quick=few_clips,
+            is_interactive=few_clips,
         ),
         JobKind(
             key="score_folder",
@@ -241,7 +241,7 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.score:make_overlays",
             check=check_overlays,
             share=SMALL,
-            quick=always,
+            is_interactive=always,
         ),
         JobKind(
             key="judge",
@@ -255,7 +255,7 @@ KINDS: Kinds = {
             config=SamplesConfig,
             handler="engine.jobs.handlers.maintenance:make_samples",
             share=SMALL,
-            quick=always,
+            is_interactive=always,
         ),
         JobKind(
             key="weights",
@@ -263,7 +263,7 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.maintenance:fetch_weights",
             check=check_weights,
             monitored=True,
-            quick=always,
+            is_interactive=always,
         ),
         JobKind(
             key="model",
@@ -271,14 +271,14 @@ KINDS: Kinds = {
             handler="engine.jobs.handlers.maintenance:fetch_model",
             check=check_model,
             monitored=True,
-            quick=always,
+            is_interactive=always,
         ),
         JobKind(
             key="inspect",
             config=InspectConfig,
             handler="engine.jobs.handlers.maintenance:inspect",
             share=SMALL,
-            quick=always,
+            is_interactive=always,
         ),
     )
 }

@@ -72,12 +72,12 @@ class JobQueue:
         Raises ConfigError or JobError for a job that cannot work, which is not queued.
         """
         kind = kind_of(spec.kind, self.kinds)
-        config = kind.read(spec.config)
+        config = kind.validate(spec.config)
         check_served(self.store.workspace, self._database.name)
         row = {
             **spec.model_dump(),
-            "resources": kind.place(spec.resources).model_dump(exclude_defaults=True),
-            "priority": PRIORITIES[spec.priority or ("high" if kind.quick(config) else "normal")],
+            "resources": kind.resolve(spec.resources).model_dump(exclude_defaults=True),
+            "priority": PRIORITIES[spec.priority or ("high" if kind.is_interactive(config) else "normal")],
             "id": self.id_of(key) or secrets.token_hex(4),
             "status": "queued",
             "created_at": now(),

@@ -228,4 +228,4 @@ def test_a_job_is_refused_when_it_is_filed(cache: Path) -> None:
     request = GenerationRequest(prompt="a cat", **load_model_preset(WAN).defaults())
     spec = JobSpec.generate([request], None)
     with pytest.raises(ConfigError, match="is not installed"):
-        kind_of(spec.kind, KINDS).read(spec.config)
+        kind_of(spec.kind, KINDS).validate(spec.config)

@@ -105,7 +105,9 @@ KINDS = {
     "fail": JobKind(key="fail", config=Trouble, handler="job_kinds:fail"),
     "unusual": JobKind(key="unusual", config=Steps, handler="job_kinds:give_unusual"),
     "measure": JobKind(key="measure", config=Steps, handler="job_kinds:measure_nothing"),
-    "small": JobKind(key="small", config=Steps, handler="job_kinds:take_steps", share=0.25, quick=lambda config: True),
+    "small": JobKind(
+        key="small", config=Steps, handler="job_kinds:take_steps", share=0.25, is_interactive=lambda config: True
+    ),
     "aside": JobKind(key="aside", config=Steps, handler="job_kinds:take_steps", share=1.0, monitored=True),
     "watch": JobKind(key="watch", config=Command, handler="job_kinds:watch", share=1.0, monitored=True),
 }

@@ -82,7 +82,7 @@ def test_weights_that_nobody_can_fetch_are_refused_at_once() -> None:
     by_hand = next(key for key, one in catalog.WEIGHTS.items() if not one.source.downloadable)
     for key, message in ((by_hand, "cannot be downloaded"), ("alexnett", "Did you mean 'alexnet'")):
         with pytest.raises(ConfigError, match=message):
-            kind_of("weights", KINDS).read(weights_job(key).config)
+            kind_of("weights", KINDS).validate(weights_job(key).config)
 
 
 def test_what_pytorch_finds(start: Callable[..., JobSteps], monkeypatch: pytest.MonkeyPatch) -> None:
