@@ -138,10 +138,14 @@ class WeightCopy:
         self.values: dict[str, Tensor] = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     @torch.no_grad()
-    def blend(self, decay: float) -> None:
+    def ema_update(self, decay: float) -> None:
         """Move towards the network's current weights: `copy <- decay copy + (1 - decay) weights`."""
         for name, value in self.values.items():
             local(value).lerp_(local(self._parameters[name].detach()), 1 - decay)
+
+    def copy_from_network(self) -> None:
+        """Take over the network's current weights."""
+        self.ema_update(0.0)
 
     @torch.no_grad()
     def set(self, other: "WeightCopy") -> None:

@@ -37,12 +37,12 @@ class VideoAWMTrainer(ForwardProcessTrainer):
         if self.args.moving_beta > 0:
             self.copies["moving"] = WeightCopy(self.family.network)
 
-    def blend_copies(self, maker: WeightCopy | None) -> None:
-        super().blend_copies(maker)
+    def update_copies(self, maker: WeightCopy | None) -> None:
+        super().update_copies(maker)
         if "moving" in self.copies:
             args, step = self.args, self.state.global_step
             decay = awm.reference_decay(step, slope=args.moving_decay_slope, most=args.moving_decay_most)
-            self.copies["moving"].blend(decay)
+            self.copies["moving"].ema_update(decay)
 
     @property
     def clips_together(self) -> int:

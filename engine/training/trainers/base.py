@@ -118,13 +118,13 @@ class DiffusionTrainer(Trainer):
         for name, folder in ((FROZEN, args.frozen_adapter), (ADAPTER, start)):
             if folder is not None:
                 load_adapter(network, name, Path(folder), to_train=name == ADAPTER)
-        goes_on = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
+        continues_adapter = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
         self._add_adapters(network, args)
         set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
         self.base = base_policy(network, args.lora_rank, with_frozen=args.frozen_adapter is not None)
-        self.reference = ReferencePolicy(network, WeightCopy(network)) if goes_on else self.base
+        self.reference = ReferencePolicy(network, WeightCopy(network)) if continues_adapter else self.base
         self.copies: dict[str, WeightCopy] = {"average": WeightCopy(network)} if args.ema_decay > 0 else {}
         load, cache = partial(load_picture, workspace), PromptCache(workspace.prompts)
         self.prompts = PromptEmbeddings(self.family, self.template.fps, self.template.guidance, load, cache)
@@ -379,7 +379,7 @@ class _Guard(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if "average" in self._trainer.copies and (done := args.updates_of_export(state.global_step)):
-            self._trainer.copies["average"].blend(average_decay(done, args.ema_decay))
+            self._trainer.copies["average"].ema_update(average_decay(done, args.ema_decay))
 
 
 @contextmanager

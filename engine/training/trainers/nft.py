@@ -41,10 +41,10 @@ class VideoNFTTrainer(ForwardProcessTrainer):
         with self.copies["old"].applied():
             return super()._generate_rollouts(requests, scoring)
 
-    def blend_copies(self, maker: WeightCopy | None) -> None:
+    def update_copies(self, maker: WeightCopy | None) -> None:
         assert maker is not None, "there is an old policy"
         args = self.args
-        maker.blend(
+        maker.ema_update(
             nft.old_policy_decay(
                 self.state.global_step,
                 flat=args.old_decay_flat,
