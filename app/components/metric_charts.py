@@ -20,7 +20,7 @@ from engine.runs.purge import deleted_runs, restore_runs
 from engine.runs.run import Run
 from engine.runs.run_notes import write_notes
 
-COMPARED = 12  # runs at once
+MAX_COMPARED_RUNS = 12  # runs at once
 
 
 class Description(TypedDict):
@@ -49,7 +49,7 @@ class MetricCharts(Component):
             return feed.points(request if isinstance(request, dict) else {})
 
         def compare_settings(runs: list[str]) -> dict[str, Any]:
-            return {"rows": differences([Run.find(context.workspace, run) for run in runs[:COMPARED]])}
+            return {"rows": differences([Run.find(context.workspace, run) for run in runs[:MAX_COMPARED_RUNS]])}
 
         def describe(notes: Description) -> dict[str, Any]:
             write_notes(Run.find(context.workspace, notes["id"]), notes["name"], notes["tags"], notes["text"])

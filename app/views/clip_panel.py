@@ -12,7 +12,7 @@ from app.views.scores import remarks, scores
 from engine.storage.library import ClipRecord, Library
 
 LETTERS = "ABCD"
-COMPARED = len(LETTERS)
+MAX_COMPARED_CLIPS = len(LETTERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def one(
 
 def several(store: Library, records: Sequence[ClipRecord], mix: str | None = None) -> View:
     """Return the view of two to four synchronised clips, with their scores side by side."""
-    compared = records[:COMPARED]
+    compared = records[:MAX_COMPARED_CLIPS]
     named = [(letter, scores(store.report(record.id, mix))) for letter, record in zip(LETTERS, compared, strict=False)]
     return View(player=clips.player(compared), facts=None, bars=reward_bars(named), radar=radar(named), timeline=None)
 

@@ -20,7 +20,7 @@ from engine.families.combining import write_fused
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import check_fit, convert
 from engine.families.loading import find_folder
-from engine.families.lora_files import FIRST, SECOND, Lora, for_pipeline, read_parts, write_parts
+from engine.families.lora_files import FIRST_NETWORK, SECOND_NETWORK, Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class, family_spec, local_source
 from engine.files.atomic import new_folder
 from engine.runs.adapters import (
@@ -150,7 +150,10 @@ def import_adapter(options: argparse.Namespace) -> None:
             network_only=options.network_only,
             lora_only=options.lora_only,
         )
-        parts |= {SECOND if expert == SECOND and part == FIRST else part: lora for part, lora in loras.items()}
+        parts |= {
+            SECOND_NETWORK if expert == SECOND_NETWORK and part == FIRST_NETWORK else part: lora
+            for part, lora in loras.items()
+        }
     family: Any = family_class(preset.family)
     check_fit(family, local_source(preset), options.name, parts, preset.parts)
     origin = ", ".join(file.name for file, _ in _files(options))
@@ -213,7 +216,11 @@ def _files(options: argparse.Namespace) -> list[tuple[Path, str]]:
 
     Raises ConfigError without a file, or when a file is missing.
     """
-    files = [(file, part) for file, part in ((options.file, FIRST), (options.low_noise, SECOND)) if file is not None]
+    files = [
+        (file, part)
+        for file, part in ((options.file, FIRST_NETWORK), (options.low_noise, SECOND_NETWORK))
+        if file is not None
+    ]
     if not files:
         raise ConfigError("No file is named: give the adapter's .safetensors file, or --low-noise and a file.")
     for file, _ in files:

@@ -20,7 +20,7 @@ from engine.families.files.model_folders import refuse_loose_files
 from engine.families.files.single_files import SUFFIX, read_header, refuse_quantised_file
 from engine.families.files.sources import local_path
 from engine.families.loading import INDEX_FILE, check_parts, read_json
-from engine.families.lora_files import SECOND
+from engine.families.lora_files import SECOND_NETWORK
 from engine.families.registry import FAMILIES, family_class, family_spec
 from engine.files.atomic import write_text_atomic
 from engine.hub.selection import Needs, missing_files, read_object, select_files
@@ -76,7 +76,7 @@ def add_file(workspace: Workspace, key: str, file: Path, like: str, low_noise: P
         )
     if low_noise is not None:
         low_noise = _checked_file(low_noise)
-        parts[SECOND], size = str(low_noise), size + count_parameters(low_noise)
+        parts[SECOND_NETWORK], size = str(low_noise), size + count_parameters(low_noise)
     changes: dict[str, object] = {"title": f"{file.stem} (local)", "parts": parts, "licence": ""}
     return _save(workspace, key, base, changes, size)
 

@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 from engine.errors import FamilyError
 from engine.families.lora_files import (
     BARE,
-    FIRST,
-    SECOND,
+    FIRST_NETWORK,
+    SECOND_NETWORK,
     UNET,
     Lora,
     for_pipeline,
@@ -149,7 +149,7 @@ def pipeline_part(network: Any) -> str:
     """Return the name of a network of this class in diffusers' pipelines."""
     from diffusers.loaders import UNet2DConditionLoadersMixin
 
-    return UNET if isinstance(network, UNet2DConditionLoadersMixin) else FIRST
+    return UNET if isinstance(network, UNet2DConditionLoadersMixin) else FIRST_NETWORK
 
 
 def loaded_adapters(network: Any) -> list[str]:
@@ -240,7 +240,7 @@ def named_as_in(network: Any, parts: Mapping[str, Lora]) -> Lora:
     Raises FamilyError for layers of a second expert when the model has one network.
     """
     experts: Mapping[str, str] = getattr(network, "experts", {})
-    if SECOND in parts and not experts:
+    if SECOND_NETWORK in parts and not experts:
         raise FamilyError(
             "The adapter has layers for a second expert (transformer_2), but this model has one network: use it on the "
             "model of two experts that it was trained on."

@@ -27,8 +27,8 @@ WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
 SECOND_FILE = "pytorch_lora_weights_transformer_2.safetensors"
 WEIGHT_FILES = (WEIGHTS_FILE, SECOND_FILE)
 METADATA_KEY = "lora_adapter_metadata"  # diffusers' key in a file's header
-FIRST, SECOND, UNET = "transformer", "transformer_2", "unet"  # names of networks in diffusers' pipelines
-EXPERTS = {"high_noise": FIRST, "low_noise": SECOND}
+FIRST_NETWORK, SECOND_NETWORK, UNET = "transformer", "transformer_2", "unet"  # names in diffusers' pipelines
+EXPERTS = {"high_noise": FIRST_NETWORK, "low_noise": SECOND_NETWORK}
 """Maps an expert's name in our network of two experts to its name in the diffusers pipeline."""
 BARE = ""
 """Stands for a missing network name: keys have no prefix."""
@@ -93,7 +93,7 @@ def read_parts(folder: Path) -> dict[str, Lora]:
     for file in adapter_files(folder):
         tensors, header = read_file(file)
         refuse_other_forms(file, tensors)
-        renamed = {FIRST: SECOND, BARE: SECOND} if file.name == SECOND_FILE else {}
+        renamed = {FIRST_NETWORK: SECOND_NETWORK, BARE: SECOND_NETWORK} if file.name == SECOND_FILE else {}
         for part, lora in split(file, tensors, header).items():
             name = renamed.get(part, part)
             parts[name] = parts[name].merged(lora) if name in parts else lora
@@ -106,11 +106,11 @@ def write_parts(folder: Path, parts: Mapping[str, Lora]) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for part, lora in parts.items():
-        prefix = FIRST if part == SECOND else part
+        prefix = FIRST_NETWORK if part == SECOND_NETWORK else part
         settings = {f"{prefix}.{key}": value for key, value in lora.settings().items()}
         header = {"format": "pt", METADATA_KEY: json.dumps(settings, indent=2, sort_keys=True)}
         tensors = {f"{prefix}.{key}": tensor.contiguous() for key, tensor in lora.tensors.items()}
-        save_file(tensors, folder / (SECOND_FILE if part == SECOND else WEIGHTS_FILE), metadata=header)
+        save_file(tensors, folder / (SECOND_FILE if part == SECOND_NETWORK else WEIGHTS_FILE), metadata=header)
 
 
 def for_pipeline(parts: Mapping[str, Lora], network: str) -> dict[str, Lora]:
@@ -253,7 +253,7 @@ def _settings_of(metadata: Mapping[str, Any], part: str) -> Mapping[str, Any]:
 
     BARE layers use the settings of the first network; metadata without network names apply to every network.
     """
-    prefixes = [f"{name}." for name in ([part] if part != BARE else [FIRST, UNET])]
+    prefixes = [f"{name}." for name in ([part] if part != BARE else [FIRST_NETWORK, UNET])]
     return next((own for prefix in prefixes if (own := _below(metadata, prefix))), metadata)
 
 
@@ -271,7 +271,7 @@ def _number(file: Path, name: str, value: Any) -> float:
 def _part_of(key: str) -> tuple[str, str]:
     """Split a key into its network's name in the pipeline, or BARE, and the rest."""
     first, _, rest = key.partition(".")
-    return (first, rest) if first in (FIRST, SECOND, UNET) and rest else (BARE, key)
+    return (first, rest) if first in (FIRST_NETWORK, SECOND_NETWORK, UNET) and rest else (BARE, key)
 
 
 def _ranks(tensors: "Mapping[str, Tensor]") -> dict[str, int]:

@@ -19,7 +19,7 @@ from engine.jobs.kinds import JobKind
 from engine.storage.schema import LEASES
 
 SLICES_PER_DEVICE = 12  # halves, thirds and quarters come out even
-FIRST = 0
+FIRST_DEVICE = 0
 
 Free = dict[int, list[int]]
 """The free parts by device."""
@@ -81,7 +81,7 @@ def fitting(need: Demand, free: Free) -> Held | None:
 
     A demand for more devices than exist gets all of them.
     """
-    devices = [FIRST] if need.in_process else sorted(free, reverse=True)
+    devices = [FIRST_DEVICE] if need.in_process else sorted(free, reverse=True)
     roomy = [device for device in devices if len(free[device]) >= need.parts]
     num_devices = min(need.devices, len(free))
     if len(roomy) < num_devices:
@@ -91,7 +91,7 @@ def fitting(need: Demand, free: Free) -> Held | None:
 
 def reserve(need: Demand, free: Free) -> None:
     """Remove from `free` the parts for a waiting job, on the devices with the most free parts."""
-    devices = [FIRST] if need.in_process else sorted(free, key=lambda device: len(free[device]), reverse=True)
+    devices = [FIRST_DEVICE] if need.in_process else sorted(free, key=lambda device: len(free[device]), reverse=True)
     for device in devices[: need.devices]:
         del free[device][: need.parts]
 
@@ -115,7 +115,7 @@ def devices_of(connection: Connection, job_id: str) -> Sequence[int]:
 def holder(connection: Connection, need: Demand) -> str | None:
     """Return the job with most parts of this machine's first device if the demand does not fit, else None."""
     held = func.count().label("held")
-    query = select(LEASES.c.job_id, held).where(LEASES.c.host == socket.gethostname(), LEASES.c.device == FIRST)
+    query = select(LEASES.c.job_id, held).where(LEASES.c.host == socket.gethostname(), LEASES.c.device == FIRST_DEVICE)
     rows = connection.execute(query.group_by(LEASES.c.job_id).order_by(held.desc())).all()
     fits = sum(row.held for row in rows) + need.parts <= SLICES_PER_DEVICE
     return None if fits or not rows else str(rows[0].job_id)

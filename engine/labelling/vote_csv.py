@@ -25,8 +25,8 @@ from engine.labelling.vote_intake import NAMESPACE, IncomingVote
 from engine.labelling.votes import StoredVote, Vote
 from engine.storage.database import check_text
 
-FIRST = ("prompt", "left_clip", "right_clip", "left_entrant", "right_entrant", "labeller", "choice")
-LAST = ("note", "ms", "is_repeat", "created_at", "client_uuid", "pair_id")
+FIRST_COLUMNS = ("prompt", "left_clip", "right_clip", "left_entrant", "right_entrant", "labeller", "choice")
+LAST_COLUMNS = ("note", "ms", "is_repeat", "created_at", "client_uuid", "pair_id")
 AXIS = "axis:"
 NEEDED = ("left_clip", "right_clip", "labeller", "choice")
 REPEATS: Mapping[str, bool | None] = {"": None, "0": False, "false": False, "1": True, "true": True}
@@ -47,7 +47,7 @@ def export_votes(campaigns: Campaigns, campaign_id: str, path: Path) -> int:
     votes = campaigns.votes(campaign_id)
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*FIRST, *axes, *LAST], restval="")
+            writer = csv.DictWriter(file, [*FIRST_COLUMNS, *axes, *LAST_COLUMNS], restval="")
             writer.writeheader()
             writer.writerows(_row(vote) for vote in votes)
     except OSError as error:

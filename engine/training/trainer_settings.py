@@ -234,9 +234,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
         if self.step_choice != "window":
             self.refuse_unused({"window_every": f"step_choice is {self.step_choice!r}"})
         if self.step_choice != "window" and self.window is None:
-            raise ConfigError(
-                f"step_choice {self.step_choice!r} needs window, the number of SDE steps: set it to 1."
-            )
+            raise ConfigError(f"step_choice {self.step_choice!r} needs window, the number of SDE steps: set it to 1.")
         if self.ratio == "guard" and self.step_weight != "none":
             raise ConfigError("ratio 'guard' has its own weights of the steps: set step_weight to 'none'.")
         if self.ratio == "kl_mask":

@@ -42,11 +42,11 @@ BACKEND, DEFAULT, MINI = "identity", "facenet", "mini"
 WITHOUT_FACES = (MINI,)
 MINI_VECTORS = "rewards.networks.mini_subject:subject_vectors"  # a string, because the module imports torch
 MOST_FRAMES = 32
-FIRST = 8  # frames whose medoid is the identity
+IDENTITY_FRAMES = 8  # frames whose medoid is the identity
 WORST_SHARE = 0.1
 LEAST_OVERLAP = 0.2
 LEAST_SHARE = 0.3  # of the frames (of the first ones: one half) that must show a face for the clip to have one
-STEADY = 0.8  # a face in this share of the frames counts as always present
+FULL_COVERAGE = 0.8  # a face in this share of the frames counts as always present
 FACE_PX = (20.0, 48.0)  # px of 256: too small to recognise .. clear
 CUT_OUT_PX, MARGIN = 48, 1.3
 LEAST_SEEN = 2
@@ -87,7 +87,7 @@ def score(features: ClipFeatures) -> RewardResult:
         return not_applicable("There is neither a face nor a subject that stands out to follow.")
     cosines, measurement = to_identity(track.vectors), f"{SPEC.key}.{track.backend}"
     raw = 0.5 * float(cosines.mean()) + 0.5 * float(np.quantile(cosines, WORST_SHARE))
-    present = min(1.0, track.coverage / STEADY) if track.is_face else 1.0
+    present = min(1.0, track.coverage / FULL_COVERAGE) if track.is_face else 1.0
     steps = np.full(clip.num_frames, np.nan)
     steps[track.frames] = features.calibration.map(measurement, cosines)
     return RewardResult(
@@ -125,7 +125,7 @@ def follow(features: ClipFeatures) -> FaceTrack | None:
 
 def to_identity(vectors: np.ndarray) -> np.ndarray:
     """Return `float64[N]`: cosine of each unit vector to the medoid of the first eight."""
-    first = vectors[:FIRST].astype(np.float64)
+    first = vectors[:IDENTITY_FRAMES].astype(np.float64)
     medoid = first[int(np.argmax((first @ first.T).sum(axis=1)))]
     return np.clip(vectors @ medoid, -1, 1)
 

@@ -17,7 +17,7 @@ from engine.runs.run_inputs import start_of
 from engine.runs.run_notes import read_notes
 
 TAIL_BYTES = 8 * 2**10
-COMPARED = (
+COMPARED_FIELDS = (
     "algorithm",
     "model",
     "mix",
@@ -75,7 +75,7 @@ def _start(run: Run) -> dict[str, str]:
 def flat_settings(preset: TrainPreset) -> dict[str, str]:
     """Return what a preset sets, as text by name."""
     fields = preset.model_dump(mode="json")
-    own = {name: fields[name] for name in COMPARED if fields[name] not in (None, "")}
+    own = {name: fields[name] for name in COMPARED_FIELDS if fields[name] not in (None, "")}
     alarms = {f"alarms.{name}": value for name, value in fields["alarms"].items()}
     return {name: _text(value) for name, value in {**own, **fields["settings"], **alarms}.items()}
 

@@ -17,7 +17,7 @@ from engine.runs.samples import BASE, RunSamples, Sample, SampleSet
 
 NOTHING: dict[str, Any] = {"run": None, "sets": [], "prompts": [], "set": 0, "prompt": 0, "note": ""}
 NOTHING |= {"can_ask": False, "can_use": False, "files": [], "with": []}
-COMPARED = 2  # runs, in addition to the base model and the run that is shown
+MAX_OTHER_RUNS = 2  # runs, in addition to the base model and the run that is shown
 
 
 def slider(run: Run, at: str | None = None, prompt: int = 0, others: Sequence[str] = ()) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def shown(run: Run, value: dict[str, Any]) -> tuple[dict[str, Any], go.Figure | 
     sets = {sample_set.name: sample_set for sample_set in RunSamples(run).sets()}
     chosen = [sample_set for name in (BASE, *names[at : at + 1]) if (sample_set := sets.get(name)) is not None]
     pairs = [(sample_set, sample_set.samples[prompt]) for sample_set in chosen if prompt < len(sample_set.samples)]
-    others = [found for name in value["with"][:COMPARED] if pairs and (found := _same(run, name, pairs[-1][1]))]
+    others = [found for name in value["with"][:MAX_OTHER_RUNS] if pairs and (found := _same(run, name, pairs[-1][1]))]
     near = [name for name in names[max(0, at - 3) : at + 4] if name in sets]
     player = {
         "clips": [

@@ -39,7 +39,7 @@ from engine.runs.run_notes import write_notes
 from engine.training.run_creation import create_run
 
 Choices = Mapping[str, Any]
-FIRST = "mini_grpo"
+FIRST_PRESET = "mini_grpo"
 FILES = ("data",)  # settings that name files of the server
 CHOSEN = ("model", "mix", "prompts", "pairs", "campaign", "judge", "rewards")
 ABOUT = ("title", "source", "notes")
@@ -72,7 +72,7 @@ def open_form(context: AppContext, preset_key: str = "", run: str = "") -> dict[
     """Return the form filled from a preset or a run's settings. Raises ConfigError if there is none."""
     presets = preset_choices("train")
     keys = [key for _, key in presets]
-    preset_key = preset_key or (FIRST if FIRST in keys else next(iter(keys), ""))
+    preset_key = preset_key or (FIRST_PRESET if FIRST_PRESET in keys else next(iter(keys), ""))
     if not preset_key and not run:
         raise ConfigError("There is no training preset: add one to presets/train.")
     preset = _base(context, preset_key, run)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import FamilyError
 from engine.families.exchange.renaming import to_native
-from engine.families.lora_files import SECOND, SIDES, Lora, write_parts
+from engine.families.lora_files import SECOND_NETWORK, SIDES, Lora, write_parts
 from engine.family_interface import FamilySpec
 
 if TYPE_CHECKING:
@@ -79,6 +79,6 @@ def kohya_file(lora: Lora) -> "tuple[dict[str, Tensor], dict[str, str]]":
 
 
 def _file_name(name: str, part: str, parts: Mapping[str, Lora]) -> str:
-    if SECOND not in parts:
+    if SECOND_NETWORK not in parts:
         return f"{name}.safetensors"
-    return f"{name}_{'low' if part == SECOND else 'high'}_noise.safetensors"
+    return f"{name}_{'low' if part == SECOND_NETWORK else 'high'}_noise.safetensors"

@@ -20,7 +20,16 @@ from engine.families.exchange.renaming import to_diffusers
 from engine.families.files.single_files import is_single_file
 from engine.families.loading import INDEX_FILE, find_folder, read_json
 from engine.families.lora import find_mismatches
-from engine.families.lora_files import FIRST, METADATA_KEY, SECOND, SIDES, Lora, for_pipeline, read_file, split
+from engine.families.lora_files import (
+    FIRST_NETWORK,
+    METADATA_KEY,
+    SECOND_NETWORK,
+    SIDES,
+    Lora,
+    for_pipeline,
+    read_file,
+    split,
+)
 from engine.family_interface import FamilySpec
 from engine.hub.selection import CONFIG, Needs
 
@@ -161,7 +170,7 @@ def check_fit(
         return False
     folder = find_folder(source, Needs(files=(INDEX_FILE,)))
     index = read_json(folder / INDEX_FILE)
-    places = [FIRST, SECOND] if index.get("boundary_ratio") is not None else [part]
+    places = [FIRST_NETWORK, SECOND_NETWORK] if index.get("boundary_ratio") is not None else [part]
     for network, lora in parts.items():
         if network not in places:
             raise FamilyError(f"'{name}' has layers for '{network}', which the model in '{folder}' does not have.")

@@ -32,8 +32,8 @@ from engine.training.curriculum import (
     evaluate_gate,
     num_previous_attempts,
     restart_updates,
-    updates_of,
     training,
+    updates_of,
 )
 from engine.workspace import Workspace
 from rewards.import_object import import_object

@@ -37,15 +37,15 @@ from engine.training.evaluation.intervals import (
 REWARD, HELD_OUT, MOTION, DIVERSITY, DRIFT = "reward", "held_out/", "motion", "diversity", "drift"
 DIVERGENCE = "divergence"
 Column = tuple[float | None, ...]
-NOTHING = 1e-3
+MIN_BASE_MEAN = 1e-3
 """Motion or diversity, in their own units, below which the base has none to lose."""
-PLANNED_LOOKS = 20
+PLANNED_OBSERVATIONS = 20
 """Default number of planned observations of a run."""
 UNCORRECTED = 0.025
 """One-sided significance level of a suspicion."""
 PARTS = {HELD_OUT: 2, MOTION: 1, DIVERSITY: 1, DIVERGENCE: 1}
 """Weights that divide the false-alarm probability; the held-out rewards share the first."""
-Tails = Callable[[str], float]
+AlphaOf = Callable[[str], float]
 """Significance level of the test of a column, or of `DIVERGENCE`."""
 
 
@@ -62,38 +62,42 @@ class Observation:
     columns: Mapping[str, Column]
 
     def joined(self, other: "Observation") -> "Observation":
-        """Both as one look, of the columns that both have."""
+        """Both as one observation, of the columns that both have."""
         columns = {name: column + other.columns[name] for name, column in self.columns.items() if name in other.columns}
         return Observation(step=self.step, prompts=self.prompts + other.prompts, columns=columns)
 
 
-def detect_alarms(looks: Sequence[Observation], settings: AlarmSettings, planned: int = PLANNED_LOOKS) -> list[Alarm]:
+def detect_alarms(
+    observations: Sequence[Observation], settings: AlarmSettings, planned: int = PLANNED_OBSERVATIONS
+) -> list[Alarm]:
     """Return the alarms of the last observation against the first; none for fewer than two observations.
 
-    `planned` is the number of looks after the first that the run will have had at its end.
+    `planned` is the number of observations after the first that the run will have had at its end.
     """
-    if len(looks) < 2:
+    if len(observations) < 2:
         return []
-    base, now = looks[0], looks[-1]
-    return _found(base, now, settings, _corrected(base, now, settings.false_alarms / max(planned, len(looks) - 1)))
+    base, now = observations[0], observations[-1]
+    return _find_alarms(
+        base, now, settings, _corrected(base, now, settings.false_alarms / max(planned, len(observations) - 1))
+    )
 
 
 def suspected(base: Observation, now: Observation, settings: AlarmSettings) -> bool:
     """Return whether a test without the correction for repeated observations finds an alarm."""
-    return any(alarm.name != DRIFT for alarm in _found(base, now, settings, lambda _: UNCORRECTED))
+    return any(alarm.name != DRIFT for alarm in _find_alarms(base, now, settings, lambda _: UNCORRECTED))
 
 
-def _found(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> list[Alarm]:
-    found = [
-        *_held_out_drops(base, now, settings, tails),
-        *_motion_or_diversity_losses(base, now, settings, tails),
+def _find_alarms(base: Observation, now: Observation, settings: AlarmSettings, alpha_of: AlphaOf) -> list[Alarm]:
+    alarms = [
+        *_held_out_drops(base, now, settings, alpha_of),
+        *_motion_or_diversity_losses(base, now, settings, alpha_of),
         *_policy_drift(now, settings),
     ]
-    return [*found, *_reward_divergence(base, now, settings, tails)]
+    return [*alarms, *_reward_divergence(base, now, settings, alpha_of)]
 
 
-def _corrected(base: Observation, now: Observation, chance: float) -> Tails:
-    """Divide a look's `chance` of a false alarm among what is watched."""
+def _corrected(base: Observation, now: Observation, chance: float) -> AlphaOf:
+    """Divide an observation's `chance` of a false alarm among what is watched."""
     held_out = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
     watched = {
         HELD_OUT: bool(held_out),
@@ -103,18 +107,18 @@ def _corrected(base: Observation, now: Observation, chance: float) -> Tails:
     }
     whole = sum(part for name, part in PARTS.items() if watched[name])
 
-    def tail(name: str) -> float:
+    def alpha(name: str) -> float:
         if name.startswith(HELD_OUT):
             return chance * PARTS[HELD_OUT] / whole / len(held_out)
         return chance * PARTS[name] / whole
 
-    return tail
+    return alpha
 
 
-def _held_out_drops(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _held_out_drops(base: Observation, now: Observation, settings: AlarmSettings, alpha_of: AlphaOf) -> Iterator[Alarm]:
     for name in (name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns):
         fall = changes_by_group(base.columns[name], now.columns[name], now.prompts)
-        if len(fall) < MIN_PROMPTS or fall.mean() >= -settings.held_out or upper_bound(fall, tails(name)) >= 0:
+        if len(fall) < MIN_PROMPTS or fall.mean() >= -settings.held_out or upper_bound(fall, alpha_of(name)) >= 0:
             continue
         change = change_interval(base.columns[name], now.columns[name], now.prompts)
         reward = name.removeprefix(HELD_OUT)
@@ -129,7 +133,7 @@ def _held_out_drops(base: Observation, now: Observation, settings: AlarmSettings
 
 
 def _motion_or_diversity_losses(
-    base: Observation, now: Observation, settings: AlarmSettings, tails: Tails
+    base: Observation, now: Observation, settings: AlarmSettings, alpha_of: AlphaOf
 ) -> Iterator[Alarm]:
     what = {
         MOTION: (settings.motion, "of the base's motion is left: standing still may be what earns the reward"),
@@ -137,10 +141,10 @@ def _motion_or_diversity_losses(
     }
     for name, (limit, meaning) in what.items():
         sides = base.columns[name], now.columns[name], now.prompts
-        if not sum(value or 0.0 for value in base.columns[name]) > NOTHING * len(base.prompts):
+        if not sum(value or 0.0 for value in base.columns[name]) > MIN_BASE_MEAN * len(base.prompts):
             continue
         lost = log_ratios_by_group(*sides)
-        if len(lost) < MIN_PROMPTS or upper_bound(lost, tails(name)) >= 0:
+        if len(lost) < MIN_PROMPTS or upper_bound(lost, alpha_of(name)) >= 0:
             continue
         left = ratio_interval(*sides)
         if left.mean < limit:
@@ -162,17 +166,19 @@ def _policy_drift(now: Observation, settings: AlarmSettings) -> Iterator[Alarm]:
         )
 
 
-def _reward_divergence(base: Observation, now: Observation, settings: AlarmSettings, tails: Tails) -> Iterator[Alarm]:
+def _reward_divergence(
+    base: Observation, now: Observation, settings: AlarmSettings, alpha_of: AlphaOf
+) -> Iterator[Alarm]:
     """The trained reward surely up while those that are not trained on are surely down together."""
     names = [name for name in now.columns if name.startswith(HELD_OUT) and name in base.columns]
     if REWARD not in now.columns or not names:
         return
-    before, after = ([look.columns[name] for name in names] for look in (base, now))
+    before, after = ([one.columns[name] for name in names] for one in (base, now))
     together = joint_changes(before, after, now.prompts)
     if len(together) < MIN_PROMPTS or together.mean() >= -settings.divergence:
         return
     risen = -changes_by_group(base.columns[REWARD], now.columns[REWARD], now.prompts)
-    if upper_bound(together, tails(DIVERGENCE)) < 0 and upper_bound(risen, UNCORRECTED) < 0:
+    if upper_bound(together, alpha_of(DIVERGENCE)) < 0 and upper_bound(risen, UNCORRECTED) < 0:
         rise = change_interval(base.columns[REWARD], now.columns[REWARD], now.prompts)
         others = joint_change_interval(before, after, now.prompts)
         yield Alarm(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.training.trainers.base import DiffusionTrainer
 
 log = logging.getLogger(__name__)
-NOTHING: Mapping[str, Any] = {}
+NO_CHANGES: Mapping[str, Any] = {}
 
 
 def sample_requests(
@@ -69,7 +69,9 @@ class SampleSets:
         self._requests, self._batch = list(requests), batch or min(map(clips_together, requests), default=1)
         self._scores = SampleScores(preset)
 
-    def make(self, family: ModelFamily, prompts: PromptEmbeddings, changes: Mapping[str, Any] = NOTHING) -> list[Clip]:
+    def make(
+        self, family: ModelFamily, prompts: PromptEmbeddings, changes: Mapping[str, Any] = NO_CHANGES
+    ) -> list[Clip]:
         """Generate the clips with the family's current weights, and with `changes` of the requests."""
         requests = [request.model_copy(update=changes) for request in self._requests]
         return generate_rollouts(family, requests, prompts, batch=self._batch).clips
@@ -138,7 +140,9 @@ class SampleCallback(TrainerCallback):
     def _sample(self, step: int | None, state: Any, weights: AbstractContextManager[None]) -> None:
         trainer = self._trainer
         with weights, preserve_training_state(trainer.family.network):
-            clips = self._sampling.make(trainer.family, trainer.prompts, NOTHING if step is not None else self._before)
+            clips = self._sampling.make(
+                trainer.family, trainer.prompts, NO_CHANGES if step is not None else self._before
+            )
         if state.is_world_process_zero:
             found = self._sampling.keep(step, clips)
             if step is not None:

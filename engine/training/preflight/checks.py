@@ -42,7 +42,7 @@ NEVER_CUT = 100
 BALANCE = 4 / 3
 """Most weight of all good clips relative to that of all bad ones (KTO, sec. 4.1); the least is 1."""
 PAIRS_LOOKED_AT = 8
-SAME = 1e-7
+ERROR_TOLERANCE = 1e-7
 """Maximum difference of two errors that counts as float32 rounding."""
 
 
@@ -180,7 +180,7 @@ def _pairs(trainer: VideoDPOTrainer) -> Iterator[PreflightCheck]:
         return
     rows = [trainer.train_dataset[i] for i in range(min(PAIRS_LOOKED_AT, len(trainer.train_dataset)))]
     gaps = torch.cat([_gap(trainer, row, at) for at, row in enumerate(rows)])
-    if float(gaps.abs().max()) <= SAME:
+    if float(gaps.abs().max()) <= ERROR_TOLERANCE:
         finding = f"The model's errors on the chosen and the rejected clips of the first {len(rows)} pairs are the same"
         yield PreflightCheck(
             name="pairs",
@@ -346,7 +346,7 @@ def _clip_range(trainer: VideoGRPOTrainer, batches: Sequence[RolloutBatch]) -> P
             name="clip_range", level="warning", sentence=f"{sentence}, most of what is learned: {advice}."
         )
     if largest * NEVER_CUT < args.epsilon:
-        advice = f"set epsilon to about {2 * max(largest, SAME):.0e}"
+        advice = f"set epsilon to about {2 * max(largest, ERROR_TOLERANCE):.0e}"
         return PreflightCheck(name="clip_range", level="warning", sentence=f"{sentence}, so it never acts: {advice}.")
     return PreflightCheck(name="clip_range", level="ok", sentence=f"{sentence}.")
 

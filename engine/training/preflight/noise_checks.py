@@ -21,7 +21,7 @@ SCALE_LIMIT = 30
 predictor that ignores its latents 25 times; larger factors, or their inverses, indicate a wrong scale."""
 SURPLUS_LIMIT = 1.1
 """Maximum noise after an SDE step, as a multiple of its noise level. Steps near the end leave it in the clips."""
-COMPARED = 2
+NUM_COMPARED_CLIPS = 2
 """Number of clips that are made again without SDE steps."""
 
 
@@ -74,7 +74,7 @@ def latents_check(trainer: OnlineTrainer, made: Rollouts) -> PreflightCheck:
         return PreflightCheck(name="latents", level="stop", sentence=sentence, outside=True)
     if not made.steps:
         return PreflightCheck(name="latents", level="ok", sentence=f"The finished latents have std {final:.2f}.")
-    few = made.requests[:COMPARED]
+    few = made.requests[:NUM_COMPARED_CLIPS]
     plain = generate_rollouts(trainer.family, few, trainer.prompts, kept=trainer.sde_steps(few), decode=False)
     stds = [
         [

@@ -9,7 +9,7 @@ from torch import Tensor
 from engine.sampling.schedules import sigmas_for
 
 NoiseLevelDistribution = Literal["logit_normal", "uniform"]
-GRID = 1000
+NUM_UNIFORM_LEVELS = 1000
 
 
 def draw_levels(
@@ -27,6 +27,6 @@ def draw_levels(
     drawn = torch.rand(count, generator=generator)
     if spread == "logit_normal":
         drawn = torch.sigmoid(torch.randn(count, generator=generator))
-    sigmas = sigmas_for(scheduler_config, GRID, num_tokens)[:-1].float()
+    sigmas = sigmas_for(scheduler_config, NUM_UNIFORM_LEVELS, num_tokens)[:-1].float()
     index = ((1 - drawn) * len(sigmas)).long().clamp(0, len(sigmas) - 1)
     return sigmas[index].clamp(1e-4, 1 - 1e-4)

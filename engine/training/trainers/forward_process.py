@@ -13,7 +13,7 @@ from engine.sampling.forward_process import add_noise, training_target
 from engine.sampling.schedules import sigmas_for
 from engine.seeds import generator_for, seed_for, unit_noise
 from engine.training.distributed.process_group import local_slice, world_size
-from engine.training.rollout.noise_levels import GRID
+from engine.training.rollout.noise_levels import NUM_UNIFORM_LEVELS
 from engine.training.trainers.online import OnlineTrainer, RolloutBatch
 
 MAX_LEVEL = 1 - 1e-3
@@ -58,7 +58,7 @@ class ForwardProcessTrainer(OnlineTrainer):
     def _levels(self, clean: Tensor) -> list[Tensor]:
         """Draw `levels_per_clip` noise levels for each clip; clips that stay together have the same."""
         tokens, together = clean.shape[2:].numel(), self.clips_together
-        steps = GRID if self.args.train_levels == "uniform" else self.template.num_steps
+        steps = NUM_UNIFORM_LEVELS if self.args.train_levels == "uniform" else self.template.num_steps
         grid = sigmas_for(self.family.scheduler_config, steps, tokens)[:-1].float()
         shape = (self.args.levels_per_clip, world_size() * len(clean))
         trained = max(1, int(self.args.level_share * len(grid)))

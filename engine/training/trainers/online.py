@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 AHEAD = "ahead"
 """Name of the copy of the weights that makes the next generation batch, one step off."""
-COMPARED = 4
+NUM_COMPARED_CLIPS = 4
 """Number of clips of a generation batch on which the distance to a few-step student is measured."""
 
 
@@ -225,7 +225,7 @@ class OnlineTrainer(GenerationBatches):
         )
         self._log_rewards(rewards, group_advantages)
         if self.is_few_step:
-            few = rollouts.requests[:COMPARED]
+            few = rollouts.requests[:NUM_COMPARED_CLIPS]
             distance = drift_of(self, rollouts.latents[: len(few)], few, self.noise_levels()[:-1])
             self.log_metric(student__distance=distance)
         size = self.args.per_device_train_batch_size
@@ -254,12 +254,12 @@ class OnlineTrainer(GenerationBatches):
             old.set(ahead)
         if self.state.global_step != self._followed_at:
             self._followed_at = self.state.global_step
-            self.blend_copies(ahead or old)
+            self.update_copies(ahead or old)
 
-    def blend_copies(self, maker: WeightCopy | None) -> None:
+    def update_copies(self, maker: WeightCopy | None) -> None:
         """Move the copies towards the current weights; `maker` makes the next rollouts."""
         if maker is not None:
-            maker.blend(0.0)
+            maker.copy_from_network()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Load a checkpoint; one that was written without actors lacks `AHEAD`, which then is the old policy."""
@@ -274,7 +274,7 @@ class OnlineTrainer(GenerationBatches):
         elif "old" in self.copies:
             ahead.set(self.copies["old"])
         else:
-            ahead.blend(0.0)
+            ahead.copy_from_network()
 
     def _generate_rollouts(self, requests: list[GenerationRequest], scoring: PartScoring) -> Rollouts:
         """Generate the clips of the requests; `scoring` gets those of each part, unless actors score them."""

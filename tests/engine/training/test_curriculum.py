@@ -173,7 +173,9 @@ def test_no_student_becomes_its_own_teacher() -> None:
     ("preset", "retry_updates", "updates"),
     [("mini_distill", None, 15), ("mini_distill", 7, 19), ("mini_nft", 7, 7), ("mini_nft", None, 5)],
 )
-def test_what_begins_anew_has_the_updates_of_all_its_attempts(preset: str, retry_updates: int | None, updates: int) -> None:
+def test_what_begins_anew_has_the_updates_of_all_its_attempts(
+    preset: str, retry_updates: int | None, updates: int
+) -> None:
     stage = Stage(name="s", preset=preset, updates=5, gate=gate(retry_updates=retry_updates))
     assert driver.restarts_from_start(stage) == (preset == "mini_distill") and not never_restarts(stage)
     assert driver.stage_preset(stage).settings["max_steps"] == 5
@@ -276,7 +278,12 @@ def test_every_shipped_curriculum_is_whole() -> None:
 def test_a_stage_is_read_by_its_former_names() -> None:
     former, current = (
         Stage.model_validate(
-            {"name": "s", preset: "mini_nft", updates: 3, "gate": {"conditions": [{"metric": "m", "at_least": 0}], retry: 2}}
+            {
+                "name": "s",
+                preset: "mini_nft",
+                updates: 3,
+                "gate": {"conditions": [{"metric": "m", "at_least": 0}], retry: 2},
+            }
         )
         for preset, updates, retry in (("recipe", "steps", "retry_steps"), ("preset", "updates", "retry_updates"))
     )
