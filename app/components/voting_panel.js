@@ -27,39 +27,39 @@ export default function mount({ element, trigger, props, watch }) {
   const pairKey = (pair) => String(pair.showing);
 
   const view = {
-    me: null,
+    me: null, // the labeller's name; `named` by the login instead of by this browser
     named: false,
     campaigns: [],
     campaign: null,
-    pairs: [],
-    voted: new Set(),
+    pairs: [], // assigned and not voted on: the shown one first
+    voted: new Set(), // keys of pairs with a vote that the server may not know yet
     shown: null,
-    readyAt: Infinity,
+    readyAt: Infinity, // page times in ms: from when a vote counts, and since when the pair is shown
     since: 0,
     axes: {},
     done: 0,
     remaining: 0,
-    making: false,
+    making: false, // clips of the campaign are still generated
     open: true,
-    away: new Set(),
-    changing: null,
-    draft: null,
-    sending: null,
-    asking: null,
-    turn: 0,
-    at: 0,
-    last: null,
+    away: new Set(), // what the server does not answer
+    changing: null, // an earlier vote that is edited
+    draft: null, // axes and note of a vote that was undone
+    sending: null, // promises of the requests under way
+    refilling: null,
+    generation: 0, // counts choices of a campaign: answers for an earlier one are dropped
+    votedAt: 0, // Unix time in ms of the last vote
+    last: null, // uuid of the last vote, which undo withdraws
   };
 
   // ---- What comes next
   const refill = () =>
-    (view.asking ??= refillOnce().finally(() => {
-      view.asking = null;
+    (view.refilling ??= refillOnce().finally(() => {
+      view.refilling = null;
       paint();
     }));
 
   async function refillOnce() {
-    const turn = view.turn;
+    const generation = view.generation;
     if (!view.campaign || !view.me) return paint();
     let said;
     try {
@@ -68,7 +68,7 @@ export default function mount({ element, trigger, props, watch }) {
       if (error instanceof Refused) say(error.message);
       return;
     }
-    if (turn !== view.turn) return;
+    if (generation !== view.generation) return;
     const current = view.pairs[0],
       held = current ? [current] : [];
     const fresh = said.pairs.filter(
@@ -89,16 +89,16 @@ export default function mount({ element, trigger, props, watch }) {
     else showNext();
   }
 
-  const asked = () => view.changing?.pair ?? view.pairs[0]; // the pair that a vote is for now
-  const ahead = () => view.pairs.filter((pair) => pair !== asked()).slice(0, 3);
+  const currentPair = () => view.changing?.pair ?? view.pairs[0]; // the pair that a vote is for now
+  const ahead = () => view.pairs.filter((pair) => pair !== currentPair()).slice(0, 3);
   const payload = () => ({
-    clips: asked()?.clips ?? [],
+    clips: currentPair()?.clips ?? [],
     prefetch: ahead().flatMap(({ clips }) => clips.map(({ url }) => url)),
   });
   const announce = () => player.prefetch(payload());
 
   async function showNext() {
-    const pair = asked(),
+    const pair = currentPair(),
       said = view.changing ?? view.draft ?? { axes: {}, note: "" };
     view.readyAt = Infinity;
     desk.classList.remove("is-ready");
@@ -111,12 +111,12 @@ export default function mount({ element, trigger, props, watch }) {
     $(".prompt").textContent = pair.prompt;
     view.shown = pair;
     player.setView("side"); // every pair begins side by side, whichever way the last one was compared
-    if (!(await player.show(payload())) || asked() !== pair) return;
+    if (!(await player.show(payload())) || currentPair() !== pair) return;
     if (player.state.videos.length < pair.clips.length) return leaveOut(pair);
     view.since = performance.now();
     view.readyAt = view.since + SETTLE_MS;
     setTimeout(() => {
-      if (asked() !== pair) return;
+      if (currentPair() !== pair) return;
       desk.classList.add("is-ready");
       desk.dataset.pair = pairKey(pair);
     }, SETTLE_MS);
@@ -170,7 +170,7 @@ export default function mount({ element, trigger, props, watch }) {
 
   // ---- Voting
   function vote(choice) {
-    const pair = asked(),
+    const pair = currentPair(),
       now = performance.now(),
       edits = Boolean(view.changing);
     if (!pair || now < view.readyAt) return;
@@ -187,7 +187,7 @@ export default function mount({ element, trigger, props, watch }) {
       labeller: view.me,
       vote: cast,
       edits,
-      at: (view.at = Math.max(Date.now(), view.at + 1)),
+      at: (view.votedAt = Math.max(Date.now(), view.votedAt + 1)),
     });
     buttons.flash(choice);
     say(kept ? "" : words.not_kept);
@@ -250,8 +250,8 @@ export default function mount({ element, trigger, props, watch }) {
 
   function choose(campaign, step = false) {
     describe(campaign);
-    view.turn += 1;
-    view.asking = null;
+    view.generation += 1;
+    view.refilling = null;
     const voted = new Set(outbox.list().map(({ vote }) => pairKey(vote)));
     Object.assign(view, { campaign, voted, pairs: [], open: true, making: false, generating: 0 });
     Object.assign(view, { changing: null, draft: null, last: null });
@@ -279,13 +279,13 @@ export default function mount({ element, trigger, props, watch }) {
     view.named = said.labeller !== null;
     view.me = said.labeller ?? storage.get(NAME);
     view.campaigns = said.campaigns;
-    const asked = [
+    const candidates = [
       wanted,
       view.campaign?.id,
       new URL(location.href).searchParams.get("campaign"),
       storage.get(CAMPAIGN),
     ];
-    const id = asked.find((id) => id && said.campaigns.some((one) => one.id === id));
+    const id = candidates.find((id) => id && said.campaigns.some((one) => one.id === id));
     const campaign = said.campaigns.find((one) => one.id === id) ?? said.campaigns[0] ?? null;
     picker.replaceChildren(...said.campaigns.map(({ id, title }) => make("option", { value: id }, title)));
     picker.value = campaign?.id ?? "";
@@ -361,7 +361,7 @@ export default function mount({ element, trigger, props, watch }) {
 
   function emptiness() {
     if (!view.campaign) return props.offers_new ? words.no_campaign : words.no_campaign_here;
-    if (!view.me || asked() || view.asking || view.sending) return null;
+    if (!view.me || currentPair() || view.refilling || view.sending) return null;
     if (!view.open) return words.closed;
     return view.making ? words.waiting : words.no_pairs;
   }
@@ -375,11 +375,11 @@ export default function mount({ element, trigger, props, watch }) {
     $(".rename").hidden = view.named || !view.me;
     $(".logout").hidden = !view.named;
     $(".open-past").hidden = !view.me;
-    $(".undo-last").hidden = Boolean(asked()) || !view.done;
-    $(".voting").hidden = !asked();
+    $(".undo-last").hidden = Boolean(currentPair()) || !view.done;
+    $(".voting").hidden = !currentPair();
     $(".nothing").hidden = !nothing;
     if (nothing) [$(".nothing h3").textContent, $(".nothing p").textContent] = nothing;
-    $(".after").hidden = !props.offers_new || !view.campaign || asked() || view.making || !view.done;
+    $(".after").hidden = !props.offers_new || !view.campaign || currentPair() || view.making || !view.done;
     paintPlace();
     buttons.paintAxes(view.axes);
     earlier.paint();
@@ -388,8 +388,8 @@ export default function mount({ element, trigger, props, watch }) {
   // ---- Nothing to show: look again now and then, while visible.
   const timer = setInterval(() => {
     if (!element.isConnected) return clearInterval(timer);
-    if (!visible(element) || document.hidden || view.asking || view.sending) return;
-    if (!asked()) look();
+    if (!visible(element) || document.hidden || view.refilling || view.sending) return;
+    if (!currentPair()) look();
     else if (view.generating) refill();
   }, LOOK_AGAIN_MS);
 
