@@ -75,7 +75,8 @@ def page_head(components: Iterable[str], paths: Iterable[str]) -> str:
     Other modules are loaded through imports. Under an address that is not in `paths`, e.g. behind a proxy that adds a
     path, the page shows only a message about it.
     """
-    words = json.dumps({"plotWords": general.PLOT_WORDS, "copyWords": general.COPY_WORDS}).replace("<", "\\u003c")
+    told = {"plotWords": general.PLOT_WORDS, "copyWords": general.COPY_WORDS, "unreachable": general.UNREACHABLE}
+    words = json.dumps(told).replace("<", "\\u003c")
     # "interactive" comes before the page's modules, so Gradio finds nothing to start.
     placed = (
         f"if (!{json.dumps(list(paths))}.includes(location.pathname)) "

@@ -2,6 +2,7 @@
 // {id, title} | null}. Asks when it is shown. Event: changed {id}.
 import { copy } from "../scripts/clipboard.js";
 import { rows, visible } from "../scripts/dom.js";
+import { reach } from "../scripts/server.js";
 
 export default function mount({ element, trigger, props, server }) {
   const { words } = props;
@@ -9,8 +10,8 @@ export default function mount({ element, trigger, props, server }) {
   let state = { rows: [], deleted: null },
     editing = null; // the id of the campaign whose form is open
 
-  async function call(name, argument = "") {
-    const answer = (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable };
+  async function call(name, argument) {
+    const answer = await reach(server, name, argument);
     $(".said").textContent = answer.problem ?? "";
     if (answer.problem) return false;
     state = answer;

@@ -1,7 +1,8 @@
 // A campaign in figures. `props.value` = {figures: [[name, value]], people: [[cell]], links: [[label, address]],
 // remarks: [sentence], empty: [title, hint] | null, campaign, mix, pulse}. Looks for newer votes while visible.
 // Events "outdated" and "learned".
-import { make, visible } from "../scripts/dom.js";
+import { make } from "../scripts/dom.js";
+import { poll, reach } from "../scripts/server.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -36,7 +37,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     event.preventDefault();
     const { campaign: id, mix } = props.value;
     const order = { id, mix, name: event.target.elements.name.value };
-    const answer = (await server.learn(order).catch(() => null)) ?? { problem: words.unreachable };
+    const answer = await reach(server, "learn", order);
     $(".said").textContent = answer.problem ?? answer.said;
     if (!answer.problem) trigger("learned");
   });
@@ -45,30 +46,21 @@ export default function mount({ element, trigger, props, server, watch }) {
   const LOOK_MS = 3000,
     REST = 5, // times as long as the last results took, until the next ones are asked for
     PATIENCE_MS = 60_000; // with an answer: there is none where nothing new was computed yet
-  let asking = false,
-    asked = 0, // when results were asked for that are not there yet
+  let asked = 0, // when results were asked for that are not there yet
     rest = 0; // no look before
 
   async function look() {
     const { campaign, pulse } = props.value ?? {};
     const now = performance.now();
-    if (!campaign || asking || now < rest || document.hidden || !visible(element)) return;
+    if (!campaign || now < rest) return;
     if (asked && now - asked < PATIENCE_MS) return;
-    asking = true;
-    try {
-      const newest = await server.pulse(campaign);
-      if (typeof newest === "string" && newest !== pulse && props.value?.pulse === pulse) {
-        asked = performance.now();
-        trigger("outdated");
-      }
-    } catch {
-      // The page says elsewhere when its server is away; the next look will tell.
-    } finally {
-      asking = false;
+    const newest = await reach(server, "pulse", campaign); // a problem is said elsewhere on the page
+    if (typeof newest === "string" && newest !== pulse && props.value?.pulse === pulse) {
+      asked = performance.now();
+      trigger("outdated");
     }
   }
-
-  const timer = setInterval(() => (element.isConnected ? look() : clearInterval(timer)), LOOK_MS);
+  poll(element, look, () => LOOK_MS);
 
   watch("value", () => {
     const now = performance.now();

@@ -1,31 +1,19 @@
 // Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks
 // `server.news()` for what is new while one of them is running and visible.
-import { listen, make, visible } from "../scripts/dom.js";
+import { make, showLine } from "../scripts/dom.js";
+import { poll, reach } from "../scripts/server.js";
 
 export default function mount({ element, props, server, watch }) {
   const { words } = props;
   const $ = (selector) => element.querySelector(selector);
   const ASK_MS = 4000;
-  let timer = null,
-    running = false,
+  let running = false,
     before = "";
-
-  function schedule() {
-    clearTimeout(timer);
-    timer = running && visible(element.parentElement) && !document.hidden ? setTimeout(ask, ASK_MS) : null;
-  }
-
-  async function ask() {
-    show(await answered(server.news()));
-  }
-
-  // Gradio may answer with nothing where the server did not.
-  const answered = async (asked) => (await asked.catch(() => null)) ?? { problem: words.unreachable };
-
-  const say = (sentence) => {
-    $(".problem").hidden = !sentence;
-    $(".problem").textContent = sentence;
-  };
+  const schedule = poll(
+    element.parentElement,
+    async () => show(await reach(server, "news")),
+    () => (running ? ASK_MS : null),
+  );
 
   function condition({ wanted, measured, verdict }) {
     const row = make("li", {}, wanted);
@@ -55,7 +43,7 @@ export default function mount({ element, props, server, watch }) {
       button.title = words.resume_hint;
       button.addEventListener("click", async () => {
         button.disabled = true;
-        const found = await answered(server.go_on(one.id));
+        const found = await reach(server, "go_on", one.id);
         if (!found.problem) return show(found);
         box.querySelector(".sentence").textContent = found.problem;
         button.disabled = false;
@@ -66,8 +54,8 @@ export default function mount({ element, props, server, watch }) {
   }
 
   function show(value) {
-    say(value?.problem ?? "");
-    if (!value?.curricula) return schedule();
+    showLine($(".problem"), value?.problem);
+    if (!value?.curricula) return;
     running = value.curricula.some((one) => one.running);
     const now = JSON.stringify(value.curricula);
     if (now !== before) {
@@ -77,8 +65,6 @@ export default function mount({ element, props, server, watch }) {
     schedule();
   }
 
-  listen(element, "visibilitychange", schedule);
-  new IntersectionObserver(schedule).observe(element.parentElement);
   watch("value", () => show(props.value));
   show(props.value);
 }

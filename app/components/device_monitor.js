@@ -1,40 +1,21 @@
 // Devices live and over time. Asks `server.news({since})` for the newest snapshot, only while visible.
-import { listen, stamp, visible } from "../scripts/dom.js";
+import { stamp } from "../scripts/dom.js";
 import { canvasPng, plotFiles } from "../scripts/plot_files.js";
+import { poll, reach } from "../scripts/server.js";
 
 export default function mount({ element, props, server }) {
   const { words, colours } = props;
   const $ = (selector) => element.querySelector(selector);
   const ASK_MS = 5000,
-    RETRY_MS = 8000,
     MOST = 720,
     GIB = 2 ** 30;
   const state = { rows: [], since: 0, asks: 0 };
-  let timer = null,
-    asking = false;
-
-  const watched = () => visible(element) && !document.hidden;
-
-  function schedule(after = ASK_MS) {
-    clearTimeout(timer);
-    timer = watched() ? setTimeout(ask, after) : null;
-  }
 
   async function ask() {
-    if (asking) return;
-    asking = true;
     state.asks += 1;
-    try {
-      const news = await server.news({ since: state.since });
-      asking = false;
-      if (news.problem) $(".note").textContent = news.problem;
-      else if (element.isConnected) take(news);
-      schedule(news.problem ? RETRY_MS : ASK_MS);
-    } catch {
-      asking = false;
-      $(".note").textContent = words.unreachable;
-      schedule(RETRY_MS);
-    }
+    const news = await reach(server, "news", { since: state.since });
+    if (news.problem) $(".note").textContent = news.problem;
+    else if (element.isConnected) take(news);
   }
 
   const told = (value, digits, unit) =>
@@ -143,8 +124,6 @@ export default function mount({ element, props, server }) {
     pen.stroke();
   }
 
-  listen(element, "visibilitychange", () => schedule(0));
-  new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
   element.telemetry = state;
-  schedule(0);
+  poll(element, ask, () => ASK_MS);
 }

@@ -9,8 +9,8 @@ import { ringing } from "./notifications.js";
 export default function mount({ element, trigger, props, server }) {
   fill(element, props.value);
   mountQueue({ element, trigger, words: props.words.queue, server });
-  mountHelp({ element, words: props.words.help, steps: server.steps, go: (tab) => trigger("arrive_at", { tab }) });
-  ringing(element.querySelector(".bell"), props.words.bell, server.news);
+  mountHelp({ element, words: props.words.help, server, go: (tab) => trigger("arrive_at", { tab }) });
+  ringing(element.querySelector(".bell"), props.words.bell, server);
 
   // ---- Where the page is, told by its address: `tab`, and what is looked at there. A reload or a bookmark comes back to
   // it.

@@ -1,12 +1,13 @@
 // Help: the first steps, which tick themselves, the shortcuts, and the glossary. `?` opens the shortcuts; a button with
-// data-help="Term", anywhere on the page, opens the glossary at the term. `steps()` = {steps: [{id, title, hint, tab,
+// data-help="Term", anywhere on the page, opens the glossary at the term. `server.steps()` = {steps: [{id, title, hint, tab,
 // done, note}]}; `go(tab)` opens a tab.
 import { listen, make, rows, visible } from "../scripts/dom.js";
 import { everyKey, keyRow } from "../scripts/key_map.js";
 import { typing } from "../scripts/keyboard.js";
+import { reach } from "../scripts/server.js";
 import { storage } from "../scripts/storage.js";
 
-export default function mountHelp({ element, words, steps, go }) {
+export default function mountHelp({ element, words, server, go }) {
   const HIDDEN = "dailies.start",
     ASK_MS = 15_000;
   const $ = (selector) => element.querySelector(selector);
@@ -16,8 +17,8 @@ export default function mountHelp({ element, words, steps, go }) {
 
   // ---- First steps
   async function ask() {
-    const found = await steps("").catch(() => null);
-    if (!found?.steps) return;
+    const found = await reach(server, "steps");
+    if (!found.steps) return;
     rows($(".steps"), $("template.of-step"), found.steps, (row, step) => {
       row.classList.toggle("is-done", step.done);
       row.querySelector(".tick").ariaLabel = step.done ? words.done : words.todo;

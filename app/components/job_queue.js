@@ -2,8 +2,9 @@
 // the alarms of runs. Mounted by header.js. It alone reads the state of jobs (app/views/queue.py), the sooner while
 // something is active, and tells the rest of the page (scripts/job_news.js).
 import { confirming } from "../scripts/confirm.js";
-import { listen, rows } from "../scripts/dom.js";
+import { listen, rows, showLine } from "../scripts/dom.js";
 import { cloneRun, publish, serve } from "../scripts/job_news.js";
+import { poll, reach } from "../scripts/server.js";
 import { storage } from "../scripts/storage.js";
 import { wantRun } from "../scripts/wanted_run.js";
 import { jobAnnouncer } from "./job_announcer.js";
@@ -25,33 +26,22 @@ export default function mount({ element, trigger, words, server }) {
   const logs = new Map(); // the open logs' lines by job id
   let state = { jobs: [], ended: [], paused: false },
     newest = 0,
-    timer = null,
     away = false,
     history = HISTORY,
     wanted = "";
 
   // ---- Reading
-  function schedule(after = away ? RETRY_MS : state.jobs.length ? ACTIVE_MS : IDLE_MS) {
-    clearTimeout(timer);
-    timer = document.hidden ? null : setTimeout(read, after);
-  }
   const read = () => order("read_jobs", { ended: history, alarms: !drawer.hidden });
+  const schedule = poll(element, read, () => (away ? RETRY_MS : state.jobs.length ? ACTIVE_MS : IDLE_MS));
 
   // Resolves to whether it was done.
   async function order(name, argument = "") {
-    clearTimeout(timer);
-    try {
-      const news = await server[name](argument);
-      away = false;
-      take(news);
-      if (name !== "read_jobs" && history > HISTORY) read();
-      return !news.problem;
-    } catch {
-      away = true;
-      say(words.unreachable);
-      schedule();
-      return false;
-    }
+    const news = await reach(server, name, argument);
+    away = Boolean(news.away);
+    take(news);
+    schedule();
+    if (name !== "read_jobs" && history > HISTORY) read();
+    return !news.problem;
   }
 
   function take(news) {
@@ -67,7 +57,6 @@ export default function mount({ element, trigger, words, server }) {
       publish(state);
       readLogs();
     }
-    schedule();
   }
 
   // What is active, and what came to a bad end, by id: an active job that ended and is in neither is done.
@@ -75,8 +64,7 @@ export default function mount({ element, trigger, words, server }) {
   const isBad = (job) => job.over && job.status !== "done";
 
   function say(sentence) {
-    $(".problem").hidden = !sentence;
-    $(".problem").textContent = sentence;
+    showLine($(".problem"), sentence);
     paintBadge();
   }
 
@@ -164,15 +152,12 @@ export default function mount({ element, trigger, words, server }) {
   }
 
   async function readLog(id) {
-    try {
-      const found = await server.read_job_log(id);
-      if (!logs.has(id)) return;
-      logs.set(id, found.problem ?? (found.lines || words.no_lines));
-      const row = drawer.querySelector(`.job[data-id="${id}"]`);
-      if (row) paintLog(row, id);
-    } catch {
-      say(words.unreachable);
-    }
+    const found = await reach(server, "read_job_log", id);
+    if (found.away) return say(found.problem);
+    if (!logs.has(id)) return;
+    logs.set(id, found.problem ?? (found.lines || words.no_lines));
+    const row = drawer.querySelector(`.job[data-id="${id}"]`);
+    if (row) paintLog(row, id);
   }
   const readLogs = () => state.jobs.filter((job) => logs.has(job.id)).forEach((job) => readLog(job.id));
 
@@ -275,8 +260,6 @@ export default function mount({ element, trigger, words, server }) {
   listen(element, "dailies:queue", ({ detail }) => open(detail));
   listen(element, "dailies:clone", ({ detail }) => trigger("clone_run", { run: detail }));
   listen(element, "dailies:submitted", () => schedule(0));
-  listen(element, "visibilitychange", () => schedule(0));
-  serve(order, (ids) => server.read_states(ids).catch(() => null));
+  serve(order, (ids) => reach(server, "read_states", ids));
   paint();
-  read();
 }

@@ -37,7 +37,7 @@ export default function mount({ element, trigger, props, watch }) {
     if (unlisted.length) {
       const found = await statesOf(unlisted);
       if (newest !== news.at) return; // later news came meanwhile, and asked as well
-      if (found) unlisted.forEach((id) => states.set(id, found[id] ?? "withdrawn"));
+      if (!("problem" in found)) unlisted.forEach((id) => states.set(id, found[id] ?? "withdrawn"));
     }
     const over = gone.filter((id) => states.has(id));
     over.forEach((id) => active.delete(id));

@@ -4,6 +4,7 @@
 import { addressOf, followAddress, setAddress } from "../scripts/address.js";
 import { listen, make, visible } from "../scripts/dom.js";
 import { canvasPng, plotFiles } from "../scripts/plot_files.js";
+import { poll, reach } from "../scripts/server.js";
 import { readJson, storage } from "../scripts/storage.js";
 import { takeWantedRun } from "../scripts/wanted_run.js";
 import { LEFT, paintChart, placeOf, RIGHT, valueOf } from "./chart_canvas.js";
@@ -15,8 +16,7 @@ export default function mount({ element, trigger, props, server }) {
   const { words, colours } = props;
   const $ = (selector) => element.querySelector(selector);
   const ASK_MS = 2000,
-    BUSY_MS = 60,
-    RETRY_MS = 4000;
+    BUSY_MS = 60;
   const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
   const KEPT = "dailies.monitor",
     CURVES = "curves";
@@ -44,8 +44,7 @@ export default function mount({ element, trigger, props, server }) {
     ...readJson(KEPT),
   };
   const charts = new Map(); // metric -> {figure, canvas, name}
-  let timer = null,
-    asking = false,
+  let left = 0, // bytes of metrics that the server has yet to read
     generation = 0;
 
   function keep() {
@@ -54,31 +53,15 @@ export default function mount({ element, trigger, props, server }) {
   }
 
   // ---- Asking
-  const watched = () => visible(element) && !document.hidden;
-
-  function schedule(after = ASK_MS) {
-    clearTimeout(timer);
-    timer = watched() ? setTimeout(ask, after) : null;
-  }
+  const schedule = poll(element, ask, () => (left ? BUSY_MS : ASK_MS));
 
   async function ask() {
-    if (asking) return;
-    asking = true;
     const of = generation;
     const have = Object.fromEntries([...state.series].map(([run, one]) => [run, [one.epoch, one.step]]));
-    try {
-      state.asks += 1;
-      const { chosen: runs, axis, looked, digest: facts } = state;
-      const news = await server.news({ runs, axis, have, looked, facts });
-      asking = false;
-      if (!element.isConnected) return;
-      if (of !== generation) return schedule(0); // what was asked for is no longer wanted
-      take(news);
-    } catch {
-      asking = false;
-      $(".said").textContent = words.unreachable;
-      schedule(RETRY_MS);
-    }
+    state.asks += 1;
+    const { chosen: runs, axis, looked, digest: facts } = state;
+    const news = await reach(server, "news", { runs, axis, have, looked, facts });
+    if (element.isConnected && of === generation) take(news);
   }
 
   function again() {
@@ -90,11 +73,9 @@ export default function mount({ element, trigger, props, server }) {
 
   // ---- Taking news in
   function take(news) {
-    if (news.problem) {
-      $(".said").textContent = news.problem;
-      return schedule(RETRY_MS);
-    }
-    $(".said").textContent = news.left ? words.reading.replace("{left}", Math.ceil(news.left / 1e6)) : "";
+    left = news.left ?? 0;
+    say(news.problem ?? (left ? words.reading.replace("{left}", Math.ceil(left / 1e6)) : ""));
+    if (news.problem) return;
     if (forget(news.runs)) return again();
     if (state.chosen === null) state.chosen = news.chosen;
     state.runs = news.runs;
@@ -115,7 +96,6 @@ export default function mount({ element, trigger, props, server }) {
     paintEmpty(news);
     paintAll();
     look(news.looked, news.sets);
-    schedule(news.left ? BUSY_MS : ASK_MS);
   }
 
   // Runs that this browser keeps as chosen and that are gone are chosen no more; where all are gone, the server chooses.
@@ -128,7 +108,7 @@ export default function mount({ element, trigger, props, server }) {
   }
 
   // The ticked runs whose samples and evaluation are shown with those of the run that is looked at.
-  const others = () => state.chosen.filter((run) => run !== state.looked);
+  const others = () => (state.chosen ?? []).filter((run) => run !== state.looked);
 
   function look(run, sets, step = false) {
     if (run !== state.looked) {
@@ -256,14 +236,8 @@ export default function mount({ element, trigger, props, server }) {
 
   // Every point of a metric, not only those that are drawn, and what the smoothing makes of it.
   async function numbersOf(name) {
-    // Gradio answers with nothing where the server is away.
-    const found = (await server.points({ runs: state.chosen, name, axis: state.axis }).catch(() => null)) ?? {
-      problem: words.unreachable,
-    };
-    if (found.problem) {
-      $(".said").textContent = found.problem;
-      return null;
-    }
+    const found = await reach(server, "points", { runs: state.chosen, name, axis: state.axis });
+    if (found.problem) return say(found.problem);
     const rows = Object.entries(found).flatMap(([run, [x, y]]) => {
       const means = smoothed(y, state.smoothing);
       return x.map((at, index) => [run, at, y[index], means[index]]);
@@ -380,9 +354,8 @@ export default function mount({ element, trigger, props, server }) {
     lookAt(run);
   }
   listen(element, "dailies:watch", watchWanted);
-  listen(element, "visibilitychange", () => schedule(0));
   // A hidden tab was shown again: its view is not in the address that the tab's button wrote.
-  new IntersectionObserver(() => schedule(0) ?? paintView()).observe(element);
+  new IntersectionObserver(() => paintView()).observe(element);
   followAddress(element, "run", () => state.looked, lookAt);
   addEventListener("popstate", () => addressOf("tab") === "monitor" && paintView(addressOf("view") ?? CURVES));
   new MutationObserver(() => requestAnimationFrame(paintAll)).observe(document.body, {
@@ -393,5 +366,4 @@ export default function mount({ element, trigger, props, server }) {
   bar.paint();
   paintView((addressOf("tab") === "monitor" && addressOf("view")) || state.view);
   watchWanted();
-  schedule(0);
 }

@@ -1,15 +1,14 @@
 // All models by group. `props.value` = {groups, machine, note, token: {source, line}, at}, see app/views/models.py. Asks
 // the server for news only while a download is active and the list is visible.
-import { listen, make, visible } from "../scripts/dom.js";
+import { make, showLine } from "../scripts/dom.js";
+import { poll, reach } from "../scripts/server.js";
 
 export default function mount({ element, props, server, watch }) {
   const { words } = props;
   const $ = (selector) => element.querySelector(selector);
-  const ASK_MS = 1000,
-    RETRY_MS = 3000;
+  const ASK_MS = 1000;
   let shown = { groups: [] },
     newest = 0,
-    timer = null,
     asked = null; // {key, kind: "get" or "remove", question, ready}: the row with an open question
   const busy = new Set(),
     form = $(".token"), // in the question that needs a token, else below the list
@@ -18,29 +17,22 @@ export default function mount({ element, props, server, watch }) {
   const models = () => shown.groups.flatMap(({ rows }) => rows);
 
   // ---- Asking
-  function schedule(after = ASK_MS) {
-    clearTimeout(timer);
-    const active = models().some((model) => model.active);
-    timer = active && visible(element) && !document.hidden ? setTimeout(() => order("news"), after) : null;
-  }
+  const schedule = poll(
+    element,
+    () => order("news"),
+    () => (models().some((model) => model.active) ? ASK_MS : null),
+  );
 
   // The server's answer; null when there is none, or it is a problem, which is shown.
-  async function call(name, argument = "") {
-    try {
-      const answer = await server[name](argument);
-      say(answer?.problem ?? "");
-      return !answer || answer.problem ? null : answer;
-    } catch {
-      say(words.unreachable);
-      schedule(RETRY_MS);
-      return null;
-    }
+  async function call(name, argument) {
+    const answer = await reach(server, name, argument);
+    showLine($(".problem"), answer.problem);
+    return answer.problem ? null : answer;
   }
 
   async function order(name, argument) {
     const answer = await call(name, argument);
     if (answer) take(answer);
-    else schedule(RETRY_MS);
     return answer;
   }
 
@@ -52,11 +44,6 @@ export default function mount({ element, props, server, watch }) {
     if (asked && !(row && (asked.kind === "get" ? row.get : row.can_remove))) asked = null;
     paint();
     schedule();
-  }
-
-  function say(sentence) {
-    $(".problem").hidden = !sentence;
-    $(".problem").textContent = sentence;
   }
 
   // ---- Painting
@@ -223,8 +210,6 @@ export default function mount({ element, props, server, watch }) {
     if (answer) place.value = key.value = "";
   });
 
-  listen(element, "visibilitychange", () => schedule(0));
-  new IntersectionObserver(() => schedule(0)).observe(element); // a hidden tab was shown again
   watch("value", () => take(props.value));
   take(props.value);
 }

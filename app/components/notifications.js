@@ -1,10 +1,11 @@
 // The bell: reports jobs that ended, and alarms, while the page is out of sight, once the user switched it on here. By
-// the browser's notifications where it lets us, and by a number in the tab's title in any case. Asks `news(seen)` only
-// when on.
+// the browser's notifications where it lets us, and by a number in the tab's title in any case. Asks
+// `server.news(seen)` only when on.
 import { listen } from "../scripts/dom.js";
+import { reach } from "../scripts/server.js";
 import { readJson, storage } from "../scripts/storage.js";
 
-export function ringing(button, words, news) {
+export function ringing(button, words, server) {
   const ON = "dailies.bell",
     SEEN = "dailies.bell.seen",
     ASK_MS = 4000;
@@ -39,15 +40,11 @@ export function ringing(button, words, news) {
   async function ask() {
     clearTimeout(timer);
     if (!isOn() || !button.isConnected) return;
-    try {
-      const found = await news(readJson(SEEN));
-      if (found.seen) storage.set(SEEN, JSON.stringify(found.seen));
-      if (isOn() && away() && found.notices?.length) {
-        count(unread + found.notices.length);
-        found.notices.forEach(tell);
-      }
-    } catch {
-      /* the server is gone for now: what it has to tell then is not lost */
+    const found = await reach(server, "news", readJson(SEEN)); // what it has to tell waits while it is away
+    if (found.seen) storage.set(SEEN, JSON.stringify(found.seen));
+    if (isOn() && away() && found.notices?.length) {
+      count(unread + found.notices.length);
+      found.notices.forEach(tell);
     }
     clearTimeout(timer);
     timer = setTimeout(ask, ASK_MS);

@@ -1,6 +1,7 @@
 // Prompts that were used before, the newest first, then examples. `server.recent_prompts()` -> {prompts}. A press puts
 // one into the field of the prompt; the arrow up key in the empty field puts in the newest.
-import { listen, make } from "../scripts/dom.js";
+import { listen, make, showLine } from "../scripts/dom.js";
+import { reach } from "../scripts/server.js";
 
 export default function mount({ element, props, server }) {
   const { words } = props;
@@ -8,16 +9,9 @@ export default function mount({ element, props, server }) {
   const field = () => document.querySelector("#prompt textarea");
 
   async function recent() {
-    try {
-      const found = await server.recent_prompts();
-      $(".problem").hidden = !found.problem;
-      $(".problem").textContent = found.problem ?? "";
-      return found.prompts ?? [];
-    } catch {
-      $(".problem").hidden = false;
-      $(".problem").textContent = words.unreachable;
-      return [];
-    }
+    const found = await reach(server, "recent_prompts");
+    showLine($(".problem"), found.problem);
+    return found.prompts ?? [];
   }
 
   const part = (label, prompts) =>

@@ -1,8 +1,9 @@
 // The runs. `props.value` = {runs, at}, see app/views/training/runs.py. Asks for news while a run trains or a job is
 // active, and it is visible. Event: clone_run {run}.
 import { confirming } from "../scripts/confirm.js";
-import { fill, listen, rows, visible } from "../scripts/dom.js";
+import { fill, rows, showLine } from "../scripts/dom.js";
 import { follow, readNow } from "../scripts/job_news.js";
+import { poll, reach } from "../scripts/server.js";
 import { wantRun } from "../scripts/wanted_run.js";
 import { checkTable } from "./train_settings.js";
 
@@ -15,42 +16,28 @@ export default function mount({ element, trigger, props, server, watch }) {
   let state = { runs: [] },
     active = "", // the jobs that are, when the queue was read last
     newest = 0,
-    timer = null,
     reading = null,
     away = false;
 
   // ---- Asking
   const busy = () => active !== "" || state.runs.some((run) => ["training", "stopping"].includes(run.state));
-  const watched = () => visible(element.parentElement) && !document.hidden;
-  function schedule(after = ASK_MS) {
-    clearTimeout(timer);
-    timer = (busy() || away) && watched() ? setTimeout(look, after) : null;
-  }
-  async function order(name, argument = "") {
-    try {
-      const news = await server[name](argument);
-      away = false;
-      take(news);
-      if (name !== "news") readNow();
-    } catch {
-      away = true;
-      say(words.unreachable);
-      schedule(RETRY_MS);
-    }
+  const schedule = poll(element.parentElement, look, () => (away ? RETRY_MS : busy() ? ASK_MS : null));
+  async function order(name, argument) {
+    const news = await reach(server, name, argument);
+    away = Boolean(news.away);
+    take(news);
+    if (name !== "news" && !away) readNow();
   }
   async function look() {
     await order("news");
     if (reading) await read();
   }
-  const say = (sentence) => {
-    $(".problem").hidden = !sentence;
-    $(".problem").textContent = sentence;
-  };
+  const say = (sentence) => showLine($(".problem"), sentence);
 
   function take(news) {
     if (!element.isConnected || (news.at ?? newest) < newest) return;
     newest = news.at ?? newest;
-    say(news.problem ?? "");
+    say(news.problem);
     if (news.runs) {
       state = news;
       paint();
@@ -63,7 +50,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     const now = jobs.map(({ id, status }) => `${id} ${status}`).join();
     if (now === active) return;
     active = now;
-    if (watched()) look();
+    schedule(0);
   }
 
   // ---- Painting
@@ -93,23 +80,19 @@ export default function mount({ element, trigger, props, server, watch }) {
   // ---- The log
   async function read() {
     const id = reading;
-    try {
-      const found = await server.log({ id, word: $(".log input").value.trim() });
-      if (id !== reading) return;
-      if (found.problem) return say(found.problem);
-      const box = $("pre"),
-        follows = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
-      fill($(".log"), found);
-      $(".log").hidden = false;
-      box.textContent = found.lines || words.log_empty;
-      $(".part").textContent = found.part
-        ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size)
-        : "";
-      $(".verdicts").replaceChildren(...checkTable(found.verdicts, words));
-      if (follows) box.scrollTop = box.scrollHeight;
-    } catch {
-      say(words.unreachable);
-    }
+    const found = await reach(server, "log", { id, word: $(".log input").value.trim() });
+    if (id !== reading) return;
+    if (found.problem) return say(found.problem);
+    const box = $("pre"),
+      follows = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+    fill($(".log"), found);
+    $(".log").hidden = false;
+    box.textContent = found.lines || words.log_empty;
+    $(".part").textContent = found.part
+      ? words.log_part.replace("{shown}", found.part.shown).replace("{size}", found.part.size)
+      : "";
+    $(".verdicts").replaceChildren(...checkTable(found.verdicts, words));
+    if (follows) box.scrollTop = box.scrollHeight;
   }
 
   // ---- Actions
@@ -143,8 +126,6 @@ export default function mount({ element, trigger, props, server, watch }) {
     actions[name](button.closest("li"));
   });
   element.addEventListener("input", (event) => event.target.closest(".log") && read());
-  listen(element, "visibilitychange", () => schedule(0));
-  new IntersectionObserver(() => schedule(0)).observe(element.parentElement);
   watch("value", () => {
     take(props.value);
     readNow(); // a run was submitted, or the tab was opened

@@ -1,6 +1,7 @@
 // The Monitor's table of runs: search, order, groups, name, tags and notes, deletion with undo, and the settings in which the ticked runs differ. Used by
 // metric_charts.js. `state` has {runs, facts, chosen, looked, order, search}; `keep` stores what the user chose.
 import { make, rows } from "../scripts/dom.js";
+import { reach } from "../scripts/server.js";
 
 const NUMBERS = {
   reward: (fact) => fact.reward ?? -Infinity,
@@ -108,16 +109,12 @@ export function runTable({ element, words, state, server, keep, colourOf, say, a
 
   // ---- Deletion: the runs go to the workspace's trash
   async function remove(name, argument) {
-    try {
-      const said = await server[name](argument);
-      if (said?.problem) return say(said.problem);
-      state.deleted = said.deleted;
-      if (said.restored) state.chosen = said.restored;
-      else state.chosen = (state.chosen ?? []).filter((run) => !said.deleted.includes(run));
-      again();
-    } catch {
-      say(words.unreachable);
-    }
+    const said = await reach(server, name, argument);
+    if (said.problem) return say(said.problem);
+    state.deleted = said.deleted;
+    if (said.restored) state.chosen = said.restored;
+    else state.chosen = (state.chosen ?? []).filter((run) => !said.deleted.includes(run));
+    again();
   }
 
   // ---- Name, tags and notes
@@ -141,34 +138,26 @@ export function runTable({ element, words, state, server, keep, colourOf, say, a
   }
 
   async function save() {
-    const { name, tags, text } = $(".describing").elements;
-    try {
-      const told = { id: editing, name: name.value, tags: tags.value.split(","), text: text.value };
-      const said = await server.describe(told);
-      if (said?.problem) return say(said.problem);
-    } catch {
-      return say(words.unreachable);
-    }
-    state.facts[editing] = {
-      ...state.facts[editing],
-      name: name.value.trim(),
-      text: text.value.trim(),
-      tags: [...new Set(tags.value.split(",").map((tag) => tag.trim()))].filter(Boolean),
+    const { name, tags, text } = $(".describing").elements,
+      id = editing;
+    const told = { id, name: name.value, tags: tags.value.split(","), text: text.value };
+    const said = await reach(server, "describe", told);
+    if (said.problem) return say(said.problem);
+    state.facts[id] = {
+      ...state.facts[id],
+      name: told.name.trim(),
+      text: told.text.trim(),
+      tags: [...new Set(told.tags.map((tag) => tag.trim()))].filter(Boolean),
     };
     say("");
     paint();
-    stop();
+    if (editing === id) stop();
   }
 
   // ---- Settings, the different ones only
   async function compare() {
-    const chosen = [...state.chosen];
-    let found;
-    try {
-      found = await server.compare_settings(chosen);
-    } catch {
-      return say(words.unreachable);
-    }
+    const chosen = [...state.chosen],
+      found = await reach(server, "compare_settings", chosen);
     if (found.problem) return say(found.problem);
     const box = $(".differences");
     box.hidden = false;

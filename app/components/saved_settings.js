@@ -2,6 +2,7 @@
 // deleted: {id, title} | null}; it is asked when the list is opened. Events: save_settings {title}, whose answer is the
 // new value; apply_settings {id}.
 import { rows } from "../scripts/dom.js";
+import { reach } from "../scripts/server.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
   const { words } = props;
@@ -18,8 +19,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     $(".deleted span").textContent = words.deleted.replace("{title}", state.deleted?.title ?? "");
   }
 
-  const call = async (name, argument = "") =>
-    show((await server[name](argument).catch(() => null)) ?? { problem: words.unreachable });
+  const call = async (name, argument) => show(await reach(server, name, argument));
 
   $(".saved").addEventListener("toggle", () => $(".saved").open && call("saved_settings"));
   $(".save").addEventListener("submit", (event) => {

@@ -2,8 +2,9 @@
 // with `stages` instead of `offered` and `settings` (app/views/training/curricula.py). The server is asked what the choices need
 // after each change. Event: run_submitted {run}.
 import { copy } from "../scripts/clipboard.js";
-import { make } from "../scripts/dom.js";
+import { make, showLine } from "../scripts/dom.js";
 import { fieldIcons } from "../scripts/hints.js";
+import { reach } from "../scripts/server.js";
 import { readJson, storage } from "../scripts/storage.js";
 import {
   checkTable,
@@ -37,18 +38,11 @@ export default function mount({ element, trigger, props, server, watch }) {
     $(".problem span").textContent = sentence;
     $(".problem a").hidden = missing !== "models";
   };
-  const note = (sentence) => {
-    $(".note").hidden = !sentence;
-    $(".note").textContent = sentence;
-  };
+  const note = (sentence) => showLine($(".note"), sentence);
   const options = (name, list, value) => fillSelect(named(name), list, value);
 
-  // Gradio may answer with nothing where the server did not.
-  const reach = async (name, argument) =>
-    (await server[name](argument).catch(() => null)) ?? { problem: words.unreachable, away: true };
-
   async function call(name, argument) {
-    const answer = await reach(name, argument);
+    const answer = await reach(server, name, argument);
     say(answer.problem ?? "");
     return answer.problem ? null : answer;
   }
@@ -110,7 +104,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     pending = name !== shown();
     paintActions();
     if (!pending) return; // chosen back before the other one came
-    const found = await reach("open", name);
+    const found = await reach(server, "open", name);
     if (mine !== opened) return;
     say(found.away ? words.not_opened : (found.problem ?? ""));
     if (!found.problem) return show(found);
@@ -209,7 +203,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     if (!form.choices.run) storage.set(KEPT, JSON.stringify({ name: shown(), chosen: choices() }));
     if (!$(".verdicts").hidden) note(words.checked_before);
     asking = setTimeout(async () => {
-      const found = await reach("estimate", choices());
+      const found = await reach(server, "estimate", choices());
       if (mine !== asked || !element.isConnected) return;
       say(found.problem ?? found.blocked ?? "", found.missing);
       markMistakes(element, found.fields ?? {});
@@ -234,7 +228,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     if (form && value?.fresh) return; // it is filled already
     const before = value?.fresh ? readJson(KEPT, null) : null,
       mine = opened;
-    const found = before && (await server.open(before.name).catch(() => null));
+    const found = before && (await reach(server, "open", before.name));
     if (mine !== opened) return; // another one came meanwhile
     if (!found?.choices) return show(value);
     show(found);
@@ -262,7 +256,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   // Models, campaigns and adapters that came while the form was out of sight; what is chosen and typed stays.
   async function offer() {
     const shown = form?.offered,
-      found = shown && (await server.offered().catch(() => null));
+      found = shown && (await reach(server, "offered"));
     if (!found?.adapters || shown !== form.offered) return;
     Object.assign(shown, found);
     options("model", shown.models, named("model").value);
@@ -368,7 +362,7 @@ export default function mount({ element, trigger, props, server, watch }) {
   async function verdicts(job, of) {
     while (form === of && element.isConnected) {
       await new Promise((done) => setTimeout(done, POLL_MS));
-      const found = await reach("verdicts", job);
+      const found = await reach(server, "verdicts", job);
       if (form !== of) return null;
       if (found.away) {
         note(found.problem);

@@ -2,9 +2,9 @@
 // question}}}. Events: "weigh" {weights}, at most one a frame while a slider is moved; "saved", when
 // `server.save_mix({mix, title, weights})` has saved the weights as a mix.
 import { stamp } from "../scripts/dom.js";
+import { reach } from "../scripts/server.js";
 
 export default function mount({ element, trigger, props, server, watch }) {
-  const { words } = props;
   const $ = (selector) => element.querySelector(selector);
   const WHOLE = 3; // the largest weight that a slider offers, unless the mix has a larger one
   let weights = {},
@@ -64,7 +64,7 @@ export default function mount({ element, trigger, props, server, watch }) {
     event.preventDefault();
     const title = $(".save input"),
       order = { mix: props.value.mix, title: title.value, weights },
-      answer = await server.save_mix(order).catch(() => ({ problem: words.unreachable }));
+      answer = await reach(server, "save_mix", order);
     $(".said").textContent = answer.problem ?? answer.said;
     if (answer.problem) return title.focus();
     title.value = "";

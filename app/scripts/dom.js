@@ -18,6 +18,12 @@ export function fill(element, values) {
   for (const slot of element.querySelectorAll("[data-text]")) slot.textContent = values[slot.dataset.text] ?? "";
 }
 
+// Show a line with a sentence, or hide it where there is none.
+export function showLine(line, sentence = "") {
+  line.hidden = !sentence;
+  line.textContent = sentence;
+}
+
 // A node from a <template>, e.g. one card of a grid.
 export const stamp = (template) => template.content.firstElementChild.cloneNode(true);
 

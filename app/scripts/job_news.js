@@ -34,5 +34,5 @@ export const serve = (order, states) => {
 };
 export const orderJob = async (name, argument) => (calls ? calls(name, argument) : false);
 
-// How these jobs stand, by id, without those that were withdrawn. Resolves to null while the server is away.
-export const statesOf = async (ids) => (reads ? reads(ids) : null);
+// How these jobs stand, by id, without those that were withdrawn, or {problem}.
+export const statesOf = async (ids) => (reads ? reads(ids) : { problem: "" });

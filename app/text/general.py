@@ -224,6 +224,8 @@ FACTS_WORDS = {
     "next": "Next clip (J)",
 }
 
+UNREACHABLE = "The server is not responding. Retrying; repeat your last action when it is back."
+
 # ---- Components
 COPY_WORDS = {"done": "Copied", "failed": "Not copied: this browser forbids it"}
 PLOT_WORDS = {"png": "Download this plot as PNG", "csv": "Download its numbers as CSV"}

@@ -9,7 +9,6 @@ HISTORY_WORDS = {
     "title": "Recent and example prompts",
     "recent": "Recent (arrow up in the empty field: the newest)",
     "examples": "Examples",
-    "unreachable": "The server is not responding: open the list again.",
 }
 
 SETTINGS_WORDS = {
@@ -22,7 +21,6 @@ SETTINGS_WORDS = {
     "deleted": "Deleted: {title}.",
     "undo": "Undo",
     "none": "Nothing saved yet.",
-    "unreachable": "The server is not responding: try again.",
 }
 NO_SETTINGS_NAME = "Enter a name for the settings."
 NO_SUCH_SETTINGS = "These settings no longer exist: open the list again."

@@ -23,7 +23,6 @@ HELP_WORDS: dict[str, Any] = {
     "find": "Find a term",
     "docs": "Documentation",
     "about": "What is {term}?",
-    "unreachable": "The server is not responding. Retrying; nothing is lost.",
 }
 
 NO_DOCS = "The documentation has no such page: /docs/index.md lists all.\n"

@@ -44,7 +44,6 @@ QUEUE_WORDS = {
     "alarms": "Alarms",
     "watch": "Open in Monitor",
     "done": "done",
-    "unreachable": "The server is not responding. Retrying; nothing is lost.",
 }
 LINE_WORDS = {
     "job": "Current job",

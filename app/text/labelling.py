@@ -98,7 +98,6 @@ LIST_WORDS = {
     "keys": "Keys of A, B, tie and both bad (four digits)",
     "save": "Save",
     "cancel": "Cancel",
-    "unreachable": DESK_WORDS["away"],
 }
 
 
@@ -249,7 +248,6 @@ SHEET_WORDS = {
     "learn_hint": "Weights of the reward mix above that agree best with the votes",
     "name": "Name of the new mix",
     "learn": "Learn mix",
-    "unreachable": DESK_WORDS["away"],
 }
 FIGURES = {
     "votes": "Votes",

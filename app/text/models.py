@@ -55,7 +55,6 @@ LIST_WORDS = {
     "token_hint": "A token of your account on the hub, with read access; the hub's client stores it on the server",
     "save_token": "Save",
     "forget_token": "Forget",
-    "unreachable": "The server is not responding. Retrying; nothing is lost.",
 }
 
 

@@ -66,7 +66,6 @@ CURVES_WORDS: dict[str, Any] = {
     "step": "Step",
     "time": "Time",
     "reading": "Reading {left} MB of metrics",
-    "unreachable": "The server is not responding. Retrying; nothing is lost.",
     "waiting": "No metrics yet.",
     "pick": "Select at least one run.",
     "closed": ["optimiser", "memory", "other"],
@@ -158,7 +157,6 @@ STAGES_WORDS = {
     "of": "{stage} of {stages}",
     "resume": "Resume",
     "resume_hint": "This curriculum was interrupted: continue from its last state",
-    "unreachable": CURVES_WORDS["unreachable"],
 }
 STAGE_STATES = {"done": "passed", "now": "running", "later": "pending", "failed": "not passed"}
 TRACKIO = "Open in Trackio"

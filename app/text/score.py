@@ -85,7 +85,6 @@ SAVE_WORDS = {
     "save": "Save as mix",
     "name": "Name of the new mix",
     "name_hint": "e.g. Smooth motion",
-    "unreachable": "The server is not responding: save again.",
 }
 
 

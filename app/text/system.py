@@ -10,7 +10,6 @@ TELEMETRY_WORDS = {
     "clock": "Clock",
     "processor": "CPU and main memory",
     "not_told": "n/a",
-    "unreachable": "The server is not responding. Retrying.",
 }
 NO_GPU = "No GPU detected: jobs run on the CPU."
 ASK_TORCH = "Run PyTorch checks"

@@ -58,7 +58,6 @@ FORM_WORDS = {
     "details": "Source and measurements",
     "data": "Data",
     "open_models": "Open Models",
-    "unreachable": "The server is not responding. Retrying; nothing is lost.",
     "not_opened": "The server is not responding, so the preset was not changed: choose again.",
     "checked_before": "Checked before the last change.",
     "groups": {
@@ -99,7 +98,6 @@ BOARD_WORDS = {
     "log_part": "The last {shown} of {size}",
     **{name: FORM_WORDS[name] for name in ("check_heads", "levels", "checks")},
     "close": "Close",
-    "unreachable": FORM_WORDS["unreachable"],
 }
 STATES = {
     "new": "Not started",

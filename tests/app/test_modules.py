@@ -103,6 +103,12 @@ def test_words_cannot_end_the_script_that_holds_them(monkeypatch: pytest.MonkeyP
     assert "alert(1)" in head and "</script><script>alert" not in head
 
 
+def test_one_function_calls_the_functions_of_components() -> None:
+    """It alone knows that Gradio resolves to nothing where no answer came."""
+    calls = {name for name, text in modules.sources().items() if re.search(rb"^[^/`]*\bserver(\.\w+\(|\[)", text, re.M)}
+    assert calls == {"scripts/server.js"}
+
+
 def test_every_import_names_a_module() -> None:
     found = {name: imported(name) for name in modules.sources()}
     assert sum(map(len, found.values())) > 50

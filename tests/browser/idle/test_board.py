@@ -165,7 +165,7 @@ def test_cancel_and_retry_say_when_the_server_does_not_answer(
     expect(mine).to_be_visible()
     with server_away():
         mine.locator('[data-do="cancel"]').click()
-        expect(problem).to_have_text(QUEUE["unreachable"])
+        expect(problem).to_have_text(general.UNREACHABLE)
         expect(page.locator("#queue .badge")).to_have_text(QUEUE["away"])
         expect(mine.locator("[aria-busy]")).to_have_count(0)
     expect(problem).to_be_hidden()
@@ -174,7 +174,7 @@ def test_cancel_and_retry_say_when_the_server_does_not_answer(
     expect(mine).to_have_attribute("data-status", "cancelled")
     with server_away():
         mine.locator('[data-do="retry"]').click()
-        expect(problem).to_have_text(QUEUE["unreachable"])
+        expect(problem).to_have_text(general.UNREACHABLE)
         expect(mine.locator("[aria-busy]")).to_have_count(0)
     expect(problem).to_be_hidden()  # asked for again, though no job is active
     mine.locator('[data-do="retry"]').click()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from app.text import training
+from app.text import general, training
 from engine.jobs.queue import JobQueue
 from engine.process_identity import ProcessIdentity
 
@@ -133,7 +133,7 @@ def test_a_check_goes_on_when_the_server_is_back_and_tells_of_what_it_looked_at(
     hand(form, "check").click()
     expect(page.locator("#queue .jobs .job")).to_have_count(1)
     with server_away():
-        expect(note).to_have_text(WORDS["unreachable"])
+        expect(note).to_have_text(general.UNREACHABLE)
     end_the_check(jobs)
     row = f"{training.CHECK_LABELS['frames']}{WORDS['levels']['ok']}Looks well."  # type: ignore[index]
     expect(verdicts.locator("tbody tr")).to_have_text(row)
