@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from app.text import general, training
+from app.text import general
+from app.text.numbers import about
 
 KINDS = [("One prompt", "one"), ("Prompt list", "list"), ("Sweep", "sweep")]
 PROMPTS = "Prompts, one a line"
@@ -71,5 +72,5 @@ def forecast(clips: int, of: str, seconds: float | None) -> str:
     elif seconds <= 0:
         time = "all of them exist already"
     else:
-        time = f"{training.duration(seconds)}, estimated from earlier jobs of this model"
+        time = f"{about(seconds)}, estimated from earlier jobs of this model"
     return f"{general.count(clips, 'clip')}{f' ({of})' if of else ''}: {time}."

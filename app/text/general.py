@@ -109,7 +109,7 @@ DATES |= {"month": "Last 30 days", "before": "Older than 30 days"}
 IMPORT = "Import a video"
 IMPORT_TITLE = "Import a video to score it"
 IMPORT_PROMPT = "Prompt (optional)"
-IMPORT_FILE = "mp4, gif, webm, avi or mkv"
+IMPORT_FILE = "mp4, gif, webm, avi, mkv or mov"
 IMPORT_SUBMIT = "Import and score"
 CLOSE = "Close"
 NOTHING_TO_IMPORT = "No video selected: drop a file onto the field, or click it to choose one."
@@ -284,13 +284,6 @@ GRID_WORDS = {
 STOPPING = "Stopping after this step"
 
 
-def duration(seconds: float) -> str:
-    """Format a duration, e.g. "45 s", "12 min", "3.4 h"."""
-    if seconds < 90:
-        return f"{max(0, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def count(number: int, noun: str) -> str:
     """ "1 clip", "12,000 clips", "2 numbers of steps"."""
     one, of, rest = noun.partition(" of ")
@@ -344,13 +337,6 @@ def waiting(position: int | None) -> str:
 def unread(notes: Sequence[str]) -> str:
     """Warning that the model does not read all of a prompt."""
     return f"{' '.join(notes)} The clip is generated without it."
-
-
-def time_left(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    whole = max(1, round(seconds))
-    return f"about {whole} s left" if whole < 90 else f"about {round(whole / 60)} min left"
 
 
 def of_base(model: str) -> str:

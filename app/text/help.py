@@ -67,7 +67,7 @@ TRAIN_FIELDS = {
     "share": "Share of the device that the run reserves. Below 100%, other jobs can run at the same time.",
 }
 
-# The rewards explain themselves, see `app.views.first_steps`.
+# The rewards explain themselves, see `app.views.training.first_steps`.
 GLOSSARY = {
     "Adapter (LoRA)": "Small trained weights that are added to a model; its strength scales them, 0 is the base model.",
     "AI labeller": "A vision-language model that compares pairs as people do. Its votes are kept apart from theirs.",

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from app.text.general import count, duration
+from app.text.general import count
+from app.text.numbers import duration
 from app.text.system import TABLE_WORDS
 
 QUEUE_WORDS = {
@@ -48,7 +49,6 @@ QUEUE_WORDS = {
 LINE_WORDS = {
     "job": "Current job",
     **{name: QUEUE_WORDS[name] for name in ("cancel", "kill", "kill_hint", "really", "no", "clone")},
-    "retry": QUEUE_WORDS["retry"],
     "open": "Details",
     "dismiss": "Dismiss",
     "more": "+{count} more",

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.text.general import PLAYER_WORDS, duration
+from app.text.general import PLAYER_WORDS
 from app.text.general import count as counted
+from app.text.numbers import duration
 
 LABEL = "Label"
 VOTE, RESULTS, NEW, CAMPAIGNS, PAIRS = "Vote", "Results", "New campaign", "Campaigns", "Pairs"

@@ -1,5 +1,6 @@
 """Texts of the list of models in the System tab."""
 
+from app.text.numbers import gib, size
 from engine.estimation.model_forecast import Fit
 from engine.hub.access import TokenSource
 
@@ -58,11 +59,6 @@ LIST_WORDS = {
 }
 
 
-def size(size_b: float) -> str:
-    """Format a number of bytes, e.g. "13.2 GB" or "340 MB"."""
-    return f"{size_b / 1e9:.1f} GB" if size_b >= 1e9 else f"{size_b / 1e6:.0f} MB"
-
-
 def machine(memory_gib: float, free_b: int) -> str:
     return f"This machine: {memory_gib:.0f} GiB of device memory, {size(free_b)} of free disk for models."
 
@@ -81,12 +77,6 @@ def to_download(total_gb: float | None) -> str:
 
 def failed(error: str) -> str:
     return f"Download failed: {error}"
-
-
-def gib(value: float) -> str:
-    if value < 0.1:
-        return f"{value * 1024:.0f} MiB"
-    return f"{value:.1f} GiB" if value < 100 else f"{value:.0f} GiB"
 
 
 def fitting(fit: Fit) -> str:

@@ -24,7 +24,6 @@ CURVES_WORDS: dict[str, Any] = {
         "reward": "Last reward",
         "duration": "Duration",
     },
-    "sort": "Sort by {column}",
     "draw": "Draw {run}",
     "edit": "Name, tags and notes of {run}",
     "notes": "Notes",
@@ -153,8 +152,6 @@ ROLES = {"judge": "judge", "trained": "trained on", "held_out": "held out", "mon
 VERDICTS = {"better": "better", "worse": "worse", "unsure": "not significant"}
 TOTALS = {"mix": "Total of the mix", "judge": "Judge"}
 STAGES_WORDS = {
-    "stages": "Curriculum",
-    "of": "{stage} of {stages}",
     "resume": "Resume",
     "resume_hint": "This curriculum was interrupted: continue from its last state",
 }

@@ -1,5 +1,7 @@
 """Texts of the System tab."""
 
+from app.text.numbers import size
+
 SYSTEM = "System"
 TELEMETRY_WORDS = {
     "devices": "Devices",
@@ -23,7 +25,7 @@ WEIGHTS = "Reward model weights"
 DISK = "Disk"
 MEASURE = "Refresh"
 MEASURING = "Measuring the workspace…"
-TABLE_WORDS = {"really": "Confirm", "no": "Back", "nothing": "None"}
+TABLE_WORDS = {"really": "Confirm", "no": "Back"}
 WEIGHT_COLUMNS = ("Network", "Used by", "Size", "Licence", "State", "")
 WEIGHT_STATES = {"present": "installed", "downloadable": "downloadable", "missing": "not installed"}
 DOWNLOAD = "Download"
@@ -74,14 +76,6 @@ def freed(size_b: int) -> str:
 
 def really(size_b: int) -> str:
     return f"Frees {size(size_b)}."
-
-
-def size(size_b: float) -> str:
-    """Format a number of bytes, e.g. "3.2 GB"."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_b >= scale:
-            return f"{size_b / scale:.1f} {unit}"
-    return f"{size_b:.0f} B"
 
 
 def user_set(value: str, preset: str) -> str:

@@ -1,6 +1,7 @@
 """Texts of the Train tab."""
 
 from app.text.general import count as counted
+from app.text.numbers import about, gib
 from app.text.system import TABLE_WORDS
 from engine.training.preflight.preflight_check import CHECKS
 
@@ -179,12 +180,6 @@ def kind(key: str) -> str:
     return KINDS.get(key, key.replace("_", " ").capitalize())
 
 
-def gib(value: float) -> str:
-    if value < 0.95:
-        return f"{1024 * value:.0f} MiB"
-    return f"{value:.1f} GiB" if value < 100 else f"{value:.0f} GiB"
-
-
 def memory(low: float, high: float, total: float, verdict: str, busiest: str) -> str:
     """Estimated peak memory of a run, compared with the device."""
     needed = gib(high) if gib(low) == gib(high) else f"{gib(low)} to {gib(high)}"
@@ -199,16 +194,8 @@ def time(seconds: float, runs: int, *, at_most: bool) -> str:
     """Estimated duration of a run, and the runs that it is estimated from."""
     source = f"{counted(runs, 'run')} of this model on this machine"
     if at_most:
-        return f"At most {duration(seconds)}, extrapolated from {source} with much smaller updates."
-    return f"{duration(seconds).capitalize()}, estimated from {source}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h" if seconds < 172_800 else f"about {seconds / 86_400:.1f} days"
+        return f"At most {about(seconds)}, extrapolated from {source} with much smaller updates."
+    return f"{about(seconds).capitalize()}, estimated from {source}"
 
 
 SAVED_NOTES = "not measured: saved from the page"
@@ -237,7 +224,7 @@ def most_of(name: str, sentence: str) -> str:
 
 
 def time_of_stages(seconds: float) -> str:
-    return f"{duration(seconds).capitalize()} for the updates, without clips for the gates and repeated attempts."
+    return f"{about(seconds).capitalize()} for the updates, without clips for the gates and repeated attempts."
 
 
 def saved(name: str) -> str:
@@ -265,14 +252,6 @@ def more_waiting(number: int) -> str:
 
 def cancelled(number: int) -> str:
     return f"Cancelled {counted(number, 'job')}."
-
-
-def size(number: int) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}"
-        number //= 1024
-    return f"{number:.0f} GiB"
 
 
 BAD_SHARE = "The least agreement must be a number from 0 to 1, such as 0.7, but got '{got}'."

@@ -9,6 +9,7 @@ from app.context import AppContext
 from app.text import batches, general, score, system, training
 from app.text import jobs as text_jobs
 from app.text.modes import keyframes_of
+from app.text.numbers import time_left
 from app.views.clips import moment
 from engine.hardware.job_environment import difference
 from engine.jobs.device_leases import Demand
@@ -79,7 +80,7 @@ def job_card(job: Job, hold: str = "") -> dict[str, Any]:
         "over": job.is_over,
         "title": title(job),
         "line": text_jobs.silent(moment(job.heartbeat_at)) if silent and job.heartbeat_at else hold or line(job),
-        "eta": general.time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
+        "eta": time_left(job.progress.eta_s) if job.progress and job.status == "running" and not silent else "",
         "fraction": fraction(job),
         "of_campaign": is_of_campaign(job),
         "can_cancel": job.status in ("queued", "running") and not silent,

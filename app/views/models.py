@@ -14,6 +14,7 @@ from app.api.server_folders import opened_path
 from app.context import AppContext
 from app.text import general, jobs
 from app.text import models as text
+from app.text.numbers import time_left
 from engine.config.model_availability import ModelState, model_state, needed_sources
 from engine.config.model_downloads import plan_model, plan_removal, remove_model
 from engine.config.own_models import add_file, add_folder, forget, is_own
@@ -133,7 +134,7 @@ def _progress(job: Job) -> Row:
         "job": job.id,
         "line": general.STOPPING if job.status == "stopping" else line,
         "fraction": round(min(1.0, done / total), 3) if total else None,
-        "eta": general.time_left(at.eta_s) if at and job.status == "running" else "",
+        "eta": time_left(at.eta_s) if at and job.status == "running" else "",
     }
 
 

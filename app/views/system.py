@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from app.text import system as text
+from app.text.numbers import size
 from app.views.clips import moment
 from engine.hardware.environment import environment
 from engine.hardware.rocm import torch_build
@@ -118,7 +119,7 @@ def weights() -> Table:
 
 def disk_parts(use: DiskUse) -> Table:
     rows = [
-        row(part.key, text.PARTS.get(part.key, part.key), text.size(part.size_b), f"{part.num_files:,}")
+        row(part.key, text.PARTS.get(part.key, part.key), size(part.size_b), f"{part.num_files:,}")
         for part in use.parts
         if part.size_b
     ]
@@ -130,7 +131,7 @@ def disk_cleaning(use: DiskUse, note: str = "") -> Table:
         row(
             part.key,
             text.CLEANABLE[part.key],
-            text.size(part.size_b),
+            size(part.size_b),
             f"{part.num_files:,}",
             action=text.CLEAN if part.num_files else "",
             really=text.really(part.size_b),

@@ -9,6 +9,7 @@ import pytest
 from app.context import AppContext
 from app.text import general
 from app.text import score as text_score
+from app.text.numbers import time_left
 from app.views import clip_panel, clips, jobs
 from app.views import library as shelf
 from app.views.scores import remarks, scores
@@ -258,7 +259,7 @@ def test_time_left_is_said_while_running() -> None:
     progress = JobProgress(phase="denoise", step=5, of=20, eta_s=3.4)
     assert jobs.job_card(job(status="running", progress=progress))["eta"] == "about 3 s left"
     assert jobs.job_card(job(status="failed", progress=progress))["eta"] == ""
-    assert general.time_left(600) == "about 10 min left"
+    assert (time_left(600), time_left(7200), time_left(None)) == ("about 10 min left", "about 2.0 h left", "")
 
 
 def test_what_can_be_done_with_a_job() -> None:

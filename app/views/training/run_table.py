@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.text.general import duration
+from app.text.numbers import duration
 from engine.config.presets import load_train_preset
 from engine.config.schema import TrainPreset
 from engine.errors import DailiesError

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.context import AppContext
 from app.text import training
+from app.text.numbers import size
 from app.views.clips import moment
 from engine.files.log_tail import read_log
 from engine.jobs.handlers.preflight import read_verdicts
@@ -53,5 +54,5 @@ def log(context: AppContext, run_id: str, word: str) -> dict[str, Any]:
     part = read_log(run.log, word)
     verdicts = [{"name": row.name, "level": row.level, "sentence": row.sentence} for row in read_verdicts(run)]
     shown = part.size - part.skipped_bytes
-    sizes = {"shown": training.size(shown), "size": training.size(part.size)} if part.skipped_bytes else None
+    sizes = {"shown": size(shown), "size": size(part.size)} if part.skipped_bytes else None
     return {"id": run_id, "lines": "\n".join(part.lines), "part": sizes, "verdicts": verdicts}
