@@ -1,6 +1,5 @@
 """The page as a whole: its header and tabs, how they hang together, and the server that carries it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from starlette.routing import Mount
 from app.api.documentation import documentation_routes
 from app.api.exports import export_routes
 from app.api.media import media_routes
-from app.api.run_media import run_routes
 from app.api.votes import voting_routes
 from app.auth.login import LABEL_PAGE, AuthMiddleware
 from app.auth.users import Users
@@ -173,21 +171,17 @@ def build_voting_page(context: AppContext) -> gr.Blocks:
     return page
 
 
-def build_server(
-    context: AppContext, dependencies: Sequence[Any] = (), users: Users | None = None, reach: Reach | None = None
-) -> FastAPI:
+def build_server(context: AppContext, users: Users | None = None, reach: Reach | None = None) -> FastAPI:
     """Build the FastAPI application with all pages and routes. Without `users` there is no login.
 
-    `dependencies` apply to the routes that are not Gradio's; `reach` has the addresses that browsers use.
+    `reach` has the addresses that browsers use.
     """
     server = FastAPI(title=general.TITLE, docs_url=None, redoc_url=None, openapi_url=None)
     server.include_router(module_routes())
-    server.include_router(media_routes(context, dependencies))
-    server.include_router(run_routes(context, dependencies))
-    server.include_router(trackio_routes(context.workspace, dependencies))
-    server.include_router(voting_routes(context, dependencies))
-    server.include_router(export_routes(context, dependencies))
-    server.include_router(documentation_routes(dependencies))
+    for routes in (media_routes, voting_routes, export_routes):
+        server.include_router(routes(context))
+    server.include_router(trackio_routes(context.workspace))
+    server.include_router(documentation_routes())
     server.add_api_route(LABEL_PAGE.rstrip("/"), lambda: RedirectResponse(LABEL_PAGE, 307), methods=["GET"])
     silent(server)
     server.add_middleware(StreamLimit)

@@ -7,7 +7,7 @@ version is pinned.
 import asyncio
 import os
 import threading
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -32,19 +32,16 @@ def trackio_link(workspace: Workspace) -> str:
     return f'<a href="{MOUNTED_AT}/?project=dailies" target="_blank" rel="noopener">{text.TRACKIO}</a>'
 
 
-def trackio_routes(workspace: Workspace, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """Return the routes `/trackio/...`; `dependencies` are FastAPI's `Depends(...)`, e.g. for a login.
-
-    Calls that change data or fetch files by their path are refused.
-    """
-    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+def trackio_routes(workspace: Workspace) -> APIRouter:
+    """Return the routes `/trackio/...`. Calls that change data or fetch files by their path are refused."""
+    router = APIRouter(include_in_schema=False)
     dashboard = Dashboard(workspace)
 
     @router.api_route(MOUNTED_AT + "/{path:path}", methods=["GET", "HEAD", "POST"])
     def forward(path: str, request: Request) -> Response:
         if not reads_only(request.method, path):
             return PlainTextResponse("The dashboard is read-only: the runs' folders are the source of truth.", 403)
-        return TrackioHeaders(dashboard)
+        return Forwarded(dashboard)
 
     return router
 
@@ -94,7 +91,7 @@ class Dashboard:
         self._app = build_starlette_app_only()[0]
 
 
-class TrackioHeaders(Response):
+class Forwarded(Response):
     """Response of another application."""
 
     def __init__(self, application: Dashboard) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
@@ -28,9 +27,9 @@ COMMENT = re.compile(r"^<!--.*?-->\n", re.MULTILINE)  # marks of generated table
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
-def documentation_routes(dependencies: Sequence[Any] = ()) -> APIRouter:
+def documentation_routes() -> APIRouter:
     """Return the routes `/docs/<name>.md` and those of their pictures."""
-    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/docs/{name}")
     def page(name: str) -> Response:

@@ -1,10 +1,8 @@
 """Download of a campaign's preferred pairs or votes, for researchers only (see `app.auth.login`)."""
 
 import shutil
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
@@ -23,12 +21,12 @@ from rewards.errors import did_you_mean
 VOTES = "votes"
 
 
-def export_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
+def export_routes(context: AppContext) -> APIRouter:
     """Return the route `/voting/export/<campaign>/<layout>`.
 
     It serves a zip in a layout of `engine.labelling.pair_exchange`, or the votes as CSV.
     """
-    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/voting/export/{campaign_id}/{layout}")
     def export(campaign_id: str, layout: str) -> Response:

@@ -1,12 +1,7 @@
-"""Files and permalinks of clips over HTTP, with ranges and ETags.
-
-Gradio's own login does not cover these routes: the caller passes the dependencies that control access to the page.
-"""
+"""Files of clips and runs, and permalinks of clips, over HTTP, with ranges and ETags."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
@@ -14,21 +9,22 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from app.context import AppContext
 from app.text import general
 from app.views.clips import FRAMES, MP4, POSTER, overlays
-from engine.errors import StoreError
+from engine.errors import ConfigError, StoreError
+from engine.runs.run import Run
+from engine.runs.samples import RunSamples
 
 TYPES = {MP4: "video/mp4", POSTER: "image/jpeg", FRAMES: "video/x-matroska"}
 SUFFIX_TYPES = {".mp4": "video/mp4", ".png": "image/png"}
 PICTURE_NAME = re.compile(r"[0-9a-f]{64}")
 # A clip's id determines its frames, so a cached file is always valid.
 CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+# Samples of a run can be generated again for the same step, so the browser must ask whether its copy is the newest.
+ASKED = {**CACHED, "Cache-Control": "private, no-cache"}
 
 
-def media_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
-    """Return the routes of clips, overlays, previews, pictures and permalinks.
-
-    `dependencies` are FastAPI's `Depends(...)`, e.g. for a login.
-    """
-    router = APIRouter(dependencies=list(dependencies), include_in_schema=False)
+def media_routes(context: AppContext) -> APIRouter:
+    """Return the routes of clips, overlays, previews, samples, pictures and permalinks."""
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/media/clips/{clip_id}/{name}")
     def media(clip_id: str, name: str, request: Request) -> Response:
@@ -41,6 +37,10 @@ def media_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRo
     @router.get("/media/jobs/{job_id}/preview")
     def preview(job_id: str) -> Response:
         return job_preview(context, job_id)
+
+    @router.get("/media/runs/{run_id}/{name}/{sample}")
+    def run_sample(run_id: str, name: str, sample: str, request: Request) -> Response:
+        return serve(sample_file(context, run_id, name, sample), request, ASKED)
 
     @router.get("/media/pictures/{name}.png")
     def picture(name: str, request: Request) -> Response:
@@ -103,6 +103,17 @@ def job_preview(context: AppContext, job_id: str) -> Response:
         return Response(status_code=204)
 
 
+def sample_file(context: AppContext, run_id: str, name: str, sample: str) -> Path:
+    """Return the path of a clip of a run's set of samples. Raises HTTP 404."""
+    try:
+        path = RunSamples(Run.find(context.workspace, run_id)).file(name, sample)
+    except ConfigError as error:
+        raise HTTPException(404) from error
+    if path is None:
+        raise HTTPException(404)
+    return path
+
+
 def picture_file(context: AppContext, name: str) -> Path:
     """Return the path of a stored picture, such as a keyframe. Raises HTTP 404."""
     path = context.workspace.pictures / f"{name}.png"
@@ -111,13 +122,13 @@ def picture_file(context: AppContext, name: str) -> Path:
     return path
 
 
-def serve(path: Path, request: Request) -> Response:
+def serve(path: Path, request: Request, headers: dict[str, str] = CACHED) -> Response:
     """Return the file, its requested range (by FileResponse), or 304 if the browser has it."""
     stat = path.stat()
     kind = TYPES.get(path.name) or SUFFIX_TYPES[path.suffix]
-    response = FileResponse(path, media_type=kind, headers=CACHED, stat_result=stat)
+    response = FileResponse(path, media_type=kind, headers=headers, stat_result=stat)
     if request.headers.get("if-none-match") == response.headers["etag"]:
-        return Response(status_code=304, headers={**CACHED, "ETag": response.headers["etag"]})
+        return Response(status_code=304, headers={**headers, "ETag": response.headers["etag"]})
     if path.name == FRAMES:
         response.headers["Content-Disposition"] = f'attachment; filename="{path.parent.name}.mkv"'
     return response

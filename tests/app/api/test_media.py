@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.api.media import media_routes
@@ -100,14 +100,3 @@ def test_a_permalink_to_nothing_says_so(client: TestClient, clip_id: str) -> Non
     reply = client.get(f"/clip/{clip_id}")
     assert reply.status_code == 404
     assert "script" not in reply.text
-
-
-def test_a_login_on_the_routes_holds_for_all_of_them(context: AppContext, make_clip: MakeClip) -> None:
-    def refuse() -> None:
-        raise HTTPException(401)
-
-    server = FastAPI()
-    server.include_router(media_routes(context, [Depends(refuse)]))
-    client, record = TestClient(server), make_clip(files=True)
-    for path in (f"/media/clips/{record.id}/clip.mp4", f"/clip/{record.id}"):
-        assert client.get(path).status_code == 401
