@@ -11,10 +11,10 @@ showing to this labeller, and the files have neither a date nor an ETag. The mod
 either: the vote can still be changed, and later votes would not be blind.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -34,7 +34,7 @@ SHOWING_LIMIT = 2**31
 
 
 class Marked(APIRoute):
-    """Route that marks refusals as ours, including those of FastAPI."""
+    """Route that marks refusals as ours, including those of FastAPI, and whose errors are answers."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         handle = super().get_route_handler()
@@ -44,17 +44,17 @@ class Marked(APIRoute):
                 return await handle(request)
             except RequestValidationError:
                 return refusal("The request is no object with the fields that it needs: load the page again.", 422)
-            except HTTPException as error:
-                if error.status_code != 409:
-                    raise
-                return refusal(str(error.detail))
+            except StoreUnavailable as error:  # a retry can succeed
+                return JSONResponse({"problem": printable(str(error))}, 503)
+            except DailiesError as error:
+                return refusal(str(error))
 
         return marked
 
 
-def voting_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIRouter:
+def voting_routes(context: AppContext) -> APIRouter:
     """Return the routes `/voting/...`: user, campaigns, next pairs and files, vote, undo, history, edit."""
-    router = APIRouter(prefix="/voting", dependencies=list(dependencies), include_in_schema=False, route_class=Marked)
+    router = APIRouter(prefix="/voting", include_in_schema=False, route_class=Marked)
     campaigns = Campaigns(context.store)
 
     @router.get("/me")
@@ -63,46 +63,42 @@ def voting_routes(context: AppContext, dependencies: Sequence[Any] = ()) -> APIR
         user = user_of(request.scope)
         name = user.name if user else None
         chosen = [campaign for campaign in campaigns.list() if campaign.is_open]
-        return as_response(
-            lambda: {"labeller": name, "campaigns": [voting.campaign_choice(campaign) for campaign in chosen]}
-        )
+        return {"labeller": name, "campaigns": [voting.campaign_choice(campaign) for campaign in chosen]}
 
     @router.post("/next")
     def next_pairs(request: Request, fields: Fields) -> Any:
         who = labeller_of(request, fields)
-        return as_response(lambda: ahead(context, campaigns, text_of(fields, "campaign"), who))
+        return ahead(context, campaigns, text_of(fields, "campaign"), who)
 
     @router.post("/vote")
     def vote(request: Request, fields: Fields) -> Any:
-        who = labeller_of(request, fields)
-        return as_response(lambda: voting.stored(campaigns.vote(read_vote(campaigns, fields, who))))
+        return voting.stored(campaigns.vote(read_vote(campaigns, fields, labeller_of(request, fields))))
 
     @router.post("/edit")
     def edit(request: Request, fields: Fields) -> Any:
-        who = labeller_of(request, fields)
-        return as_response(lambda: voting.stored(campaigns.edit(read_vote(campaigns, fields, who))))
+        return voting.stored(campaigns.edit(read_vote(campaigns, fields, labeller_of(request, fields))))
 
     @router.post("/mine")
     def mine(request: Request, fields: Fields) -> Any:
         who, campaign = labeller_of(request, fields), text_of(fields, "campaign")
-        return as_response(
-            lambda: {"votes": voting.own_votes(context.store, campaigns.votes(campaign, labeller=who, last=SHOWN))}
-        )
+        return {"votes": voting.own_votes(context.store, campaigns.votes(campaign, labeller=who, last=SHOWN))}
 
     @router.post("/undo")
     def undo(request: Request, fields: Fields) -> Any:
         """Withdraw the named vote, so that a repeated request withdraws no other."""
         who, campaign, named = labeller_of(request, fields), text_of(fields, "campaign"), text_of(fields, "vote")
-        return as_response(lambda: undone(context, campaigns, campaign, who, named))
+        return undone(context, campaigns, campaign, who, named)
 
     @router.get("/clip/{showing}/{side}.mp4")
     def clip(request: Request, showing: int, side: voting.Side) -> Response:
         user = user_of(request.scope)
         by = user.name if user and user.role == "labeller" else None
-        shown = as_response(lambda: campaigns.assignment(showing_number(showing), by))
-        if isinstance(shown, Response):
-            shown.status_code = 404 if shown.status_code == 409 else shown.status_code
-            return shown
+        try:
+            shown = campaigns.assignment(showing_number(showing), by)
+        except StoreUnavailable:
+            raise
+        except DailiesError as error:
+            return refusal(str(error), 404)
         return blind_clip(context, shown.left_clip if side == "left" else shown.right_clip)
 
     return router
@@ -127,15 +123,6 @@ def undone(context: AppContext, campaigns: Campaigns, campaign_id: str, labeller
     return {**voting.undone(context.store, vote), "last": campaigns.last_vote(campaign_id, labeller)}
 
 
-def as_response(answer: Callable[[], Any]) -> Any:
-    """Return the answer, or an error whose status tells whether a retry can succeed (503) or not (409)."""
-    try:
-        return answer()
-    except DailiesError as error:
-        away = isinstance(error, StoreUnavailable)
-        return JSONResponse({"problem": printable(str(error))}, 503) if away else refusal(str(error))
-
-
 def refusal(sentence: str, status: int = 409) -> JSONResponse:
     """Return a permanent refusal, marked as ours."""
     return JSONResponse({"refused": True, "problem": printable(sentence)}, status)
@@ -147,14 +134,17 @@ def printable(sentence: str) -> str:
 
 
 def labeller_of(request: Request, fields: Mapping[str, Any]) -> str:
-    """Return the logged-in user's name, or without a login the one sent. Raises HTTP 409 if there is none."""
+    """Return the logged-in user's name, or without a login the one sent. Raises ConfigError if there is none."""
     user = user_of(request.scope)
     return user.name if user else " ".join(text_of(fields, "labeller").split())
 
 
 def text_of(fields: Mapping[str, Any], name: str) -> str:
+    """Return a field. Raises ConfigError unless it is a text that is not empty."""
     value = fields.get(name)
-    return value if isinstance(value, str) and value else refuse(f"The request lacks its {name}.")
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"The request lacks its {name}.")
+    return value
 
 
 def read_vote(campaigns: Campaigns, fields: Mapping[str, Any], labeller: str) -> Vote:
@@ -177,7 +167,3 @@ def showing_number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < SHOWING_LIMIT:
         raise ConfigError("The vote names no pair that was shown: load the page again.")
     return value
-
-
-def refuse(sentence: str) -> Never:
-    raise HTTPException(409, detail=sentence)
