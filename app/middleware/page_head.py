@@ -3,6 +3,8 @@
 Gradio adds the `head` of its Blocks in the browser only, after its scripts have started.
 """
 
+from collections.abc import Callable
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,40 +15,43 @@ class PageHead:
     """ASGI middleware: it puts `head` at the beginning of the head of each HTML page."""
 
     def __init__(self, app: ASGIApp, *, head: str) -> None:
-        self.app, self._head = app, head.encode()
+        self.app, self._head = app, HEAD + head.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        page = _Page(send, self._head)
-        await self.app(scope, receive, page.send if scope["type"] == "http" else send)
+        await self.app(scope, receive, Answer(send, self._change).send if scope["type"] == "http" else send)
+
+    def _change(self, headers: MutableHeaders, page: bytes | None) -> bytes:
+        body = (page or b"").replace(HEAD, self._head, 1)
+        if "content-length" in headers and body:  # an answer to HEAD has no body
+            headers["content-length"] = str(len(body))
+        return body
 
 
-class _Page:
-    """One answer; HTML is collected until it is complete, since the addition changes its length."""
+class Answer:
+    """One answer that is being sent. HTML is collected until it is complete.
 
-    def __init__(self, send: Send, head: bytes) -> None:
-        self._send, self._head = send, head
+    `change(headers, page)` changes the headers and returns the new page; `page` is None unless the answer is HTML.
+    """
+
+    def __init__(self, send: Send, change: Callable[[MutableHeaders, bytes | None], bytes]) -> None:
+        self._send, self._change = send, change
         self._start: Message | None = None
         self._body = b""
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_html(message):
-            self._start = message
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message["headers"]))
+            if headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers:
+                self._start = message
+                return
+            self._change(headers, None)
+            await self._send({**message, "headers": headers.raw})
         elif self._start is None:
             await self._send(message)
         else:
             self._body += message.get("body", b"")
             if not message.get("more_body", False):
-                await self._finish(self._start)
-
-    async def _finish(self, start: Message) -> None:
-        body = self._body.replace(HEAD, HEAD + self._head, 1)
-        headers = MutableHeaders(raw=list(start["headers"]))
-        if "content-length" in headers and body:  # an answer to HEAD has no body
-            headers["content-length"] = str(len(body))
-        await self._send({**start, "headers": headers.raw})
-        await self._send({"type": "http.response.body", "body": body})
-
-
-def _is_html(message: Message) -> bool:
-    headers = MutableHeaders(raw=list(message["headers"]))
-    return headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers
+                headers = MutableHeaders(raw=list(self._start["headers"]))
+                body = self._change(headers, self._body)
+                await self._send({**self._start, "headers": headers.raw})
+                await self._send({"type": "http.response.body", "body": body})

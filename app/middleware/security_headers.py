@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.middleware.page_head import Answer
 
 SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -40,39 +42,17 @@ class SafeHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        await self.app(uncompressed(scope), receive, Answer(send).send)
+        await self.app(uncompressed(scope), receive, Answer(send, secure).send)
 
 
-class Answer:
-    """One answer that is being sent."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._start: Message | None = None
-        self._body = b""
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(raw=list(message["headers"]))
-            headers.update(SAFE)
-            if headers.get("content-type", "").startswith("text/html") and "content-encoding" not in headers:
-                self._start = {**message, "headers": headers.raw}
-                return
-            headers.setdefault("Content-Security-Policy", CLOSED)
-            await self._send({**message, "headers": headers.raw})
-        elif self._start is None:
-            await self._send(message)
-        else:
-            await self._hold(self._start, message)
-
-    async def _hold(self, start: Message, message: Message) -> None:
-        self._body += message.get("body", b"")
-        if message.get("more_body", False):
-            return
-        headers = MutableHeaders(raw=start["headers"])
-        headers["Content-Security-Policy"] = PAGE.format(scripts=" ".join(hashes(self._body)))
-        await self._send({**start, "headers": headers.raw})
-        await self._send({"type": "http.response.body", "body": self._body})
+def secure(headers: MutableHeaders, page: bytes | None) -> bytes:
+    """Add the headers of an answer, with the policy of its `page` if it is one; the page stays as it is."""
+    headers.update(SAFE)
+    if page is None:
+        headers.setdefault("Content-Security-Policy", CLOSED)
+    else:
+        headers["Content-Security-Policy"] = PAGE.format(scripts=" ".join(hashes(page)))
+    return page or b""
 
 
 def hashes(page: bytes) -> Iterable[str]:
