@@ -22,7 +22,7 @@ from app.views import campaign_ranking as ranking
 from app.views import clip_panel, clip_sets, clips
 from app.views.jobs import title, watched_jobs
 from engine.config.presets import load_preset
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StoreError
 from engine.jobs.spec import Job, JobSpec
 from engine.storage.uploads import kept_uploads
 from engine.video.reader import VIDEO_SUFFIXES, check_video
@@ -305,7 +305,10 @@ class ScoreTab:
             if not result["overlays"]:
                 show_warning(general.NO_OVERLAYS)
             return self.open(result["clip_id"], mix, overlay=next(iter(result["overlays"]), ""))
-        return self.open(facts["id"], mix) if facts else self.close()
+        try:
+            return self.open(facts["id"], mix) if facts else self.close()
+        except StoreError:  # the clip was deleted meanwhile
+            return self.close()
 
 
 def _imported(job: Job) -> dict[str, str]:

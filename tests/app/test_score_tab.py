@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from app.tabs.score import ScoreTab
 from app.text import general, score
 from app.views import clip_sets
 from app.views.clip_panel import NOTHING
+from engine.clock import now
 from engine.config.presets import load_preset
 from engine.errors import ConfigError, MediaError
 from engine.jobs.spec import JobSpec
@@ -346,6 +348,17 @@ def test_an_import_does_not_take_away_the_clip_that_is_open(
     loaded = tab.show_ended(clip_sets.NEWEST, "mini", {"id": mine.id}, there, event(ids=[job_id]))
     assert loaded[TABLE]["imported"]["sentence"] == score.imported("2 uploads", 1)
     assert loaded[1]["value"] == clip_sets.NEWEST and loaded[-7]["id"] == mine.id
+
+
+def test_new_scores_are_shown_though_the_open_clip_was_deleted(
+    tab: ScoreTab, context: AppContext, make_clip: MakeClip
+) -> None:
+    gone, other = make_clip(seed=1), make_clip(seed=2)
+    job_id = finish(context, JobSpec.score([other.id], "mini"), clip_ids=[other.id])
+    context.store.delete([gone.id])
+    context.store.forget_deleted(now() + timedelta(days=1))
+    loaded = tab.show_ended(clip_sets.NEWEST, "mini", {"id": gone.id}, {"rows": []}, event(ids=[job_id]))
+    assert ids(loaded[TABLE]) == [other.id] and loaded[-7] is None
 
 
 def test_an_imported_clip_keeps_the_name_of_its_file(tab: ScoreTab, context: AppContext, tmp_path: Path) -> None:
