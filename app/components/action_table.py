@@ -1,7 +1,5 @@
 """A table of texts whose rows may have an action."""
 
-from typing import Any
-
 from app.components.base import Component
 from app.text import system as text
 
@@ -14,5 +12,5 @@ class ActionTable(Component):
 
     custom_events = ("act",)
 
-    def __init__(self, name: str, value: dict[str, Any] | None = None, *, render: bool = True) -> None:
-        super().__init__("action_table", value, words=text.TABLE_WORDS, elem_id=name, render=render)
+    def __init__(self, name: str, *, render: bool = True) -> None:
+        super().__init__("action_table", words=text.TABLE_WORDS, elem_id=name, render=render)

@@ -94,11 +94,9 @@ class ClipGrid(Component):
         "show_ready",
     )
 
-    def __init__(
-        self, name: str, mode: Literal["library", "takes"], value: dict[str, Any] | None = None, *, render: bool = True
-    ) -> None:
+    def __init__(self, name: str, mode: Literal["library", "takes"], *, render: bool = True) -> None:
         more: dict[str, Any] = {"name": name, "mode": mode}
-        super().__init__("clip_grid", value, words=general.GRID_WORDS, elem_id=name, render=render, **more)
+        super().__init__("clip_grid", words=general.GRID_WORDS, elem_id=name, render=render, **more)
 
 
 class PromptHistory(Component):

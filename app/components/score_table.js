@@ -1,5 +1,5 @@
 // Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model,
-// file, total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, failed: [{name, why}], current: id,
+// file, total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, failed: [{name, why}],
 // empty: {title, hint} | null, imported: {which, mix, sentence} | null}; a row's `reasons` say why a reward has no value.
 // Events: open_clip {id}, compare {ids}, label_these {ids}, show_set {which, mix}.
 import { fill, make, stamp } from "../scripts/dom.js";
@@ -33,7 +33,6 @@ export default function mount({ element, trigger, props, watch }) {
   function show(value) {
     const there = new Set(rows().map((row) => row.id));
     for (const id of chosen) if (!there.has(id)) chosen.delete(id);
-    current = value?.current ?? current;
     $(".scroll").hidden = !rows().length;
     $(".empty").hidden = !value?.empty;
     fill($(".empty"), value?.empty ?? {});

@@ -190,8 +190,8 @@ def _titles(clips: Sequence[tuple[str, Sequence[Score]]]) -> list[str]:
     return list(dict.fromkeys(score.title for _, scores in clips for score in scores))
 
 
-def wrapped(words: str, width: int = 52) -> list[str]:
-    return [html.escape(line) for line in textwrap.wrap(words, width)]
+def wrapped(words: str) -> list[str]:
+    return [html.escape(line) for line in textwrap.wrap(words, 52)]
 
 
 _NOTE = {"showarrow": False, "xanchor": "left", "font": {"size": 12, "color": MUTED}, "hoverlabel": HOVER}

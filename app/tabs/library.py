@@ -19,12 +19,11 @@ from engine.errors import ConfigError
 from engine.jobs.spec import JobSpec
 from engine.runs.in_use import check_unused
 from engine.storage.uploads import kept_uploads
-from engine.video.reader import check_video
+from engine.video.reader import VIDEO_SUFFIXES, check_video
 
 GRID = "library-grid"  # the line of the events that fill the grid
 KIND = "score"
 ACTIONS = ("use_settings", "score_clip", "star_clip", "remove_clip", "close_clip")
-UPLOADS = [".mp4", ".gif", ".webm", ".avi", ".mkv", ".mov"]
 UNFILTERED = ("", "newest", "any", library.ALL, library.ALL, library.ALL, 0, 1, False)
 
 
@@ -84,7 +83,7 @@ class LibraryTab:
             gr.HTML(f"<h3>{general.IMPORT_TITLE}</h3>")
             with gr.Row(elem_classes="tight", equal_height=False):
                 self.upload = gr.File(
-                    label=general.IMPORT_FILE, file_types=UPLOADS, height=132, elem_id="upload", scale=3
+                    label=general.IMPORT_FILE, file_types=list(VIDEO_SUFFIXES), height=132, elem_id="upload", scale=3
                 )
                 with gr.Column(scale=4, min_width=280):
                     self.upload_prompt = gr.Textbox(label=general.IMPORT_PROMPT, max_lines=3, elem_id="upload-prompt")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from app.text import general, score
 from app.views import clips
@@ -84,13 +85,11 @@ def _totalled(clip: Mapping[str, Any], total: float | None, weights: Mapping[str
     return {**clip, "total": None, "apart": {"total": f"({total:.2f})", "why": reason}}
 
 
-def table(
-    rows: Rows, weights: Mapping[str, float], failed: Sequence[Mapping[str, str]] = (), current: str | None = None
-) -> dict[str, Any]:
+def table(rows: Rows, weights: Mapping[str, float], failed: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
     """Return the value of a `ScoreTable`: a column for each reward, ranked rows, and failed files."""
     columns = [{"key": key, "title": spec_of(key).title, "question": spec_of(key).question} for key in weights]
     nothing = None if rows or failed else empty()
-    return {"columns": columns, "rows": rows, "failed": list(failed), "current": current, "empty": nothing}
+    return {"columns": columns, "rows": rows, "failed": list(failed), "empty": nothing}
 
 
 def with_total(facts: dict[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -182,16 +181,9 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < MIN_SHARED:
         return float("nan")
-    x, y = _ranks(a[both]), _ranks(b[both])
+    x, y = rankdata(a[both]), rankdata(b[both])
     spread = x.std() * y.std()
     return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else float("nan")
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks from 0; equal values share their mean rank."""
-    below = (values[:, None] > values[None, :]).sum(axis=1)
-    equal = (values[:, None] == values[None, :]).sum(axis=1)
-    return below + (equal - 1) / 2
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:
