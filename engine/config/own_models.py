@@ -4,16 +4,15 @@ Imports no torch.
 """
 
 import math
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from engine.config.model_availability import needed_sources
-from engine.config.presets import load_model_preset, preset_files, preset_keys, to_toml
+from engine.config.presets import check_new_key, load_model_preset, preset_files, preset_keys, write_preset
 from engine.config.schema import ModelPreset
-from engine.errors import ConfigError, FamilyError, StoreError
+from engine.errors import ConfigError, FamilyError
 from engine.families.base import folder_needs
 from engine.families.files.gguf_files import GGUF, count_gguf
 from engine.families.files.model_folders import refuse_loose_files
@@ -22,7 +21,6 @@ from engine.families.files.sources import local_path
 from engine.families.loading import INDEX_FILE, check_parts, read_json
 from engine.families.lora_files import SECOND_NETWORK
 from engine.families.registry import FAMILIES, family_class, family_spec
-from engine.files.atomic import write_text_atomic
 from engine.hub.selection import Needs, missing_files, read_object, select_files
 from engine.suggestions import validation_message
 from engine.workspace import Workspace
@@ -181,8 +179,7 @@ def _path(workspace: Workspace, key: str) -> Path:
 
 
 def _save(workspace: Workspace, key: str, base: ModelPreset, changes: dict[str, object], size: int) -> ModelPreset:
-    if key in preset_keys("models"):
-        raise ConfigError(f"A model named '{key}' exists already: choose another name.")
+    check_new_key(workspace.saved / "models", key)
     fields = base.model_dump(mode="json", exclude_defaults=True, exclude={"key", "judge", "download_gb", "notes"})
     if not _has_size(base, size):
         fields.pop("network", None)
@@ -191,15 +188,8 @@ def _save(workspace: Workspace, key: str, base: ModelPreset, changes: dict[str, 
     try:
         preset = ModelPreset.model_validate({**fields, "key": key})
         needed_sources(preset)
-        text = to_toml({name: value for name, value in fields.items() if value not in (None, {}, "")})
-        tomllib.loads(text)
-        write_text_atomic(_path(workspace, key), text, new=True)
     except ValidationError as error:
         raise ConfigError(validation_message(error, f"The model '{key}'", ModelPreset.model_fields)) from error
-    except FileExistsError as error:
-        raise ConfigError(f"A model named '{key}' exists already: choose another name.") from error
-    except OSError as error:
-        raise StoreError(f"The preset of '{key}' cannot be written: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise ConfigError(f"The preset of '{key}' cannot be written as TOML: {error}.") from error
+    given = {name: value for name, value in fields.items() if value not in (None, {}, "")}
+    write_preset(workspace.saved / "models", key, given)
     return preset

@@ -8,8 +8,7 @@ no torch.
 import json
 import os
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -21,7 +20,7 @@ from engine.config.schema import ModelPreset, TrainPreset
 from engine.errors import ConfigError, StoreError
 from engine.families.registry import FAMILIES, family_spec
 from engine.files.atomic import write_text_atomic
-from engine.files.text_files import toml_table
+from engine.files.text_files import text_of, toml_table
 from engine.package_data import PRESETS
 from engine.suggestions import validation_message
 from engine.workspace import Workspace
@@ -29,10 +28,18 @@ from rewards.errors import did_you_mean
 from rewards.external.declaration import read_declaration
 from rewards.external.folders import use_folders
 from rewards.mix import Mix, read_mix
+from rewards.text_files import parse_toml
 
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")  # of TOML: needs no quotes
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # of a mix or a head
-KINDS = ("models", "rewards", "external_rewards", "train", "curricula")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAMED = ("rewards", "external_rewards")  # the other kinds have a pattern of their own
+KINDS = {
+    "models": "model",
+    "rewards": "mix",
+    "external_rewards": "reward",
+    "train": "preset",
+    "curricula": "curriculum",
+}
 
 
 def preset_folders(kind: str) -> list[Path]:
@@ -146,40 +153,45 @@ def save_train_preset(workspace: Workspace, preset: TrainPreset) -> Path:
 
     Raises ConfigError for a name in use or a text that TOML cannot represent, StoreError when it cannot be written.
     """
+    table = preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
     path = workspace.saved / "train" / f"{preset.key}.toml"
-    text = to_toml(preset.model_dump(mode="json", exclude_defaults=True, exclude={"key"}))
-    try:
-        tomllib.loads(text)
-        if path.is_file() and path.read_bytes() == text.encode():
-            return path
-        if preset.key in preset_keys("train"):
-            raise ConfigError(f"A preset named '{preset.key}' exists already: choose another name.")
-        write_text_atomic(path, text)
-    except OSError as error:
-        raise StoreError(f"The preset cannot be written to {path}: {error.strerror or error}.") from error
-    except ValueError as error:  # such as a control character
-        raise ConfigError(f"The preset '{preset.key}' cannot be written as TOML: {error}.") from error
-    return path
+    if path.is_file() and text_of(path) == to_toml(table):
+        return path
+    return write_preset(path.parent, preset.key, table)
 
 
-def write_mix(folder: Path, key: str, text: str) -> Path:
-    """Write a mix as preset `key` into `folder`, one of `preset_folders("rewards")`, and return its file.
+def write_preset(folder: Path, key: str, table: Mapping[str, Any], comments: Iterable[str] = ()) -> Path:
+    """Write a new preset into `folder`, one of the `preset_folders` of its kind, and return its file.
 
-    Raises ConfigError for an invalid name or one in use, or a folder that cannot be written.
+    `comments` are lines above the table. Raises ConfigError for a key that is invalid or in use, or a table that TOML
+    cannot represent; StoreError when the file cannot be written.
     """
-    path = folder / f"{key}.toml"
-    taken = f"A mix named '{key}' exists already: choose another name."
-    if key in preset_keys("rewards") or path.exists():
-        raise ConfigError(taken)
-    if not NAME.fullmatch(key):
-        raise ConfigError(f"The name of a mix may have letters, digits, _ and - only, but got {key[:40]!r}.")
+    what, path = f"{KINDS[folder.name]} '{key}'", folder / f"{key}.toml"
+    text = "".join(f"# {line}\n" for line in comments) + to_toml(table)
     try:
+        check_new_key(folder, key)
+        parse_toml(text)
         write_text_atomic(path, text, new=True)
     except FileExistsError as error:
-        raise ConfigError(taken) from error
+        raise ConfigError(_taken(folder, key)) from error
     except OSError as error:
-        raise ConfigError(f"The mix cannot be written to {folder}: {error.strerror or error}.") from error
+        raise StoreError(f"The {what} cannot be written to {folder}: {error.strerror or error}.") from error
+    except ValueError as error:  # such as a list of tables
+        raise ConfigError(f"The {what} cannot be written as TOML: {error}.") from error
     return path
+
+
+def check_new_key(folder: Path, key: str) -> None:
+    """Raise ConfigError for a key in use by a preset of the kind of `folder`, or an invalid one of a mix or reward."""
+    if folder.name in NAMED and not NAME.fullmatch(key):
+        name = f"name of a {KINDS[folder.name]}"
+        raise ConfigError(f"The {name} may have letters, digits, _ and - only, but got {key[:40]!r}.")
+    if key in preset_keys(folder.name) or (folder / f"{key}.toml").exists():
+        raise ConfigError(_taken(folder, key))
+
+
+def _taken(folder: Path, key: str) -> str:
+    return f"A {KINDS[folder.name]} named '{key}' exists already: choose another name."
 
 
 def save_reweighted(workspace: Workspace, base: Mix, title: str, weights: Mapping[str, float]) -> Mix:
@@ -197,20 +209,13 @@ def save_reweighted(workspace: Workspace, base: Mix, title: str, weights: Mappin
         mix = Mix(**{"key": key, **table})
     except ValidationError as error:
         raise ConfigError(validation_message(error, f"The mix '{title}'", Mix.model_fields)) from error
-    write_mix(workspace.saved / "rewards", key, to_toml(table))
+    write_preset(workspace.saved / "rewards", key, table)
     return mix
 
 
 def to_toml(table: Mapping[str, Any], name: str = "") -> str:
-    """Convert a table of strings, numbers, booleans, lists and tables to TOML.
-
-    Values other than tables have the same syntax in JSON.
-    """
-    own = [
-        f"{_toml_key(key)} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in table.items()
-        if _is_plain(value)
-    ]
+    """Convert a table of strings, numbers, booleans, lists and tables to TOML."""
+    own = [f"{_toml_key(key)} = {toml_value(value)}" for key, value in table.items() if _is_plain(value)]
     lines = [f"[{name}]", *own] if name else own
     below = [
         to_toml(value, f"{name}.{_toml_key(key)}".lstrip("."))
@@ -220,8 +225,13 @@ def to_toml(table: Mapping[str, Any], name: str = "") -> str:
     return "\n".join(["\n".join(lines) + "\n", *below])
 
 
+def toml_value(value: Any) -> str:
+    """Return a value other than a table in TOML: as in JSON, except that U+007F is escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _toml_key(key: str) -> str:
-    return key if BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if BARE_KEY.fullmatch(key) else toml_value(key)
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,6 +1,5 @@
 """Train a reward head on a campaign's votes, and save it as an external reward."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.clock import now
-from engine.config.presets import NAME, load_preset, preset_keys
-from engine.errors import ConfigError, DailiesError
-from engine.files.atomic import write_text_atomic
+from engine.config.presets import check_new_key, load_preset, write_preset
+from engine.errors import ConfigError, DailiesError, StoreError
+from engine.files.atomic import partial_file
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.preference_pairs import tally_pairs
 from engine.labelling.stats.reward_head import train_head
@@ -48,12 +47,10 @@ def train_campaign_head(
     The campaign's clips are embedded with the networks of `mix`. Yield the progress, and the saved head at the end;
     stop iterating to cancel. `folder` is a folder of external rewards. Pairs of clips that cannot be read are left out.
     Raises ConfigError for a bad name or one in use, an unknown mix, one without built-in rewards, or too few votes, and
-    RewardUnavailable when a network of the mix is not on this machine.
+    RewardUnavailable when a network of the mix is not on this machine, and StoreError when the head cannot be written.
     """
-    path = folder / f"{key}.toml"
-    if not NAME.fullmatch(key):
-        raise ConfigError(f"The name of a reward may have letters, digits, _ and - only, but got {key[:40]!r}.")
-    if key in REWARDS or key in preset_keys("external_rewards") or path.exists():
+    check_new_key(folder, key)
+    if key in REWARDS:
         raise ConfigError(f"A reward named '{key}' exists already: choose another name.")
     base = load_preset("rewards", mix)
     rewards = [reward for reward, weight in base.weights.items() if weight > 0 and reward in REWARDS]
@@ -77,24 +74,23 @@ def train_campaign_head(
     head = train_head(tallies, embeddings, mix=base, rewards=rewards, card=card)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_head(folder / f"{key}.safetensors", head)
-        write_text_atomic(path, declaration(head.card), new=True)
-    except FileExistsError as error:
-        raise ConfigError(f"A reward named '{key}' exists already: choose another name.") from error
+        # The declaration takes the name: weights under a name in use are not replaced.
+        with partial_file(folder / f"{key}.safetensors", durable=True) as partial:
+            save_head(partial, head)
+            path = _declare(folder, head.card)
     except OSError as error:
-        raise ConfigError(f"The head cannot be written to {folder}: {error.strerror or error}.") from error
+        raise StoreError(f"The head cannot be written to {folder}: {error.strerror or error}.") from error
     yield SavedHead(file=path, card=head.card)
 
 
-def declaration(card: HeadCard) -> str:
-    """Return the declaration of a head as TOML, with its accuracies as comments."""
+def _declare(folder: Path, card: HeadCard) -> Path:
+    """Write the declaration of a head, with its accuracies as comments, and return its file."""
     accuracies = {
         "accuracy on held-out prompts": card.accuracy,
         "accuracy of a learned mix": card.mix_accuracy,
         f"accuracy of {card.best_reward}, the best single reward": card.best_reward_accuracy,
     }
-    lines = [f"# {name}: {'unknown' if value is None else f'{value:.3f}'}" for name, value in accuracies.items()]
+    comments = [f"{name}: {'unknown' if value is None else f'{value:.3f}'}" for name, value in accuracies.items()]
     question = f"Would the labellers of {card.votes} votes on {card.pairs} pairs prefer this clip?"
     texts = {"title": card.title, "question": question, "unit": "value", "licence": "yours", "source": card.source}
-    fields = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in texts.items()]
-    return "\n".join([*lines, *fields, "", "[head]", f'file = "{card.key}.safetensors"', ""])
+    return write_preset(folder, card.key, {**texts, "head": {"file": f"{card.key}.safetensors"}}, comments)

@@ -5,7 +5,6 @@ is to be minimised. A tie counts as half a vote for each clip. A quadratic penal
 prompts, prevents overfitting to few votes. The weights of the mix are the b_i, scaled to a sum of 1.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config.presets import write_mix
+from engine.config.presets import toml_value, write_preset
 from engine.errors import ConfigError
 from engine.labelling.preference_pairs import PairTally, tally_pairs
 from engine.labelling.stats.pair_selection import Scores
@@ -105,36 +104,19 @@ def save_mix(folder: Path, key: str, learned: LearnedMix, base: Mix, provenance:
 
     `folder` is one of `preset_folders("rewards")`. `base` is the mix whose reports it was learned from; its gates,
     calibration and backends are kept. `provenance` describes the votes. Raises ConfigError for an invalid name or one
-    in use, or a folder that cannot be written.
+    in use, StoreError when the mix cannot be written.
     """
-    return write_mix(folder, key, _toml(key, learned, base, provenance))
-
-
-def _toml(key: str, learned: LearnedMix, base: Mix, provenance: Mapping[str, Any]) -> str:
     shown = "not known" if learned.accuracy is None else f"{learned.accuracy:.3f}"
     equal = "" if learned.equal_accuracy is None else f" (equal weights: {learned.equal_accuracy:.3f})"
-    description = (
-        f"Learned from {learned.votes} votes on {learned.pairs} pairs; on held-out prompts it prefers the "
-        f"clip that labellers prefer with accuracy {shown}{equal}."
-    )
-    origin = [f"# {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in provenance.items()]
-    weights = [f"{json.dumps(key)} = {weight}" for key, weight in learned.weights.items()]
-    # A JSON string is also a TOML string.
-    texts = {"title": f"Learned: {key}", "description": description, "calibration": base.calibration}
-    head = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in texts.items()]
-    gates = [f"{name} = {strength}" for name, strength in base.gates.model_dump().items()]
-    backends = [f"{json.dumps(name)} = {json.dumps(backend)}" for name, backend in base.backends.items()]
-    tables = [
-        "",
-        "[weights]",
-        *weights,
-        "",
-        "[gates]",
-        *gates,
-        *(["", "[backends]", *backends] if backends else []),
-        "",
-    ]
-    return "\n".join([*origin, f"# penalty: {learned.penalty}", *head, *tables])
+    changes = {
+        "title": f"Learned: {key}",
+        "description": f"Learned from {learned.votes} votes on {learned.pairs} pairs; on held-out prompts it prefers "
+        f"the clip that labellers prefer with accuracy {shown}{equal}.",
+        "weights": learned.weights,
+    }
+    origin = {**provenance, "penalty": learned.penalty}
+    comments = [f"{name}: {toml_value(value)}" for name, value in origin.items()]
+    return write_preset(folder, key, base.model_dump(exclude={"key"}) | changes, comments)
 
 
 def _differences(tally: PairTally, scores: Scores, rewards: Sequence[str]) -> np.ndarray:

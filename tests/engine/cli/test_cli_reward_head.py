@@ -110,6 +110,20 @@ def test_names_in_use_and_bad_names_are_refused(campaign, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_weights_of_a_head_that_was_saved_meanwhile_are_not_replaced(campaign, workspace):
+    folder = workspace.saved / "external_rewards"
+    with closing(Library(workspace)) as store:
+        steps = train_campaign_head(Campaigns(store), campaign[0], "small", folder, "redder")
+        next(steps)
+        folder.mkdir()
+        (folder / "redder.toml").write_text('title = "Other"\n[head]\nfile = "redder.safetensors"\n')
+        (folder / "redder.safetensors").write_bytes(b"of the other")
+        with pytest.raises(ConfigError, match="'redder' exists already"):
+            list(steps)
+    assert (folder / "redder.safetensors").read_bytes() == b"of the other"
+    assert sorted(file.name for file in folder.iterdir()) == ["redder.safetensors", "redder.toml"]
+
+
 def test_a_torn_head_is_a_missing_reward(campaign, workspace, capsys):
     campaign_id, redness = campaign
     assert main(["campaigns", "head", campaign_id, "redder", "--mix", "small"]) == 0

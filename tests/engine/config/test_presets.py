@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import load_preset, overlay, preset_keys
+from engine.config.presets import load_preset, overlay, preset_keys, to_toml
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
@@ -16,6 +16,7 @@ from engine.generation.clip_plan import requires_end_frames
 from engine.generation.validation import check_request, read_request, why_untrainable
 from engine.request import GenerationRequest, GivenKeyframe, KeyframePlan, WindowPlan
 from rewards.import_object import import_object
+from rewards.text_files import parse_toml
 
 MODEL = """
 title = "Mine"
@@ -46,6 +47,12 @@ def own_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 def ask(**fields: Any) -> GenerationRequest:
     return GenerationRequest(**{**load_preset("models", "mini").defaults(), "prompt": "a red circle", **fields})
+
+
+def test_every_character_of_a_text_survives_toml() -> None:
+    text = "".join(map(chr, range(1, 0x250))) + "\u2028\u2029\ufeff\U0001f3ac"
+    table = {"title": text, "weights": {text: 0.5}, "list": [text, 1e-05, True]}
+    assert parse_toml(to_toml(table)) == table
 
 
 @pytest.mark.parametrize("key", preset_keys("models"))

@@ -91,7 +91,9 @@ def test_a_learned_mix_is_a_preset_that_says_where_it_comes_from(people, tmp_pat
     monkeypatch.setenv("DAILIES_PRESETS", str(tmp_path))
     base = load_preset("rewards", "mini")
     learned = learn_mix(votes, scores, list(WEIGHTS))
-    file = save_mix(tmp_path / "rewards", "from_people", learned, base, {"campaign": "c0ffee", "title": 'a "b"\n# c'})
+    file = save_mix(
+        tmp_path / "rewards", "from_people", learned, base, {"campaign": "c0ffee", "title": 'a\x7f"b"\n# c'}
+    )
     mix = load_preset("rewards", "from_people")
     assert mix == read_mix(file) and mix.weights == learned.weights
     assert (mix.gates, mix.calibration, mix.backends) == (base.gates, base.calibration, base.backends)
