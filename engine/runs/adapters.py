@@ -4,9 +4,7 @@ adapters/<name>/   the weights (see `engine.families.lora_files`), adapter.json 
 """
 
 import logging
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,7 @@ from engine.config.presets import load_model_preset
 from engine.errors import ConfigError, StoreError
 from engine.families.files.single_files import read_header
 from engine.families.lora_files import SIDES, adapter_files, has_weights
-from engine.files.atomic import replace_folder
-from engine.storage.temp_folders import temp_path
+from engine.storage.temp_folders import remove_whole, replaced_folder
 from engine.workspace import Workspace
 from rewards.errors import did_you_mean
 
@@ -155,27 +152,19 @@ def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Calla
     from safetensors import SafetensorError
 
     check_new_name(workspace, name)
-    partial = temp_path(workspace, name)
     try:
-        partial.mkdir(parents=True)
-        workspace.adapters.mkdir(exist_ok=True)
-        write(partial)
-        write_card(partial, card)
-        replace_folder(partial, workspace.adapters / name)
+        with replaced_folder(workspace, workspace.adapters / name) as partial:
+            write(partial)
+            write_card(partial, card)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"The adapter '{name}' cannot be written ({error}): make room there.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return workspace.adapters / name
 
 
 def remove_adapter(workspace: Workspace, name: str) -> None:
     """Delete an adapter of the workspace. Raises ConfigError for an unknown name, StoreError."""
-    removed = temp_path(workspace, name)
     try:
-        removed.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(get_adapter(workspace, name).folder, removed)  # as a whole: half an adapter is never offered
-        shutil.rmtree(removed)
+        remove_whole(workspace, get_adapter(workspace, name).folder)
     except OSError as error:
         raise StoreError(f"The adapter '{name}' cannot be deleted: {error.strerror or error}.") from error
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from engine.errors import StoreError
 from engine.families.lora_files import WEIGHT_FILES, has_weights
-from engine.files.atomic import replace_folder
 from engine.files.manifests import find_damage
 from engine.runs.adapters import AdapterCard, list_adapters, write_card
 from engine.runs.checkpoint_series import step_of
 from engine.runs.run import list_runs
-from engine.storage.temp_folders import temp_path
+from engine.storage.temp_folders import replaced_folder
 from engine.workspace import Workspace
 
 
@@ -68,17 +67,13 @@ def _publish(workspace: Workspace, checkpoint: Checkpoint) -> None:
         raise StoreError(
             f"The checkpoint {checkpoint.name} cannot become an adapter: {why}. Choose another checkpoint."
         )
-    partial = temp_path(workspace, checkpoint.name)
+    card = AdapterCard(model=checkpoint.model, note=f"Run {checkpoint.run} after {checkpoint.step} steps.")
     try:
-        partial.mkdir(parents=True)
-        workspace.adapters.mkdir(exist_ok=True)
-        for name in WEIGHT_FILES:
-            if (checkpoint.folder / name).is_file():
-                shutil.copy2(checkpoint.folder / name, partial)
-        write_card(
-            partial, AdapterCard(model=checkpoint.model, note=f"Run {checkpoint.run} after {checkpoint.step} steps.")
-        )
-        replace_folder(partial, workspace.adapters / checkpoint.name)
+        with replaced_folder(workspace, workspace.adapters / checkpoint.name) as partial:
+            for name in WEIGHT_FILES:
+                if (checkpoint.folder / name).is_file():
+                    shutil.copy2(checkpoint.folder / name, partial)
+            write_card(partial, card)
     except OSError as error:
         why = error.strerror or str(error)
         raise StoreError(f"The checkpoint {checkpoint.name} cannot become an adapter: {why}.") from error

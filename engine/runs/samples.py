@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from engine.errors import StoreError
-from engine.files.atomic import replace_folder, write_text_atomic
+from engine.files.atomic import write_text_atomic
 from engine.request import GenerationRequest
 from engine.runs.run import Run
+from engine.storage.temp_folders import replaced_folder
 from engine.video import writer
 from rewards.clip import Clip
 
@@ -148,15 +148,12 @@ class RunSamples:
             for index, (clip, seed, report) in enumerate(zip(clips, seeds, reports, strict=True))
         )
         sample_set = SampleSet(step=step, samples=samples)
-        partial = self.folder / f"{sample_set.name}.part"
-        shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
-            for clip, sample in zip(clips, samples, strict=True):
-                writer.write_mp4(partial / sample.file, clip.frames, clip.fps)
-            (partial / "set.json").write_text(sample_set.model_dump_json() + "\n", encoding="utf-8")
-            self._set_aside(step)
-            replace_folder(partial, self.folder / sample_set.name)
+            with replaced_folder(self.run.workspace, self.folder / sample_set.name) as partial:
+                for clip, sample in zip(clips, samples, strict=True):
+                    writer.write_mp4(partial / sample.file, clip.frames, clip.fps)
+                (partial / "set.json").write_text(sample_set.model_dump_json() + "\n", encoding="utf-8")
+                self._set_aside(step)
         except OSError as error:
             raise StoreError(f"The samples of run {self.run.id} were not kept: {error.strerror or error}.") from error
         return sample_set

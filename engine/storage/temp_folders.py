@@ -9,12 +9,15 @@ import secrets
 import shutil
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
 import psutil
 
+from engine.files.atomic import replace_folder
 from engine.process_identity import boot_id
 from engine.workspace import Workspace
 
@@ -25,6 +28,30 @@ def temp_path(workspace: Workspace, name: str) -> Path:
     """Return a new path for this process; the caller removes the folder or moves it to its place."""
     host, boot = machine()
     return workspace.tmp / f"{name}.{host}-{boot}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
+@contextmanager
+def replaced_folder(workspace: Workspace, target: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces the folder `target` when the block ends.
+
+    It is removed if the block fails. Raises OSError.
+    """
+    partial = temp_path(workspace, target.name)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        target.parent.mkdir(exist_ok=True)
+        replace_folder(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_whole(workspace: Workspace, folder: Path) -> None:
+    """Remove a folder, first out of sight, so that half of it is never seen. Raises OSError."""
+    removed = temp_path(workspace, folder.name)
+    removed.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(folder, removed)
+    shutil.rmtree(removed)
 
 
 def remove_orphans(workspace: Workspace) -> int:

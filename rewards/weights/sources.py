@@ -200,6 +200,7 @@ def verify(path: Path, sha256: str) -> None:
     """Delete the file and raise RewardError when its checksum does not begin with `sha256`."""
     found = checksum(path)
     if not found.startswith(sha256):
+        path.resolve().unlink(missing_ok=True)  # of a link in the hub's cache: the file that would be linked again
         path.unlink(missing_ok=True)
         raise RewardError(
             f"{path.name} has the checksum {found[:12]}, not {sha256[:12]}: it was deleted; get it again."

@@ -8,7 +8,6 @@ from collections.abc import Generator
 from engine.errors import JobCancelled, JobError, JobLostError
 from engine.execution.process_runner import POLL_S, Handle, ProcessRunner, ProcessStatus, monitored
 from engine.families.lora_files import WEIGHT_FILES
-from engine.files.atomic import replace_folder
 from engine.jobs.context import JobContext
 from engine.jobs.kinds import JobSteps
 from engine.jobs.runs.train_process import begin
@@ -16,7 +15,7 @@ from engine.jobs.spec import JobProgress, TrainConfig
 from engine.runs.adapters import Adapter, AdapterCard, has_card, newest_of_runs, write_card
 from engine.runs.results import Alarm
 from engine.runs.run import Run
-from engine.storage.temp_folders import temp_path
+from engine.storage.temp_folders import replaced_folder
 from engine.training.exit_codes import REFUSED, STOPPED
 from engine.workspace import Workspace
 
@@ -44,22 +43,18 @@ def publish(run: Run, workspace: Workspace) -> str | None:
     before = newest_of_runs(workspace).get(run.id)
     if before is not None and _is_of(before, run):
         return before.name
-    aside = temp_path(workspace, run.id)
     name = run.id if before is None else f"{run.id}-to-{run.progress()[0]}"
     try:
-        shutil.copytree(run.adapter, aside)
-        if not has_card(aside):
-            preset = run.preset()
-            write_card(aside, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
-        workspace.adapters.mkdir(exist_ok=True)
-        replace_folder(aside, workspace.adapters / name)
+        with replaced_folder(workspace, workspace.adapters / name) as partial:
+            shutil.copytree(run.adapter, partial, dirs_exist_ok=True)
+            if not has_card(partial):
+                preset = run.preset()
+                write_card(partial, AdapterCard(model=preset.model, note=f"{preset.title}, run {run.id}."))
     except OSError as error:  # shutil.Error, of many files, has no strerror
         why = error.strerror or "not all files were copied"
         raise JobError(
             f"The adapter of {run.id} cannot be published ({why}): free some space, and resume the run."
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return name
 
 

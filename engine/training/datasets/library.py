@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.config.data_sets import DataKind, table_of
 from engine.errors import ConfigError, HubError, StoreError
-from engine.files.atomic import replace_folder, write_text_atomic
+from engine.files.atomic import write_text_atomic
 from engine.hub.cached import cached_b, find_damaged, remove, verified_b
 from engine.hub.download import (
     SPARE_B,
@@ -31,7 +31,7 @@ from engine.hub.listing import HubFile, HubListing, list_files
 from engine.hub.permission import check_permitted
 from engine.hub.repository import HubSource
 from engine.hub.selection import Needs
-from engine.storage.temp_folders import temp_path
+from engine.storage.temp_folders import replaced_folder
 from engine.training.datasets.archives import is_archive, unpack, unpacked_folder
 from engine.training.datasets.catalog import WantedDataSet
 from engine.training.datasets.columns import PARQUET, columns_of, footer_columns, one_kind, unknown_layout
@@ -145,18 +145,13 @@ def fetch_data_set(
         )
     (snapshot,) = download((plan.download,), progress, token)
     wanted, listing = plan.wanted, plan.download.listing
-    partial = temp_path(workspace.prepare(), wanted.name)
     try:
-        _fill(partial / FILES, snapshot, plan.download.files, free_b(workspace.root) - SPARE_B)
-        made = make_table(wanted.source.repository, partial)
-        card = _card(plan, made)
-        write_text_atomic(partial / CARD, card.model_dump_json(indent=2) + "\n")
-        workspace.data_sets.mkdir(exist_ok=True)
-        replace_folder(partial, workspace.data_sets / wanted.name)
+        with replaced_folder(workspace.prepare(), workspace.data_sets / wanted.name) as partial:
+            _fill(partial / FILES, snapshot, plan.download.files, free_b(workspace.root) - SPARE_B)
+            card = _card(plan, make_table(wanted.source.repository, partial))
+            write_text_atomic(partial / CARD, card.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise StoreError(f"The data set '{listing.source.repository}' cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return card
 
 

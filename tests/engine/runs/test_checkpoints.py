@@ -1,5 +1,6 @@
 """Checkpoints of runs compete in campaigns as adapters, and stay when the run has cleared them away."""
 
+import errno
 import shutil
 
 import pytest
@@ -10,9 +11,9 @@ from engine.families.lora_files import WEIGHTS_FILE
 from engine.files.manifests import write_manifest
 from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
-from engine.runs.adapters import find_adapter
+from engine.runs.adapters import find_adapter, list_adapters
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
-from engine.runs.checkpoints import list_checkpoints
+from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.runs.run import Run
 
 
@@ -65,6 +66,16 @@ def test_a_damaged_checkpoint_is_no_adapter(store, run):
         Campaigns(store).create(CampaignSpec(title="t", prompts=("a",), entrants=entrants))
     weights.unlink()
     assert [one.step for one in list_checkpoints(store.workspace)] == [20]
+
+
+def test_a_checkpoint_that_cannot_be_copied_leaves_nothing(store, run, monkeypatch):
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", fails)
+    with pytest.raises(StoreError, match="cannot become an adapter: No space left"):
+        publish_named(store.workspace, "mini", [f"{run.id}@20"])
+    assert list(store.workspace.tmp.iterdir()) == [] and list_adapters(store.workspace) == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from engine.cli.main import main
 from rewards.errors import RewardError, RewardUnavailable
 from rewards.networks.cache import close_networks, load_into, loads, open_network, read_tensors
 from rewards.weights.catalog import DOWNLOADABLE, MISSING, PRESENT, WEIGHTS, Weights, resolve, status
-from rewards.weights.sources import Packaged, Web
+from rewards.weights.sources import Packaged, Web, verify
 
 CONTENT = bytes(range(256)) * 8192  # 2 MB
 
@@ -152,6 +152,15 @@ def test_a_download_with_another_checksum_is_thrown_away(served: str, monkeypatc
     with pytest.raises(RewardError, match="checksum .* deleted; get it again"):
         resolve("toy", allow_download=True)
     assert status("toy").state == DOWNLOADABLE
+
+
+def test_a_damaged_file_of_the_hubs_cache_is_deleted_with_its_link(tmp_path: Path) -> None:
+    """`hf_hub_download` links a file that the cache holds again, without a download."""
+    (tmp_path / "blob").write_bytes(b"damaged")
+    (tmp_path / "link").symlink_to(tmp_path / "blob")
+    with pytest.raises(RewardError, match="deleted; get it again"):
+        verify(tmp_path / "link", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("key", ["i3d", "clip_b32"])
