@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Self
 
 from engine.errors import StoreError
+from engine.files.path_property import PathProperty
 
 CLIP_ID = re.compile(r"[0-9a-f]{16}")
 JOB_ID = re.compile(r"[0-9a-f]{8}")
@@ -71,150 +72,59 @@ class Workspace:
             ) from error
         return self
 
-    @property
-    def database(self) -> Path:
-        return self.root / "dailies.db"
-
-    @property
-    def clips(self) -> Path:
-        return self.root / "clips"
-
-    @property
-    def adapters(self) -> Path:
-        return self.root / "adapters"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def trash(self) -> Path:
-        return self.root / "trash"
-
-    @property
-    def curricula(self) -> Path:
-        return self.root / "curricula"
-
-    @property
-    def data_sets(self) -> Path:
-        return self.root / "datasets"
-
-    @property
-    def tmp(self) -> Path:
-        return self.root / "tmp"
-
-    @property
-    def jobs(self) -> Path:
-        return self.root / "jobs"
-
-    @property
-    def worker(self) -> Path:
-        return self.root / "worker"
-
-    @property
-    def backups(self) -> Path:
-        return self.root / "backups"
-
-    @property
-    def backups_lock(self) -> Path:
-        """Held while the database is copied."""
-        return self.root / "backups.lock"
-
-    @property
-    def setup_lock(self) -> Path:
-        """Held while the database is created or migrated."""
-        return self.root / "setup.lock"
-
-    @property
-    def clips_lock(self) -> Path:
-        """Held while a clip's finished folder is moved into its place."""
-        return self.root / "clips.lock"
-
-    @property
-    def submission_lock(self) -> Path:
-        """Held from the check of a run or the queue to the submission of a job that the check allows."""
-        return self.root / "submission.lock"
-
-    @property
-    def page_lock(self) -> Path:
-        """Held by the first page that serves this workspace."""
-        return self.root / "page.lock"
-
-    @property
-    def uploads(self) -> Path:
-        """Files from browsers; a video stays here until its job has imported it."""
-        return self.root / "uploads"
-
-    @property
-    def pairs(self) -> Path:
-        """Imported pairs of preferred and rejected clips, see engine.labelling.pair_exchange."""
-        return self.root / "pairs"
-
-    @property
-    def pictures(self) -> Path:
-        return self.root / "pictures"
-
-    @property
-    def prompts(self) -> Path:
-        """Encoded prompts: a cache."""
-        return self.root / "prompts"
-
-    @property
-    def cache(self) -> Path:
-        """Data that can be recomputed from other files."""
-        return self.root / "cache"
-
-    @property
-    def metric_columns(self) -> Path:
-        """The runs' metrics in columnar form, see engine.runs.metrics."""
-        return self.cache / "metrics"
-
-    @property
-    def saved(self) -> Path:
-        """Presets that users saved on the page; they override shipped presets."""
-        return self.root / "saved"
+    database = PathProperty(lambda self: self.root / "dailies.db")
+    clips = PathProperty(lambda self: self.root / "clips")
+    adapters = PathProperty(lambda self: self.root / "adapters")
+    runs = PathProperty(lambda self: self.root / "runs")
+    trash = PathProperty(lambda self: self.root / "trash")
+    curricula = PathProperty(lambda self: self.root / "curricula")
+    data_sets = PathProperty(lambda self: self.root / "datasets")
+    tmp = PathProperty(lambda self: self.root / "tmp")
+    jobs = PathProperty(lambda self: self.root / "jobs")
+    worker = PathProperty(lambda self: self.root / "worker")
+    backups = PathProperty(lambda self: self.root / "backups")
+    backups_lock = PathProperty(lambda self: self.root / "backups.lock")
+    """Held while the database is copied."""
+    setup_lock = PathProperty(lambda self: self.root / "setup.lock")
+    """Held while the database is created or migrated."""
+    clips_lock = PathProperty(lambda self: self.root / "clips.lock")
+    """Held while a clip's finished folder is moved into its place."""
+    submission_lock = PathProperty(lambda self: self.root / "submission.lock")
+    """Held from the check of a run or the queue to the submission of a job that the check allows."""
+    page_lock = PathProperty(lambda self: self.root / "page.lock")
+    """Held by the first page that serves this workspace."""
+    uploads = PathProperty(lambda self: self.root / "uploads")
+    """Files from browsers; a video stays here until its job has imported it."""
+    pairs = PathProperty(lambda self: self.root / "pairs")
+    """Imported pairs of preferred and rejected clips, see engine.labelling.pair_exchange."""
+    pictures = PathProperty(lambda self: self.root / "pictures")
+    prompts = PathProperty(lambda self: self.root / "prompts")
+    """Encoded prompts: a cache."""
+    cache = PathProperty(lambda self: self.root / "cache")
+    """Data that can be recomputed from other files."""
+    metric_columns = PathProperty(lambda self: self.cache / "metrics")
+    """The runs' metrics in columnar form, see engine.runs.metrics."""
+    saved = PathProperty(lambda self: self.root / "saved")
+    """Presets that users saved on the page; they override shipped presets."""
 
     def batch_folder(self, name: str) -> Path:
         """Return the folder of a batch that a cluster processes, see engine.execution.batch_folder."""
         return self.root / "spread" / name
 
-    @property
-    def miopen(self) -> Path:
-        """Convolution kernels that ROCm's MIOpen selected and compiled on this machine."""
-        return self.cache / "miopen"
-
-    @property
-    def trackio(self) -> Path:
-        """Trackio's folder (TRACKIO_DIR)."""
-        return self.root / "trackio"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Runs exported for TensorBoard."""
-        return self.root / "tensorboard"
-
-    @property
-    def worker_lock(self) -> Path:
-        """Held by the one worker process during its lifetime."""
-        return self.worker / "worker.lock"
-
-    @property
-    def pause_flag(self) -> Path:
-        """Exists while the queue is paused: no further job is started."""
-        return self.worker / "paused"
-
-    @property
-    def worker_state(self) -> Path:
-        return self.worker / "worker.json"
-
-    @property
-    def worker_log(self) -> Path:
-        return self.worker / "worker.log"
-
-    @property
-    def release_flag(self) -> Path:
-        """Exists while the worker is requested to unload its model."""
-        return self.worker / "release"
+    miopen = PathProperty(lambda self: self.cache / "miopen")
+    """Convolution kernels that ROCm's MIOpen selected and compiled on this machine."""
+    trackio = PathProperty(lambda self: self.root / "trackio")
+    """Trackio's folder (TRACKIO_DIR)."""
+    tensorboard = PathProperty(lambda self: self.root / "tensorboard")
+    """Runs exported for TensorBoard."""
+    worker_lock = PathProperty(lambda self: self.worker / "worker.lock")
+    """Held by the one worker process during its lifetime."""
+    pause_flag = PathProperty(lambda self: self.worker / "paused")
+    """Exists while the queue is paused: no further job is started."""
+    worker_state = PathProperty(lambda self: self.worker / "worker.json")
+    worker_log = PathProperty(lambda self: self.worker / "worker.log")
+    release_flag = PathProperty(lambda self: self.worker / "release")
+    """Exists while the worker is requested to unload its model."""
 
     def clip_folder(self, clip_id: str) -> Path:
         """Return the folder of a clip's files. Raises StoreError when `clip_id` is no clip id, such as a path."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from engine.files.atomic import partial_file
+from engine.files.path_property import PathProperty
 from engine.hardware.job_environment import is_secret
 
 LOG_CHUNK_BYTES = 2**20
@@ -61,13 +62,8 @@ class Attempt:
         """Return the attempt whose files are in the folder `place`."""
         return cls(folder=place.parents[1], id=place.name)
 
-    @property
-    def place(self) -> Path:
-        return self.folder / "attempts" / self.id
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
+    place = PathProperty(lambda self: self.folder / "attempts" / self.id)
+    log = PathProperty(lambda self: self.folder / "log.txt")
 
     def work(self) -> ProcessSpec:
         return ProcessSpec(**json.loads((self.place / "work.json").read_bytes()))

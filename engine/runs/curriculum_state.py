@@ -22,6 +22,7 @@ from engine.config.curriculum_preset import CurriculumPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
+from engine.files.path_property import PathProperty
 from engine.runs.results import AS_NUMBERS, Interval
 from engine.workspace import Workspace
 
@@ -132,17 +133,9 @@ class Curriculum:
     def id(self) -> str:
         return self.folder.name
 
-    @property
-    def resolved(self) -> Path:
-        return self.folder / "resolved.json"
-
-    @property
-    def state_file(self) -> Path:
-        return self.folder / "state.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.folder / "lock"
+    resolved = PathProperty(lambda self: self.folder / "resolved.json")
+    state_file = PathProperty(lambda self: self.folder / "state.json")
+    lock = PathProperty(lambda self: self.folder / "lock")
 
     def preset(self) -> CurriculumPreset:
         """Raises StoreError when the file is damaged."""

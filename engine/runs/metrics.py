@@ -17,6 +17,7 @@ import numpy as np
 
 from engine.files.atomic import partial_file
 from engine.files.json_lines import metric_row
+from engine.files.path_property import PathProperty
 from engine.runs.run import Run
 
 CHUNK_BYTES = 4 * 2**20
@@ -73,17 +74,9 @@ class _Kept:
     folder: Path
     run: str
 
-    @property
-    def head(self) -> Path:
-        return self.folder / f"{self.run}.json"
-
-    @property
-    def steps(self) -> Path:
-        return self.folder / f"{self.run}.steps.npy"
-
-    @property
-    def values(self) -> Path:
-        return self.folder / f"{self.run}.values.npy"
+    head = PathProperty(lambda self: self.folder / f"{self.run}.json")
+    steps = PathProperty(lambda self: self.folder / f"{self.run}.steps.npy")
+    values = PathProperty(lambda self: self.folder / f"{self.run}.values.npy")
 
 
 class MetricStore:

@@ -45,6 +45,7 @@ from engine.files.atomic import new_folder, write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.files.json_lines import MetricRow, append_line, metric_row, whole_lines
 from engine.files.locks import is_held
+from engine.files.path_property import PathProperty
 from engine.runs.adapters import CARD
 from engine.runs.checkpoint_series import CheckpointSeries, step_of
 from engine.runs.results import Alarm, Evaluation
@@ -122,86 +123,37 @@ class Run:
         """The run's workspace."""
         return Workspace(self.folder.parents[1])
 
-    @property
-    def resolved(self) -> Path:
-        return self.folder / "resolved.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def external_rewards_file(self) -> Path:
-        """Addresses, models and probe answers of the run's external rewards."""
-        return self.folder / "external_rewards.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
-
-    @property
-    def adapter(self) -> Path:
-        return self.folder / "adapter"
-
-    @property
-    def unfinished_adapter(self) -> Path:
-        """The temporary folder of the adapter while it is written."""
-        return self.folder / "adapter.part"
-
-    @property
-    def lock(self) -> Path:
-        """The lock held by the process that trains the run."""
-        return self.folder / "lock"
+    resolved = PathProperty(lambda self: self.folder / "resolved.json")
+    metrics_file = PathProperty(lambda self: self.folder / "metrics.jsonl")
+    external_rewards_file = PathProperty(lambda self: self.folder / "external_rewards.json")
+    """Addresses, models and probe answers of the run's external rewards."""
+    checkpoints = PathProperty(lambda self: self.folder / "checkpoints")
+    adapter = PathProperty(lambda self: self.folder / "adapter")
+    unfinished_adapter = PathProperty(lambda self: self.folder / "adapter.part")
+    """The temporary folder of the adapter while it is written."""
+    lock = PathProperty(lambda self: self.folder / "lock")
+    """The lock held by the process that trains the run."""
 
     @property
     def is_training(self) -> bool:
         """True while a process trains the run, whether a job, a curriculum or a shell started it."""
         return is_held(self.lock)
 
-    @property
-    def preflight(self) -> Path:
-        return self.folder / "preflight.json"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
-
-    @property
-    def start(self) -> Path:
-        """The folder of the initial adapter; a missing folder means the base model."""
-        return self.folder / "start"
-
-    @property
-    def start_file(self) -> Path:
-        return self.folder / "start.json"
-
-    @property
-    def frozen(self) -> Path:
-        """The folder of the adapter that stays as it is under the trained one; a missing folder means none."""
-        return self.folder / "frozen"
-
-    @property
-    def alarms_file(self) -> Path:
-        return self.folder / "alarms.jsonl"
-
-    @property
-    def notes_file(self) -> Path:
-        """Name and tags, see engine.runs.run_notes."""
-        return self.folder / "notes.json"
-
-    @property
-    def pairs_file(self) -> Path:
-        """The preferred and rejected clips of a run on votes, see engine.labelling.run_dataset."""
-        return self.folder / "pairs.jsonl"
-
-    @property
-    def lineage_file(self) -> Path:
-        """The votes from which the pairs were made."""
-        return self.folder / "lineage.json"
-
-    @property
-    def evaluation_file(self) -> Path:
-        return self.folder / "evaluation.json"
+    preflight = PathProperty(lambda self: self.folder / "preflight.json")
+    log = PathProperty(lambda self: self.folder / "log.txt")
+    start = PathProperty(lambda self: self.folder / "start")
+    """The folder of the initial adapter; a missing folder means the base model."""
+    start_file = PathProperty(lambda self: self.folder / "start.json")
+    frozen = PathProperty(lambda self: self.folder / "frozen")
+    """The folder of the adapter that stays as it is under the trained one; a missing folder means none."""
+    alarms_file = PathProperty(lambda self: self.folder / "alarms.jsonl")
+    notes_file = PathProperty(lambda self: self.folder / "notes.json")
+    """Name and tags, see engine.runs.run_notes."""
+    pairs_file = PathProperty(lambda self: self.folder / "pairs.jsonl")
+    """The preferred and rejected clips of a run on votes, see engine.labelling.run_dataset."""
+    lineage_file = PathProperty(lambda self: self.folder / "lineage.json")
+    """The votes from which the pairs were made."""
+    evaluation_file = PathProperty(lambda self: self.folder / "evaluation.json")
 
     def preset(self) -> TrainPreset:
         """Return the run's preset with absolute paths. Raises StoreError when the file is damaged."""

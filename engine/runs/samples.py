@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from engine.errors import StoreError
 from engine.files.atomic import write_text_atomic
+from engine.files.path_property import PathProperty
 from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.storage.temp_folders import replaced_folder
@@ -69,17 +70,9 @@ class RunSamples:
 
     run: Run
 
-    @property
-    def folder(self) -> Path:
-        return self.run.folder / "samples"
-
-    @property
-    def requests_file(self) -> Path:
-        return self.folder / "requests.json"
-
-    @property
-    def request_flag(self) -> Path:
-        return self.folder / "request"
+    folder = PathProperty(lambda self: self.run.folder / "samples")
+    requests_file = PathProperty(lambda self: self.folder / "requests.json")
+    request_flag = PathProperty(lambda self: self.folder / "request")
 
     def request(self) -> None:
         """Request a set from the training process after its current step."""
