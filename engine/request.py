@@ -5,7 +5,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from rewards.models import FiniteModel, FrozenModel
 
 PROMPT_LIMIT = 2000  # characters
 SEED_LIMIT = 2**63  # exclusive
@@ -13,13 +15,11 @@ PICTURE = r"^[0-9a-f]{64}$"
 OMITTED_WHEN_EMPTY = ("image", "last_image", "adapters")  # the hash has them only when set: older ids stay valid
 
 
-class GivenKeyframe(BaseModel):
+class GivenKeyframe(FiniteModel):
     """A user's picture for one frame of the clip.
 
     `picture` is the SHA-256 of its stored file (64 hex digits).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     frame: int = Field(ge=0)
     picture: str = Field(pattern=PICTURE)
@@ -28,7 +28,7 @@ class GivenKeyframe(BaseModel):
 KEYFRAME_GUIDANCE = 7.0  # higher than a clip's: each keyframe should show its prompt clearly
 
 
-class KeyframePlan(BaseModel):
+class KeyframePlan(FiniteModel):
     """Settings of keyframe-then-inbetween; guidances as in classifier-free guidance, `flow_guidance` 0..1.
 
     `source` is the origin of the keyframes: "joint" (frames of one quick draft of the whole clip), "independent" (each
@@ -36,8 +36,6 @@ class KeyframePlan(BaseModel):
     ones. With several joint `drafts`, the draft with the highest score by the mix `choose_by` (a key of
     `presets/rewards`) is used.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     interval: int = Field(8, ge=2, description="Frames from one keyframe to the next.")
     keyframe_guidance: float = Field(
@@ -64,10 +62,8 @@ class KeyframePlan(BaseModel):
     given: tuple[GivenKeyframe, ...] = ()
 
 
-class WindowPlan(BaseModel):
+class WindowPlan(FiniteModel):
     """Windows of a clip that is longer than the model's context: `length` and `overlap` in frames."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     length: int = Field(64, ge=2, description="Frames that are generated at once, up to the model's longest clip.")
     overlap: int = Field(
@@ -75,19 +71,15 @@ class WindowPlan(BaseModel):
     )
 
 
-class ScaledAdapter(BaseModel):
+class ScaledAdapter(FiniteModel):
     """One of several adapters: its LoRA is multiplied by `scale`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     scale: float = Field(1.0, ge=-10, le=10)
 
 
-class SweepAxis(BaseModel):
+class SweepAxis(FrozenModel):
     """A setting that clips differ in, with its values in order, as typed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     values: tuple[str, ...] = Field(min_length=1)
@@ -100,15 +92,13 @@ def adapter_fields(scales: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return {"adapter": None, "adapters": [{"name": name, "scale": scale} for name, scale in scales]}
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(FiniteModel):
     """All inputs that determine a clip: the same request always gives the same clip.
 
     `model` is the key of a preset in `presets/models`, `adapter` the name of trained LoRA weights or None. For several
     adapters, whose effects add up, or a scale other than 1, `adapters` is used instead. `image` and `last_image` are
     the pictures that the clip begins and ends with, as SHA-256 of their stored files (64 hex digits).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(min_length=1, max_length=PROMPT_LIMIT, description="What the clip should show.")
     negative_prompt: str = Field(

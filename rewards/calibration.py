@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from rewards.errors import RewardError
 from rewards.external.declaration import Anchors
 from rewards.external.registry import external_fingerprint
+from rewards.models import FrozenModel
 from rewards.package_data import ASSETS
 
 if TYPE_CHECKING:
@@ -30,19 +31,15 @@ REVISION = 7
 PATH = ASSETS / "calibration" / "calibration.json"
 
 
-class CalibrationSet(BaseModel):
+class CalibrationSet(FrozenModel):
     """Anchors of one domain, by measurement (`reward` or `reward.part`), and the measured clips."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clips: tuple[str, ...]
     anchors: dict[str, Anchors]
 
 
-class CalibrationFile(BaseModel):
+class CalibrationFile(FrozenModel):
     """The whole file; `version` is increased whenever an anchor changes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
     command: str

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rewards.errors import RewardError, did_you_mean, first_problem
+from rewards.models import FrozenModel
 from rewards.registry import PIECES, REWARDS, known_backends, known_rewards, reward_problems
 from rewards.spec import RewardResult
 from rewards.text_files import parse_toml, read_text
@@ -28,10 +29,8 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class GateStrengths(BaseModel):
+class GateStrengths(FrozenModel):
     """The share of the total that a closed gate takes away: 0 nothing, 1 everything."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     motion: Share = 0.5
     """The share for a clip that stands still, unless the prompt asks for it."""
@@ -45,10 +44,8 @@ class GateStrengths(BaseModel):
     """The share for a clip that repeats its pictures, in time (unless the prompt asks for it) or side by side."""
 
 
-class Mix(BaseModel):
+class Mix(FrozenModel):
     """A weighted set of rewards, written by hand in `presets/rewards/<key>.toml`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     """The file's name without `.toml`."""
@@ -62,7 +59,7 @@ class Mix(BaseModel):
     """The shares of the total that closed gates take away."""
     calibration: str = "real"
     """The set of the calibration file that maps raw values to 0..1."""
-    backends: dict[str, str] = {}
+    backends: dict[str, str] = Field({})
     """The back end of each shared piece that has several; named in every result and never replaced silently."""
 
     @model_validator(mode="after")

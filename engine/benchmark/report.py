@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.files.text_files import text_of
 from rewards.errors import first_problem
+from rewards.models import FiniteModel, FrozenModel
 
 FORMAT = 1
 
 
-class Machine(BaseModel):
+class Machine(FrozenModel):
     """Description of the machine that was measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str
     backend: str
@@ -31,13 +30,11 @@ class Machine(BaseModel):
     dailies: str
 
 
-class Measurement(BaseModel):
+class Measurement(FiniteModel):
     """One measured quantity: the median of `repeats` values, with the lowest and the highest.
 
     `unit` is "s", "GiB", "TFLOP/s" or "ratio". Measurements with equal `name` and `settings` can be compared.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     value: float
@@ -45,22 +42,20 @@ class Measurement(BaseModel):
     low: float
     high: float
     repeats: int = Field(ge=1)
-    settings: dict[str, str | int | float | bool | None] = {}
+    settings: dict[str, str | int | float | bool | None] = Field({})
 
 
-class BenchmarkReport(BaseModel):
+class BenchmarkReport(FrozenModel):
     """All measurements of one call of `dailies bench run`.
 
     `skipped` gives the reason for each missing part.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     format: int = FORMAT
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     machine: Machine
     measurements: tuple[Measurement, ...]
-    skipped: dict[str, str] = {}
+    skipped: dict[str, str] = Field({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

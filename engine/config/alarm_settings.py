@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rewards.models import FiniteModel
 
 
-class AlarmSettings(BaseModel):
+class AlarmSettings(FiniteModel):
     """Periodic comparison of the policy with the model before training, on fixed prompts and seeds.
 
     Every `every` updates, the policy generates clips, which are compared with the base model's clips one by one. An
@@ -13,8 +15,6 @@ class AlarmSettings(BaseModel):
     measures share `false_alarms`. A suspicious check is repeated on as many further prompts before an alarm is raised.
     The limits are tight, so that an alarm comes early (see docs/results.md for measurements on `mini`).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     every: int = Field(25, ge=0)
     """Updates between two checks; 0: no checks. A check generates `prompts` x `takes` clips."""

@@ -2,17 +2,17 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
+
+from rewards.models import FiniteModel
 
 
-class GateCondition(BaseModel):
+class GateCondition(FiniteModel):
     """Condition of a gate on one metric of the evaluation.
 
     The whole 95 % interval must be on the required side of `at_least` or `at_most`, so that noise does not pass. `of`
     selects the value after training, its change from the base model's, or its ratio to the base model's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     metric: str
     """Name in an evaluation: "mix", a reward's key, or "monitor/..." for one of the six metrics."""
@@ -37,15 +37,13 @@ class GateCondition(BaseModel):
         return f"{subject} {bound}"
 
 
-class CurriculumGate(BaseModel):
+class CurriculumGate(FiniteModel):
     """Conditions for advancing to the next stage, measured on fixed prompts and seeds.
 
     A stage that does not pass is trained further up to `retries` times, `retry_updates` each (None: as many as before).
     Then the curriculum stops, or returns to the previous stage, at most `step_backs` times in total. The intervals are
     corrected for this number of attempts.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     conditions: tuple[GateCondition, ...] = Field(min_length=1)
     """All of them must pass."""
@@ -65,13 +63,11 @@ class CurriculumGate(BaseModel):
     """Action when all retries have failed."""
 
 
-class Stage(BaseModel):
+class Stage(FiniteModel):
     """Stage of a curriculum: a preset of `presets/train`, its clip length, number of updates and gate.
 
     `frames` is rounded up to a length that the model's family supports. `settings` override those of the preset.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     """Name on the page; unique among the stages."""
@@ -89,10 +85,8 @@ class Stage(BaseModel):
     """Conditions for advancing to the next stage."""
 
 
-class CurriculumPreset(BaseModel):
+class CurriculumPreset(FiniteModel):
     """A sequence of stages; each starts with the adapter of the previous one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`."""

@@ -11,26 +11,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from engine.config.setting_ranges import Range
 from engine.errors import ConfigError, SettingsError
 from rewards.errors import did_you_mean
+from rewards.models import FrozenModel
 
 FILE = Path(__file__).with_name("form_settings.json")
 Kind = Literal["int", "float", "bool", "choice", "text"]
 Value = str | bool | int | float | list[str] | list[float] | None
 
 
-class FormSetting(BaseModel):
+class FormSetting(FrozenModel):
     """One field of a trainer's config.
 
     `default_of` is the library that sets the default: Dailies, TRL or transformers. `optional` fields may be None,
     which for a clip's shape means the model's default. `front` fields are shown first. `unit` is the unit of a number,
     "" for none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     label: str = ""

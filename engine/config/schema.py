@@ -2,22 +2,21 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.alarm_settings import AlarmSettings
 from engine.config.algorithms import ALGORITHMS, CLIP_DATA
 from engine.request import KEYFRAME_GUIDANCE
+from rewards.models import FiniteModel, FrozenModel
 
 REQUEST_FIELDS = ("num_frames", "width", "height", "fps", "num_steps", "guidance")
 
 
-class NetworkShape(BaseModel):
+class NetworkShape(FiniteModel):
     """Size of a model's networks, the input of memory and time estimates (`engine.estimation`).
 
     `python -m tools.memory KEY` writes it, from the configuration of the model and from fake-tensor peaks.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dtype: Literal["float32", "bfloat16", "float16"]
     """Data type that the sizes are of; those in another type are scaled."""
@@ -69,13 +68,11 @@ class NetworkShape(BaseModel):
     """Source of the numbers."""
 
 
-class ModelPreset(BaseModel):
+class ModelPreset(FiniteModel):
     """A model: its family, the location of its weights, and its default settings.
 
     To add a model of a known family, add such a file to `presets/models/`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     """The file's name without `.toml`; requests refer to the model by it."""
@@ -169,14 +166,12 @@ class ModelPreset(BaseModel):
 Setting = str | bool | int | float | list[str] | list[float] | None
 
 
-class TrainPreset(BaseModel):
+class TrainPreset(FrozenModel):
     """A training preset: algorithm, model, training data, and settings of the trainer's config.
 
     `settings` are fields of `engine.training.trainer_settings`'s classes; unknown ones are refused when the run is
     built.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The file's name without `.toml`; runs are named after it."""

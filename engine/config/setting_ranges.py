@@ -7,21 +7,18 @@ every clip of a run comes from such a request.
 import math
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
-
 from engine.request import GenerationRequest
+from rewards.models import FrozenModel
 
 STEP_LIMIT = 10_000_000
 """Maximum number of updates of a run."""
 
 
-class Range(BaseModel):
+class Range(FrozenModel):
     """Numbers from `least` to `most`, None for no limit.
 
     `least_out` and `most_out` exclude the limit itself.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     least: float | None = None
     most: float | None = None

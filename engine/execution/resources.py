@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from engine.errors import ConfigError
 from engine.suggestions import validation_message
+from rewards.models import FrozenModel
 
 RunnerKey = Literal["local", "ray", "slurm"]
 RUNNERS: Mapping[RunnerKey, str] = {
@@ -17,7 +18,7 @@ RUNNERS: Mapping[RunnerKey, str] = {
 LOCAL: RunnerKey = "local"
 
 
-class Resources(BaseModel):
+class Resources(FrozenModel):
     """Resources of a job.
 
     `processes` are the ranks of a training, which run on one machine, or the actors that share the scoring of many
@@ -25,8 +26,6 @@ class Resources(BaseModel):
     with the resources of a process; 0: the training makes them itself. `address` is the cluster's; by default it comes
     from the environment of the process that submits the job.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runner: RunnerKey = LOCAL
     processes: int = Field(1, ge=1, le=1024)

@@ -14,7 +14,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from rewards.models import FrozenModel
 
 MANIFEST = "manifest.json"
 PIECE_BYTES = 2**20
@@ -24,19 +26,15 @@ HEADER_BYTES = 8
 """Size of the length field at the start of a safetensors file: the header's length, little-endian."""
 
 
-class FileFacts(BaseModel):
+class FileFacts(FrozenModel):
     """Size and hash of one file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Manifest(BaseModel):
+class Manifest(FrozenModel):
     """The files of a folder by their relative paths, with `/` between folders."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: dict[str, FileFacts] = Field(min_length=1)
 

@@ -5,7 +5,7 @@ Imports no torch.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from engine.config.model_availability import model_state, needed_sources
 from engine.config.presets import load_model_preset
@@ -13,6 +13,7 @@ from engine.errors import ConfigError
 from engine.hub.permission import is_forbidden
 from engine.jobs.spec import JobSpec
 from rewards.errors import RewardError
+from rewards.models import FrozenModel
 from rewards.weights.catalog import find_weights
 
 Question = Literal["devices", "attention", "convolutions"]
@@ -20,37 +21,29 @@ MODEL = "model"  # the kind of a download
 QUESTIONS: tuple[Question, ...] = ("devices", "attention", "convolutions")
 
 
-class SamplesConfig(BaseModel):
+class SamplesConfig(FrozenModel):
     """A "samples" job: make a run's samples with its current weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
 
 
-class WeightsConfig(BaseModel):
+class WeightsConfig(FrozenModel):
     """A "weights" job: download one network of the rewards, by its key in `rewards.weights.catalog`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(FrozenModel):
     """A "model" job: download a model, or resume its download, by the key of its preset.
 
     An access token is never part of it: the worker uses that of the hub's client (HF_TOKEN, or its stored one).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     key: str
 
 
-class InspectConfig(BaseModel):
+class InspectConfig(FrozenModel):
     """An "inspect" job: the devices and features that PyTorch finds on this machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     questions: tuple[Question, ...] = Field(QUESTIONS, min_length=1)
 

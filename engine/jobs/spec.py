@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
 
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
@@ -15,6 +15,7 @@ from engine.execution.process_runner import Handle
 from engine.execution.resources import Resources
 from engine.process_identity import ProcessIdentity
 from engine.request import PROMPT_LIMIT, GenerationRequest, SweepAxis
+from rewards.models import FrozenModel
 
 Status = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "lost"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -28,13 +29,11 @@ Priority = Literal["high", "normal", "low"]
 PRIORITIES: dict[Priority, int] = {"high": 1, "normal": 0, "low": -1}  # as the queue orders them
 
 
-class JobSpec(BaseModel):
+class JobSpec(FrozenModel):
     """A request for background work; `config` is checked by its kind (`engine.jobs.kinds`).
 
     Without a `priority` the kind chooses: "high" for interactive work.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     config: dict[str, Any]
@@ -104,15 +103,13 @@ class JobSpec(BaseModel):
         return cls(kind="overlays", config=OverlaysConfig(clip_id=clip_id, mix=mix).model_dump(mode="json"))
 
 
-class GenerateConfig(BaseModel):
+class GenerateConfig(FrozenModel):
     """A "generate" job: make the clips of `requests`, then score each by `mix` (None: do not score).
 
     The requests of a sweep are listed row by row: `axes` are those of its columns and, with two, of its rows. With
     `preview`, previews are written while the clips are denoised (`engine.generation.previews`). `campaign` is the title
     of the labelling campaign that the clips are for, "" for none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: tuple[GenerationRequest, ...] = Field(min_length=1, max_length=REQUEST_LIMIT)
     mix: str | None = None
@@ -128,13 +125,11 @@ class GenerateConfig(BaseModel):
         return self
 
 
-class KeyframesConfig(BaseModel):
+class KeyframesConfig(FrozenModel):
     """A "keyframes" job: draw the keyframes of `request`, whose mode is "keyframes".
 
     `mix` scores the later clip; `preview` is that of `GenerateConfig`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     request: GenerationRequest
     mix: str | None = None
@@ -147,13 +142,11 @@ class KeyframesConfig(BaseModel):
         return self
 
 
-class ScoreConfig(BaseModel):
+class ScoreConfig(FrozenModel):
     """A "score" job: score clips of the library, `clip_ids`, or import and score a video file, `path`.
 
     `path` is absolute.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clip_ids: tuple[str, ...] = ()
     path: Path | None = None
@@ -167,67 +160,55 @@ class ScoreConfig(BaseModel):
         return self
 
 
-class ScoreFolderConfig(BaseModel):
+class ScoreFolderConfig(FrozenModel):
     """A "score_folder" job: import and score every video of a folder (absolute), by name.
 
     The prompt of a video is a text file of its name in the folder (`ball.mp4`, `ball.txt`), else `prompt`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path
     prompt: str = Field(default="", max_length=PROMPT_LIMIT)
     mix: str
 
 
-class OverlaysConfig(BaseModel):
+class OverlaysConfig(FrozenModel):
     """An "overlays" job: draw the evidence of a mix's rewards (flow, edges, faces) over a clip."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clip_id: str
     mix: str
 
 
-class PreflightConfig(BaseModel):
+class PreflightConfig(FrozenModel):
     """A "preflight" job: the checks before a run of `preset` starts; nothing is trained or kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: TrainPreset
     adapter: str | None = None
     """The initial adapter of the run."""
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(FrozenModel):
     """A "train" job: train a run of the workspace, from its start or its last checkpoint to its end."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
 
 
-class JudgeConfig(BaseModel):
+class JudgeConfig(FrozenModel):
     """A "judge" job: the reward `judge` votes on the pairs of a campaign that lack its vote.
 
     Its votes from before `replace_before` are replaced, each when its pair is judged again.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     campaign: str
     judge: str
     replace_before: AwareDatetime | None = None
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(FrozenModel):
     """An "evaluate" job: compare a run's adapter with the base model on fixed prompts and seeds.
 
     A student is compared with its teacher. `prompts` (a file of `presets/prompts`) and `mix` default to those of the
     run's preset.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str
     prompts: str | None = None
@@ -236,10 +217,8 @@ class EvaluateConfig(BaseModel):
     mix: str | None = None
 
 
-class CurriculumConfig(BaseModel):
+class CurriculumConfig(FrozenModel):
     """A "curriculum" job: run a curriculum of the workspace, from its current state to its end."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     curriculum: str
 

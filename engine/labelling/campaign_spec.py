@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import combinations
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError
 from engine.generation.validation import read_request
@@ -17,6 +17,7 @@ from engine.request import PICTURE, SEED_LIMIT, GenerationRequest
 from engine.seeds import seed_for
 from engine.storage.library import ClipRecord
 from engine.suggestions import validation_message
+from rewards.models import FiniteModel, FrozenModel
 
 Strategy = Literal["random", "informative", "disagreement"]
 FORMER_STRATEGIES = {"uncertain": "informative", "dissent": "disagreement"}
@@ -31,13 +32,11 @@ def new_campaign_id(key: str | None = None) -> str:
     return f"c{hashlib.sha256((key or secrets.token_hex(8)).encode()).hexdigest()[:7]}"
 
 
-class Entrant(BaseModel):
+class Entrant(FiniteModel):
     """A competitor: a model, or a model with an adapter.
 
     The adapter may be a run, or a checkpoint of a run, "RUN@STEP".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = "mini"
     adapter: str | None = None
@@ -48,10 +47,8 @@ class Entrant(BaseModel):
         return f"{self.model} + {self.adapter}" if self.adapter else self.model
 
 
-class PicturedPrompt(BaseModel):
+class PicturedPrompt(FrozenModel):
     """A prompt with pictures, as names in the workspace's store, or with a negative prompt."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str
     image: str | None = Field(None, pattern=PICTURE)
@@ -59,15 +56,13 @@ class PicturedPrompt(BaseModel):
     negative_prompt: str | None = None
 
 
-class CampaignSpec(BaseModel):
+class CampaignSpec(FiniteModel):
     """Definition of a campaign: either `prompts` and `entrants`, or `clip_ids`.
 
     Clips of `prompts` and `entrants` are generated as needed. With several entrants, a pair is the same variation of a
     prompt, under the same seed, by two of them. With a single entrant, a pair is two of its variations, as DPO on its
     own clips needs. With `clip_ids`, all clips of one prompt are paired.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     title: str = Field(min_length=1, max_length=200)
     prompts: tuple[str | PicturedPrompt, ...] = ()

@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
 from engine.config.algorithms import ALGORITHMS
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, StoreError
@@ -22,15 +20,14 @@ from engine.labelling.stats.judge_agreement import JudgeAgreement, checked_prefe
 from engine.runs.run import Run
 from engine.storage.clip_files import frames_file, has_files
 from engine.storage.library import ClipRecord, Library
+from rewards.models import FrozenModel
 
 
-class Lineage(BaseModel):
+class Lineage(FrozenModel):
     """Origin of a run's pairs. `left_out` are pairs with a preference whose clips are missing.
 
     `judge` is the AI labeller of the pairs with the source "judge", with its agreement with people at that time.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     campaign_id: str
     campaign: str

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError, StoreError
@@ -18,6 +18,7 @@ from engine.families.lora_files import SIDES, adapter_files, has_weights
 from engine.storage.temp_folders import remove_whole, replaced_folder
 from engine.workspace import Workspace
 from rewards.errors import did_you_mean
+from rewards.models import FiniteModel
 
 CARD = "adapter.json"
 EXTENDED = re.compile(r"(.+?)(?:-to-(\d+))?")
@@ -25,10 +26,8 @@ EXTENDED = re.compile(r"(.+?)(?:-to-(\d+))?")
 log = logging.getLogger(__name__)
 
 
-class AdapterCard(BaseModel):
+class AdapterCard(FiniteModel):
     """Metadata stored with an adapter's weights: their model and their origin."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str
     note: str = ""

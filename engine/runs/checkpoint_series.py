@@ -16,10 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from engine.files.json_lines import append_line, whole_lines
 from engine.files.manifests import MANIFEST, find_damage, has_all_files
+from rewards.models import FrozenModel
 
 CHECKPOINT, REJECTED, TORN = "checkpoint-", "rejected-", "torn-"
 NAME = re.compile(rf"{CHECKPOINT}([0-9]{{1,15}})", re.ASCII)
@@ -38,10 +37,8 @@ def step_of(folder: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-class Fallback(BaseModel):
+class Fallback(FrozenModel):
     """A damaged checkpoint at a resume, and the step of the checkpoint used instead (0: none)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     why: str

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
-
 from engine.config.curriculum_preset import CurriculumPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.files.path_property import PathProperty
-from engine.runs.results import AS_NUMBERS, Interval
+from engine.runs.results import Interval, StoredModel
 from engine.workspace import Workspace
 
 Verdict = Literal["pass", "fail", "unsure"]
@@ -31,23 +29,19 @@ Action = Literal["advance", "train_on", "step_back", "stop"]
 Status = Literal["running", "done", "stopped"]
 
 
-class ConditionResult(BaseModel):
+class ConditionResult(StoredModel):
     """One condition of a gate and its measurement.
 
     `wanted` is a text such as "change of clip_vid >= -0.02".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     wanted: str
     measured: Interval | None
     verdict: Verdict
 
 
-class GateResult(BaseModel):
+class GateResult(StoredModel):
     """The gate's verdict on an attempt and the resulting action; `sentence` gives the reason."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     verdict: Verdict
     action: Action
@@ -55,10 +49,8 @@ class GateResult(BaseModel):
     conditions: tuple[ConditionResult, ...] = ()
 
 
-class AttemptRecord(BaseModel):
+class AttemptRecord(StoredModel):
     """One attempt at a stage: its run, and later the gate's result. `stage` and `attempt` count from 0."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     stage: int
     attempt: int
@@ -67,14 +59,12 @@ class AttemptRecord(BaseModel):
     result: GateResult | None = None
 
 
-class CurriculumState(BaseModel):
+class CurriculumState(StoredModel):
     """The progress of a curriculum. The last of `attempts` is running while it has no result.
 
     This requires `status` "running". `start` is the run with the initial adapter of the next attempt; None is the base
     model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     status: Status = "running"
     stage: int = 0

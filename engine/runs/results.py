@@ -2,18 +2,22 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
-AS_NUMBERS: Literal["constants"] = "constants"
-"""The JSON encoding of NaN and infinity: the default, null, could not be read back."""
+from rewards.models import FrozenModel
+
 Wanted = Literal["up", "down"]
 Role = Literal["trained", "held_out", "judge", "monitor"]
 
 
-class Interval(BaseModel):
-    """A mean and its 95 % bootstrap interval `low`..`high` over `of` prompts (0: no measurement)."""
+class StoredModel(FrozenModel):
+    """A model that is stored with NaN and infinity as constants: the default, null, could not be read back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+
+class Interval(StoredModel):
+    """A mean and its 95 % bootstrap interval `low`..`high` over `of` prompts (0: no measurement)."""
 
     mean: float
     low: float
@@ -26,13 +30,11 @@ class Interval(BaseModel):
         return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
 
 
-class Alarm(BaseModel):
+class Alarm(StoredModel):
     """A sign of reward hacking: `value` of the metric `name` exceeded `limit` at `step`.
 
     `action` is the reaction: "log", "pause" or "roll_back".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     step: int
     name: str
@@ -42,15 +44,13 @@ class Alarm(BaseModel):
     action: str = "log"
 
 
-class Measure(BaseModel):
+class Measure(StoredModel):
     """One metric before and after training, on the same prompts and seeds. `ratio` is after / before.
 
     "Before" is the base model, for a student its teacher. `role` is the metric's relation to the run: trained on, held
     out, the judge, or a monitoring metric; `wanted` is its good direction. `change` is paired, so its interval is
     narrower than those of the two sides.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     name: str
     role: Role
@@ -69,14 +69,12 @@ class Measure(BaseModel):
         return "better" if low > 0 else "worse" if high < 0 else "unsure"
 
 
-class Evaluation(BaseModel):
+class Evaluation(StoredModel):
     """Metrics of `prompts` x `takes` clips before and after training.
 
     `before` and `after` are the settings of generation (steps, guidance, adapter); `seconds_before` and `seconds_after`
     are the times to generate and decode a clip.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan=AS_NUMBERS)
 
     run: str
     step: int

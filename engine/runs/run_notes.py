@@ -2,22 +2,21 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.runs.run import Run
+from rewards.models import FrozenModel
 
 MOST_TAGS = 12
 
 
-class RunNotes(BaseModel):
+class RunNotes(FrozenModel):
     """Name ("": the run's id), tags and notes of a run.
 
     At most 80 characters, `MOST_TAGS` tags of 40, and 2000 characters.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = ""
     tags: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)], ...] = Field(

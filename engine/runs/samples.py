@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from engine.errors import StoreError
 from engine.files.atomic import write_text_atomic
@@ -25,16 +25,15 @@ from engine.runs.run import Run
 from engine.storage.temp_folders import replaced_folder
 from engine.video import writer
 from rewards.clip import Clip
+from rewards.models import FrozenModel
 
 BASE = "base"
 log = logging.getLogger(__name__)
 REQUESTS = TypeAdapter(tuple[GenerationRequest, ...])
 
 
-class Sample(BaseModel):
+class Sample(FrozenModel):
     """One clip of a set. `report` is a `RewardReport` as JSON; None for a run without rewards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     prompt: str
@@ -46,10 +45,8 @@ class Sample(BaseModel):
     report: dict[str, Any] | None = None
 
 
-class SampleSet(BaseModel):
+class SampleSet(FrozenModel):
     """The clips of one checkpoint; `step` is None for the base model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int | None
     samples: tuple[Sample, ...]

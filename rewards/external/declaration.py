@@ -4,11 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rewards.errors import RewardError, first_problem
 from rewards.external.server_table import ServerTable
 from rewards.external.vlm.table import VlmJudge
+from rewards.models import FiniteModel
 from rewards.text_files import parse_toml, read_text
 
 KEY = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -26,11 +27,7 @@ _WITHOUT_EFFECT: Any = {
 }
 
 
-class _DeclarationTable(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Anchors(_DeclarationTable):
+class Anchors(FiniteModel):
     """Raw scores of a bad and of a good clip.
 
     They get the values 0 and 1; between them the map is linear.
@@ -52,7 +49,7 @@ class Anchors(_DeclarationTable):
         return min(1.0, max(0.0, (raw - self.bad) / (self.good - self.bad)))
 
 
-class SubScore(_DeclarationTable):
+class SubScore(FiniteModel):
     """One of several scores of an answer; it becomes a reward named "key.name"."""
 
     title: str = ""
@@ -63,7 +60,7 @@ class SubScore(_DeclarationTable):
     """None: the raw score is a value in 0..1 already."""
 
 
-class PythonFunction(_DeclarationTable):
+class PythonFunction(FiniteModel):
     """A Python function in TRL's protocol, called in a process of its own.
 
     It is called as `f(prompts, completions, fps=...)` with frames `uint8[T,H,W,3]` and returns one number or None for
@@ -83,14 +80,14 @@ class HttpServer(ServerTable):
     """Clips per call."""
 
 
-class TrainedHead(_DeclarationTable):
+class TrainedHead(FiniteModel):
     """A reward head that was trained on votes, see `rewards.heads`."""
 
     file: str
     """Path of the safetensors file, relative to the declaration."""
 
 
-class ExternalReward(_DeclarationTable):
+class ExternalReward(FiniteModel):
     """A declared reward. Exactly one of the tables of `KINDS` is given."""
 
     key: str = Field(pattern=KEY)
@@ -113,7 +110,7 @@ class ExternalReward(_DeclarationTable):
     """A failure stops the work; otherwise the reward is missing for the clip, with the reason, and never 0."""
     calibration: Anchors | None = None
     """Map of the raw score to 0..1; None: the raw score is a value in 0..1 already."""
-    scores: dict[str, SubScore] = {}
+    scores: dict[str, SubScore] = Field({})
     """Sub-scores by name; without them the answer is one score."""
     python: PythonFunction | None = None
     """Scored by a Python function."""

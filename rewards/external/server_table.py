@@ -3,15 +3,15 @@
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from rewards.models import FiniteModel
 
 SECRET_WORDS = ("key", "token", "secret", "password", "auth")
 
 
-class ServerTable(BaseModel):
+class ServerTable(FiniteModel):
     """Address, token and limits of a server."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str
     """Address, http or https."""

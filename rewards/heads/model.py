@@ -12,26 +12,25 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from scipy.special import expit
 
 from rewards.errors import RewardError
 from rewards.heads.embedding import BLOCKS
+from rewards.models import FiniteModel
 
 FORMAT = 2
 CARD = "dailies_reward_head"  # key of the card in the metadata of the safetensors file
 ARRAYS = ("mean", "scale", "weights")
 
 
-class HeadCard(BaseModel):
+class HeadCard(FiniteModel):
     """Description of a trained head, stored with it.
 
     `mix` names the calibration and back ends of the embedding. `rewards` and `sizes` give the layout of the embedding.
     Accuracies, 0..1, are by nested cross-validation over prompts: how often the head, the learned mix and the best
     single reward prefer the clip that labellers prefer. `training_set` is the SHA-256 of the votes' content.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: int = FORMAT
     key: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")

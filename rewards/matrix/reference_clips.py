@@ -9,23 +9,22 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from rewards.clip import Clip
 from rewards.errors import RewardError
+from rewards.models import FrozenModel
 from rewards.package_data import ASSETS
 
 FOLDER = ASSETS / "calibration" / "clips"
 
 
-class ReferenceEntry(BaseModel):
+class ReferenceEntry(FrozenModel):
     """The entry of one reference clip.
 
     Its one subject `stays` in the picture or `leaves` it; `many` for several subjects or none in particular. `other` is
     a second file of the same length that shows another subject in its place.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     domain: str
     file: str

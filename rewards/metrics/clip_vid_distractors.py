@@ -10,9 +10,10 @@ from functools import cache, lru_cache
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from rewards.errors import RewardError
+from rewards.models import FrozenModel
 from rewards.package_data import ASSETS
 
 PATH = ASSETS / "reward_nets" / "distractors.toml"
@@ -22,10 +23,8 @@ REMEMBERED_PROMPTS = 256  # a longest prompt of 10,000 characters keeps about 0.
 Group = tuple[tuple[str, ...], ...]
 
 
-class Distractors(BaseModel):
+class Distractors(FrozenModel):
     """One set of the file, whose comments describe the entries."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts: tuple[str, ...]
     forms: tuple[str, ...]

@@ -13,12 +13,13 @@ import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from rewards.clip import Clip
 from rewards.errors import RewardError, first_problem
 from rewards.external.clip_json import MAX_PIXELS, decode_frames
 from rewards.external.http_client import PROTOCOL
+from rewards.models import FrozenModel
 from rewards.registry import reward_spec
 from rewards.server.scoring import BatchScorer, ServedRewards, answer_of
 
@@ -34,10 +35,8 @@ class Refused(Exception):
         self.status = status
 
 
-class SentClip(BaseModel):
+class SentClip(FrozenModel):
     """A clip of a request; `frames` are base64 of png or jpeg, at `indices` of `num_frames`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: str = ""
     fps: float = Field(gt=0, allow_inf_nan=False)
@@ -69,10 +68,8 @@ class SentClip(BaseModel):
         )
 
 
-class ScoreRequest(BaseModel):
+class ScoreRequest(FrozenModel):
     """A request of scores: the names asked for (none: the default score) and the clips."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: int
     names: tuple[str, ...] = ()

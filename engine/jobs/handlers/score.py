@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from engine.config.presets import load_preset
 from engine.errors import DailiesError, MediaError
@@ -26,6 +25,7 @@ from engine.video.reader import skipped_in, videos_in
 from engine.workspace import Workspace
 from rewards.calibration import mix_calibration
 from rewards.external.probe import probes_of
+from rewards.models import FrozenModel
 from rewards.suite import GROUP_CLIPS, RewardSuite
 
 Scoring = Generator[JobProgress, None, dict[str, str]]
@@ -88,13 +88,11 @@ def _executor(config: ScoreFolderConfig, context: JobContext) -> Executor:
     return SubprocessExecutor(workspace.batch_folder(name), resources, process_changes(workspace))
 
 
-class Scored(BaseModel):
+class Scored(FrozenModel):
     """The result of one video.
 
     `error` is the reason for a missing `report`; without a `clip`, the reason why the video could not be read.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clip: ClipRecord | None = None
     report: dict[str, Any] | None = None

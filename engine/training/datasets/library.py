@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from engine.config.data_sets import DataKind, table_of
 from engine.errors import ConfigError, HubError, StoreError
@@ -38,20 +38,19 @@ from engine.training.datasets.columns import PARQUET, columns_of, footer_columns
 from engine.training.datasets.selection import WANTED, choose_files
 from engine.training.datasets.tables import FILES, TABLE_KINDS, Made, make_table
 from engine.workspace import Workspace
+from rewards.models import FrozenModel
 
 CARD = "dataset.json"
 END_B = 2**20  # of the end of a Parquet file, or the head of another table, for the names of its columns
 
 
-class DataSetCard(BaseModel):
+class DataSetCard(FrozenModel):
     """Content and origin of a data set of the workspace; `left_out` counts rows by the reason."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: DataKind
     rows: int
-    left_out: dict[str, int] = {}
+    left_out: dict[str, int] = Field({})
     repository: str
     revision: str
     commit: str
