@@ -23,7 +23,6 @@ from engine.files.atomic import partial_file
 from engine.files.path_property import PathProperty
 from engine.hardware.job_environment import is_secret
 
-LOG_CHUNK_BYTES = 2**20
 LAST_BYTES = 2**16
 TELLS = "--tells"  # asks the supervisor to save its own handle
 GRACE_S = 120.0  # for the step that a training is in, and its checkpoint
@@ -87,21 +86,6 @@ class Attempt:
         """Return the exit code as Popen does, negative for a signal; None if it has not been written."""
         facts = _read(self.place / "exit.json")
         return None if facts is None else int(facts["exit_code"])
-
-
-def read_log(folder: Path, offset: int) -> tuple[bytes, int]:
-    """Return up to one MiB of the log from byte `offset`, and the next offset.
-
-    A log shorter than `offset` is read from its start.
-    """
-    try:
-        with (folder / "log.txt").open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            start = log.seek(offset if offset <= size else 0)
-            chunk = log.read(LOG_CHUNK_BYTES)
-    except FileNotFoundError:
-        return b"", 0
-    return chunk, start + len(chunk)
 
 
 def last_line(folder: Path) -> str:

@@ -8,7 +8,7 @@ import threading
 
 from engine.errors import JobError
 from engine.execution.attempt import TELLS, Attempt
-from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
+from engine.execution.process_runner import Handle, ProcessRunner, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import LOCAL, Resources
 from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
@@ -22,7 +22,7 @@ def save_local_handle(attempt: Attempt, pid: int) -> Handle:
     return save_handle(Handle(runner=LOCAL, folder=attempt.folder, id=attempt.id, process=ProcessIdentity.of(pid)))
 
 
-class LocalRunner(FolderRunner):
+class LocalRunner(ProcessRunner):
     key = LOCAL
 
     def __init__(self, address: str = "") -> None:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import ConfigError, JobError
-from engine.execution.attempt import GRACE_S, Attempt, ProcessSpec, keep_process, kept_process, read_log
+from engine.execution.attempt import GRACE_S, Attempt, ProcessSpec, keep_process, kept_process
 from engine.execution.die_with_parent import die_with_parent_command
 from engine.execution.resources import LOCAL, RUNNERS, Resources, RunnerKey
 from engine.process_identity import ProcessIdentity
@@ -69,39 +69,12 @@ class WorkerShutdown(BaseException):
     """
 
 
-class ProcessRunner(Protocol):
-    """Methods raise JobError in one sentence; `poll` returns a state instead.
+class ProcessRunner:
+    """Base of the runners: everything but starting the supervisor and querying its state.
 
-    `address` is that of the cluster, "" without one. A runner `spreads` when its process can request more processes
-    from the cluster.
+    Methods raise JobError in one sentence; `poll` returns a state instead. `address` is that of the cluster, "" without
+    one. A runner `spreads` when its process can request more processes from the cluster.
     """
-
-    address: str
-    spreads: bool
-
-    def submit(
-        self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
-    ) -> Handle:
-        """Start a process whose output is written to the folder's log; save its handle in the folder."""
-        ...
-
-    def poll(self, handle: Handle) -> ProcessStatus: ...
-
-    def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
-        """Return the folder's log from byte `offset` on, and the next offset."""
-        ...
-
-    def cancel(self, handle: Handle, grace_s: float) -> None:
-        """Send TERM now and KILL after `grace_s` seconds. Returns at once: poll for the end."""
-        ...
-
-    def reattach(self, handle: Handle) -> bool:
-        """Return True when a process submitted earlier is not over."""
-        ...
-
-
-class FolderRunner:
-    """Base of the runners: everything but starting the supervisor and querying its state."""
 
     key: RunnerKey
     address = ""
@@ -110,6 +83,7 @@ class FolderRunner:
     def submit(
         self, argv: Sequence[str], *, env: Mapping[str, str | None], cwd: Path, resources: Resources, run_dir: Path
     ) -> Handle:
+        """Start a process whose output is written to the folder's log; save its handle in the folder."""
         work = ProcessSpec(argv=torchrun_command(argv, resources), env=self.environment(env), cwd=str(cwd))
         try:
             attempt = Attempt.begin(run_dir, work)
@@ -125,16 +99,15 @@ class FolderRunner:
         status = self.query(handle)
         return (_ended(handle) or status) if status.is_over else status
 
-    def logs(self, handle: Handle, offset: int) -> tuple[bytes, int]:
-        return read_log(handle.folder, offset)
-
     def cancel(self, handle: Handle, grace_s: float) -> None:
+        """Send TERM now and KILL after `grace_s` seconds. Returns at once: poll for the end."""
         try:
             handle.attempt.ask_to_stop(grace_s)
         except OSError as error:
             raise JobError(f"{handle.folder} cannot be written: {error.strerror or error}.") from error
 
     def reattach(self, handle: Handle) -> bool:
+        """Return True when a process submitted earlier is not over."""
         return not self.poll(handle).is_over
 
     def environment(self, env: Mapping[str, str | None]) -> Mapping[str, str | None]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import GRACE_S, Attempt
-from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
+from engine.execution.process_runner import Handle, ProcessRunner, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import Resources, RunnerKey
 from engine.hardware.environment import ROCR_VISIBLE, VISIBLE
 from engine.hardware.job_environment import is_secret
@@ -36,7 +36,7 @@ class _Silence(Exception):
     """The cluster gave no valid answer."""
 
 
-class RayRunner(FolderRunner):
+class RayRunner(ProcessRunner):
     """Runs Ray jobs; a job is lost when the cluster does not answer for `patience_s`.
 
     The default is PATIENCE_S.

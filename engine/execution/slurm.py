@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.errors import ConfigError, JobError
 from engine.execution.attempt import Attempt
-from engine.execution.process_runner import FolderRunner, Handle, ProcessStatus, save_handle, supervisor_command
+from engine.execution.process_runner import Handle, ProcessRunner, ProcessStatus, save_handle, supervisor_command
 from engine.execution.resources import Resources, RunnerKey
 from engine.package_data import IMPORT_ROOT
 from engine.process_identity import ProcessIdentity
@@ -26,7 +26,7 @@ WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "SUSPENDED")
 RUNNING = ("RUNNING", "COMPLETING", "UNKNOWN")
 
 
-class SlurmRunner(FolderRunner):
+class SlurmRunner(ProcessRunner):
     """Submits jobs to submitit's `cluster`: "slurm", or "local" for this machine. `address` is not used."""
 
     key: RunnerKey = "slurm"

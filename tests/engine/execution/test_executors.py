@@ -196,4 +196,5 @@ print("all is well")
     argv = [sys.executable, "-c", program]
     handle = runner.submit(argv, env={}, cwd=tmp_path, resources=resources, run_dir=tmp_path)
     until(lambda: runner.poll(handle).is_over, "the program", timeout_s=SLOWLY_S)
-    assert runner.logs(handle, 0)[0].endswith(b"all is well\n"), runner.logs(handle, 0)[0].decode()
+    said = handle.attempt.log.read_text()
+    assert said.endswith("all is well\n"), said

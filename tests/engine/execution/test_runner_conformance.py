@@ -78,8 +78,9 @@ def submit(run_dir: Path, tmp_path: Path, until: Until) -> Iterator[Callable[...
             until(lambda runner=runner, handle=handle: runner.poll(handle).is_over, "the process to be killed")
 
 
-def says(runner: ProcessRunner, handle: Handle, text: bytes) -> Callable[[], bool]:
-    return lambda: text in runner.logs(handle, 0)[0]
+def says(handle: Handle, text: bytes) -> Callable[[], bool]:
+    log = handle.attempt.log
+    return lambda: log.is_file() and text in log.read_bytes()
 
 
 def pid_in(folder: Path) -> psutil.Process:
@@ -91,7 +92,7 @@ def test_success(runner: Callable[[], ProcessRunner], submit: Callable[..., Hand
     handle = submit(one, "print('done')")
     until(lambda: one.poll(handle).is_over, "the end")
     assert (one.poll(handle).state, one.poll(handle).exit_code) == ("ended", 0)
-    assert one.logs(handle, 0)[0].endswith(b"done\n")
+    assert handle.attempt.log.read_bytes().endswith(b"done\n")
 
 
 def test_failure_gives_its_exit_code(
@@ -109,10 +110,10 @@ def test_what_cannot_be_started_says_so(runner: Callable[[], ProcessRunner], run
     handle = one.submit(argv, env={}, cwd=cwd, resources=Resources(cpus=0.1), run_dir=run_dir)
     until(lambda: one.poll(handle).is_over, "the end")
     assert one.poll(handle).exit_code == 127
-    assert b"no-such-program cannot be started: No such file or directory." in one.logs(handle, 0)[0]
+    assert b"no-such-program cannot be started: No such file or directory." in handle.attempt.log.read_bytes()
 
 
-def test_the_log_comes_piece_by_piece(
+def test_the_log_grows_while_the_process_runs(
     runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until, tmp_path: Path
 ) -> None:
     one, gate = runner(), tmp_path / "gate"
@@ -126,13 +127,11 @@ def test_the_log_comes_piece_by_piece(
         print("two", flush=True)
         """,
     )
-    until(says(one, handle, b"one\n"), "the first line")
-    first, offset = one.logs(handle, 0)
-    assert one.logs(handle, offset) == (b"", offset)
+    until(says(handle, b"one\n"), "the first line")
+    assert not one.poll(handle).is_over
     gate.touch()
     until(lambda: one.poll(handle).is_over, "the end")
-    second, end = one.logs(handle, offset)
-    assert (first + second).split() == [b"one", b"two"] and end == offset + len(second)
+    assert handle.attempt.log.read_bytes().split() == [b"one", b"two"]
 
 
 def test_cancel_is_term_first(runner: Callable[[], ProcessRunner], submit: Callable[..., Handle], until: Until) -> None:
@@ -149,10 +148,10 @@ def test_cancel_is_term_first(runner: Callable[[], ProcessRunner], submit: Calla
         time.sleep(300)
         """,
     )
-    until(says(one, handle, b"begun"), "the beginning")
+    until(says(handle, b"begun"), "the beginning")
     one.cancel(handle, 60)
     until(lambda: one.poll(handle).is_over, "the end")
-    assert one.poll(handle).exit_code == 3 and says(one, handle, b"saved")()
+    assert one.poll(handle).exit_code == 3 and says(handle, b"saved")()
 
 
 def test_cancel_is_kill_in_the_end(
@@ -160,7 +159,7 @@ def test_cancel_is_kill_in_the_end(
 ) -> None:
     one = runner()
     handle = submit(one, STUBBORN)
-    until(says(one, handle, b"begun"), "the beginning")
+    until(says(handle, b"begun"), "the beginning")
     one.cancel(handle, 0.2)
     until(lambda: one.poll(handle).is_over, "the end")
     assert one.poll(handle).exit_code == -signal.SIGKILL
@@ -171,7 +170,7 @@ def test_less_patience_counts_also_later(
 ) -> None:
     one = runner()
     handle = submit(one, STUBBORN)
-    until(says(one, handle, b"begun"), "the beginning")
+    until(says(handle, b"begun"), "the beginning")
     one.cancel(handle, 600)
     assert not one.poll(handle).is_over
     runner().cancel(handle, 0)
@@ -186,7 +185,7 @@ def test_somebody_else_takes_it_up(
     del first
     handle, other = load_handle(run_dir), runner()
     assert handle is not None and other.reattach(handle)
-    until(says(other, handle, b"begun"), "the beginning")
+    until(says(handle, b"begun"), "the beginning")
     other.cancel(handle, 60)
     until(lambda: other.poll(handle).is_over, "the end")
     assert other.poll(handle).exit_code == -signal.SIGTERM and not runner().reattach(handle)
@@ -216,7 +215,7 @@ def test_the_environment_is_passed_and_taken_away(
         ROCR_VISIBLE_DEVICES=None,
     )
     until(lambda: one.poll(handle).is_over, "the end")
-    assert json.loads(one.logs(handle, 0)[0].splitlines()[-1]) == {
+    assert json.loads(handle.attempt.log.read_bytes().splitlines()[-1]) == {
         "GIVEN": "a b\n'c'",
         "DAILIES_MARK": "of the workbench",
     }
@@ -263,7 +262,7 @@ def test_a_pid_that_another_program_has_now_is_not_taken_for_it(submit: Callable
     one = open_runner("local")
     handle = submit(one, STEADY)
     assert handle.process is not None
-    until(says(one, handle, b"begun"), "the beginning")
+    until(says(handle, b"begun"), "the beginning")
     stale = replace(handle, process=replace(handle.process, started_s=handle.process.started_s - 60))
     assert one.poll(stale).state == "lost" and one.poll(handle).state == "running"
 
@@ -332,7 +331,7 @@ def test_a_process_is_found_though_who_started_it_could_not_write_it_down(
     until(lambda: load_handle(run_dir), "the process to tell who it is")
     found = find_running(run_dir)
     assert found is not None
-    until(says(*found, b"begun"), "the beginning")
+    until(says(found[1], b"begun"), "the beginning")
     runner.cancel(found[1], 0)
     until(lambda: runner.poll(found[1]).is_over, "the process to be killed")
     assert runner.poll(found[1]).exit_code == -signal.SIGKILL and find_running(run_dir) is None
@@ -354,7 +353,7 @@ def test_a_cluster_that_dies_takes_the_job_with_it_and_another_one_goes_on(
     with Cluster.started() as doomed:
         one = RayRunner(doomed.address, patience_s=1)
         handle = submit(one, program)
-        until(says(one, handle, b"begun"), "the beginning")
+        until(says(handle, b"begun"), "the beginning")
         process = pid_in(tmp_path)
         doomed.kill()
         until(lambda: one.poll(handle).is_over, "the runner to see it")
@@ -366,4 +365,4 @@ def test_a_cluster_that_dies_takes_the_job_with_it_and_another_one_goes_on(
     assert not one.reattach(handle)
     again = submit(other, "print('gone on')")
     until(lambda: other.poll(again).is_over, "the end")
-    assert load_handle(run_dir) == again and says(other, again, b"gone on")()
+    assert load_handle(run_dir) == again and says(again, b"gone on")()
