@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 PRESETS = Path(str(files("presets")))
 

@@ -20,7 +20,7 @@ from rewards.errors import RewardError
 from rewards.external.declaration import Anchors
 from rewards.external.registry import external_fingerprint
 from rewards.models import FrozenModel
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 if TYPE_CHECKING:
     from rewards.mix import Mix

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from rewards.clip import Clip
 from rewards.errors import RewardError
 from rewards.models import FrozenModel
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 FOLDER = ASSETS / "calibration" / "clips"
 

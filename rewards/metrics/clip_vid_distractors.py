@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from rewards.errors import RewardError
 from rewards.models import FrozenModel
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 PATH = ASSETS / "reward_nets" / "distractors.toml"
 MAX_SWAPPED = 24

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rewards.errors import RewardUnavailable
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 PATH = ASSETS / "seam_critic" / "seam_critic.npz"
 REACH = 4  # steps on each side in the critic's input

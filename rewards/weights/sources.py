@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rewards.errors import RewardError, RewardUnavailable
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 REACH_S = 1.5  # a host that does not answer within this time counts as unreachable
 READ_S = 30.0  # a download without data for this time has failed

@@ -19,8 +19,8 @@ import numpy as np
 
 from engine.mini import world
 from rewards.metrics.fvd_lite import open_network_of, stretches
-from rewards.package_data import ASSETS
 from rewards.vision.reference_distance import ReferenceFeatures
+from rewards.weights.assets import ASSETS
 from tools.mini.reference_fit import fit_reference, save_reference
 
 log = logging.getLogger(__name__)

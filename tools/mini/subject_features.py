@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from engine.mini import world
 from rewards.networks.mini_subject import SIDE_PX, WIDTH, MiniSubject
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 
 log = logging.getLogger(__name__)
 

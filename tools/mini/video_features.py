@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from engine.mini import world
 from rewards.networks.mini_video import CONTENT_WIDTH, CROP_FRAMES, TRUNK, MiniVideo
-from rewards.package_data import ASSETS
+from rewards.weights.assets import ASSETS
 from tools.mini.damage import DAMAGES, damage
 
 log = logging.getLogger(__name__)
