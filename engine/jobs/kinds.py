@@ -5,7 +5,7 @@ A worker for other kinds uses another table (`python -m engine.jobs.worker --kin
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -64,7 +64,7 @@ def job_steps(steps: Generator[Any, None, T]) -> Generator[JobProgress, None, T]
             yield JobProgress(phase=progress.phase, step=progress.step, of=progress.of)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class JobKind:
     """A kind of job: the schema `config`, a `check` that raises ConfigError, and the `handler`.
 
@@ -78,6 +78,7 @@ class JobKind:
     config: type[BaseModel]
     handler: str
     check: Callable[[Any], None] = lambda config: None
+    _: KW_ONLY
     supports_cluster: bool = False
     monitored: bool = False
     share: float = 0.0
@@ -175,110 +176,60 @@ def few_clips(config: GenerateConfig | ScoreConfig) -> bool:
 MAX_INTERACTIVE_CLIPS = 16  # clips of an interactive job; a campaign has hundreds
 SMALL, WHOLE = 0.25, 1.0
 
-KINDS: Kinds = {
-    kind.key: kind
-    for kind in (
-        JobKind(
-            key="generate",
-            config=GenerateConfig,
-            handler="engine.jobs.handlers.generate:generate_clips",
-            check=check_generate,
-            share=SMALL,
-            is_interactive=few_clips,
-        ),
-        JobKind(
-            key="keyframes",
-            config=KeyframesConfig,
-            handler="engine.jobs.handlers.keyframes:draw_keyframes",
-            check=check_keyframes,
-            share=SMALL,
-            is_interactive=always,
-        ),
-        JobKind(
-            key="evaluate", config=EvaluateConfig, handler="engine.jobs.handlers.evaluate:evaluate_run", share=WHOLE
-        ),
-        JobKind(
-            key="curriculum",
-            config=CurriculumConfig,
-            handler="engine.jobs.handlers.curriculum:run_curriculum",
-            share=WHOLE,
-        ),
-        JobKind(
-            key=TRAIN,
-            config=TrainConfig,
-            handler="engine.jobs.handlers.train:train",
-            supports_cluster=True,
-            monitored=True,
-            share=WHOLE,
-        ),
-        JobKind(
-            key="preflight",
-            config=PreflightConfig,
-            handler="engine.jobs.handlers.preflight:run_preflight",
-            check=check_preflight,
-            share=WHOLE,
-            is_interactive=always,
-        ),
-        JobKind(
-            key="score",
-            config=ScoreConfig,
-            handler="engine.jobs.handlers.score:score_clips",
-            check=check_score,
-            share=SMALL,
-            is_interactive=few_clips,
-        ),
-        JobKind(
-            key="score_folder",
-            config=ScoreFolderConfig,
-            handler="engine.jobs.handlers.score:score_folder",
-            check=check_score_folder,
-            supports_cluster=True,
-            share=SMALL,
-        ),
-        JobKind(
-            key="overlays",
-            config=OverlaysConfig,
-            handler="engine.jobs.handlers.score:make_overlays",
-            check=check_overlays,
-            share=SMALL,
-            is_interactive=always,
-        ),
-        JobKind(
-            key="judge",
-            config=JudgeConfig,
-            handler="engine.jobs.handlers.judge:judge_campaign",
-            check=check_judge,
-            monitored=True,
-        ),
-        JobKind(
-            key="samples",
-            config=SamplesConfig,
-            handler="engine.jobs.handlers.maintenance:make_samples",
-            share=SMALL,
-            is_interactive=always,
-        ),
-        JobKind(
-            key="weights",
-            config=WeightsConfig,
-            handler="engine.jobs.handlers.maintenance:fetch_weights",
-            check=check_weights,
-            monitored=True,
-            is_interactive=always,
-        ),
-        JobKind(
-            key="model",
-            config=ModelConfig,
-            handler="engine.jobs.handlers.maintenance:fetch_model",
-            check=check_model,
-            monitored=True,
-            is_interactive=always,
-        ),
-        JobKind(
-            key="inspect",
-            config=InspectConfig,
-            handler="engine.jobs.handlers.maintenance:inspect",
-            share=SMALL,
-            is_interactive=always,
-        ),
-    )
-}
+HANDLERS = "engine.jobs.handlers."
+TABLE = (
+    JobKind(
+        "generate",
+        GenerateConfig,
+        HANDLERS + "generate:generate_clips",
+        check_generate,
+        share=SMALL,
+        is_interactive=few_clips,
+    ),
+    JobKind(
+        "keyframes",
+        KeyframesConfig,
+        HANDLERS + "keyframes:draw_keyframes",
+        check_keyframes,
+        share=SMALL,
+        is_interactive=always,
+    ),
+    JobKind("evaluate", EvaluateConfig, HANDLERS + "evaluate:evaluate_run", share=WHOLE),
+    JobKind("curriculum", CurriculumConfig, HANDLERS + "curriculum:run_curriculum", share=WHOLE),
+    JobKind(TRAIN, TrainConfig, HANDLERS + "train:train", supports_cluster=True, monitored=True, share=WHOLE),
+    JobKind(
+        "preflight",
+        PreflightConfig,
+        HANDLERS + "preflight:run_preflight",
+        check_preflight,
+        share=WHOLE,
+        is_interactive=always,
+    ),
+    JobKind("score", ScoreConfig, HANDLERS + "score:score_clips", check_score, share=SMALL, is_interactive=few_clips),
+    JobKind(
+        "score_folder",
+        ScoreFolderConfig,
+        HANDLERS + "score:score_folder",
+        check_score_folder,
+        supports_cluster=True,
+        share=SMALL,
+    ),
+    JobKind(
+        "overlays", OverlaysConfig, HANDLERS + "score:make_overlays", check_overlays, share=SMALL, is_interactive=always
+    ),
+    JobKind("judge", JudgeConfig, HANDLERS + "judge:judge_campaign", check_judge, monitored=True),
+    JobKind("samples", SamplesConfig, HANDLERS + "maintenance:make_samples", share=SMALL, is_interactive=always),
+    JobKind(
+        "weights",
+        WeightsConfig,
+        HANDLERS + "maintenance:fetch_weights",
+        check_weights,
+        monitored=True,
+        is_interactive=always,
+    ),
+    JobKind(
+        "model", ModelConfig, HANDLERS + "maintenance:fetch_model", check_model, monitored=True, is_interactive=always
+    ),
+    JobKind("inspect", InspectConfig, HANDLERS + "maintenance:inspect", share=SMALL, is_interactive=always),
+)
+KINDS: Kinds = {kind.key: kind for kind in TABLE}
