@@ -34,10 +34,9 @@ def plans(store: Library) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", explain)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # the plans are SQLite's
 @pytest.mark.parametrize("labeller", ["ann", "somebody new"])
 def test_what_a_labeller_asks_for_scans_no_table(campaigns, store, library, labeller):
-    if not store.database.is_sqlite:
-        pytest.skip("the plans are SQLite's")
     campaign = campaigns.create(CampaignSpec(title="t", clip_ids=library(6, 3), labellers_per_pair=2, target_votes=30))
     vote_all(campaigns, campaign, "ann", limit=9)
     vote_all(campaigns, campaign, "bob", limit=4)
