@@ -26,6 +26,7 @@ from rewards.import_object import import_object
 PYTHON_MODULE = (sys.executable, "-m")
 MARGIN_S = 30.0  # for a cluster to notice
 POLL_S = 0.5
+FIRST_POLL_S = 0.02  # after a stop; doubles up to POLL_S
 log = logging.getLogger(__name__)
 
 
@@ -187,12 +188,13 @@ def stop_and_wait(runner: ProcessRunner, handle: Handle) -> None:
     if runner.poll(handle).is_over:
         return
     runner.cancel(handle, GRACE_S)
-    deadline = time.monotonic() + GRACE_S + MARGIN_S
+    deadline, pause_s = time.monotonic() + GRACE_S + MARGIN_S, FIRST_POLL_S
     while not runner.poll(handle).is_over:
         if time.monotonic() > deadline:
             log.warning("The process of %s has not ended yet, though a stop was requested.", handle.folder)
             return
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, POLL_S)
 
 
 def resolve_resources(resources: Resources) -> Resources:
