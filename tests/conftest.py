@@ -20,8 +20,11 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see the Makefile
-os.environ.pop("DAILIES_DATABASE_URL", None)
-os.environ.pop("DAILIES_PRESETS", None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as there: sums of more threads are others
+# Of the shell's own settings and keys only what tests look for.
+for name in [name for name in os.environ if name.startswith(("DAILIES_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))]:
+    if name != "DAILIES_WEIGHTS" and not name.startswith("DAILIES_TEST_"):
+        del os.environ[name]
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
