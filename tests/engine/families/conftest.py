@@ -1,5 +1,6 @@
 """The toy models of `toys/`, each built and written to disk once a session."""
 
+import copy
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -31,6 +32,12 @@ def load_toys() -> ModuleType:
 
 TOYS = load_toys()
 MODELS, DOUBLES = TOYS.MODELS, TOYS.DOUBLES
+# Presets that differ from another one in their shift, guidance or context only, or (the last) that have the network of
+# another one without its pictures: slow.
+TWINS = {"animatediff_freenoise", "ltx_097_13b", "wan21_14b", "wan21_vace_14b", "hunyuanvideo15_480p"}
+# Toy models with the network and VAE of another one, given other pictures or none: slow where pictures do not matter.
+ALIKE = {"animatediff_free_noise", "ltx2_with_pictures", "ltx_condition", "ltx_condition_later"}
+ALIKE |= {"wan_flf", "wan_i2v_experts", "wan_ti2v", "wan_vace"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,12 +49,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = any("tiny" in ([names] if isinstance(names, str) else names) for names in named)
     if "preset_key" in metafunc.fixturenames:
         trained = [key for key in DOUBLES if why_untrainable(load_model_preset(key)) is None]
-        pairs = [(key, DOUBLES[key]) for key in trained]
+        pairs = [pytest.param(key, DOUBLES[key], marks=[pytest.mark.slow] * (key in TWINS)) for key in trained]
         metafunc.parametrize(("preset_key", "tiny"), pairs, indirect=["tiny"], scope="session")
     elif "tiny" in metafunc.fixturenames and not own:
         mark = metafunc.definition.get_closest_marker("toys")
-        chosen = [name for name, model in MODELS.items() if mark is None or mark.args[0](model)]
+        once = metafunc.definition.get_closest_marker("alike") is not None
+        chosen = [
+            pytest.param(name, marks=[pytest.mark.slow] * (once and name in ALIKE))
+            for name, model in MODELS.items()
+            if mark is None or mark.args[0](model)
+        ]
         metafunc.parametrize("tiny", chosen, indirect=True, scope="session")
+
+
+def copy_of_first(tiny: SimpleNamespace) -> Any:
+    """A family of a test's own: a copy of one that was read once, in a fifth of the time of reading its files."""
+    if not hasattr(tiny, "first"):
+        tiny.first = tiny.read()
+    return copy.deepcopy(tiny.first)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +83,7 @@ def tiny(
     fill_weights: Callable[[Any, int], None],
     write_tokenizer: Callable[[Path], None],
 ) -> SimpleNamespace:
-    """One entry: `model`, the `pipeline` of diffusers with the same weights, `folder`, and `open()`."""
+    """One entry: `model`, the `pipeline` of diffusers with the same weights, `folder`, `read()` and `open()`."""
     import torch
     from transformers import PreTrainedTokenizerFast
 
@@ -89,8 +108,9 @@ def tiny(
         return family
 
     made = built[request.param] = SimpleNamespace(
-        model=model, pipeline=pipeline, folder=folder, options=options, open=open_family
+        model=model, pipeline=pipeline, folder=folder, options=options, read=open_family
     )
+    made.open = partial(copy_of_first, made)
     made.of_order, made.latents_of = TOYS.of_order, partial(TOYS.latents_of, model)
     made.adapted, made.theirs = partial(TOYS.adapted, made), partial(TOYS.their_latents, made)
     return made

@@ -1,4 +1,4 @@
-"""SDE steps leave the latents' distribution as it is: on Wan's own schedule, and with every preset's toy model."""
+"""SDE steps leave the latents' distribution as it is, on Wan's schedule; test_every_algorithm has the presets'."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,6 @@ from engine.training.trainer_settings import (
 from engine.training.trainers.grpo import VideoGRPOTrainer
 
 PROMPTS = ["a red circle", "a blue square"]
-LONG = pytest.mark.slow
 
 
 def brightness(prompts: Sequence[str], completions: Sequence[Any], **_: Any) -> list[float]:

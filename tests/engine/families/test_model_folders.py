@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,14 @@ def test_a_folder_with_half_precision_variants_alone_is_read(
         file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
     theirs, own = (open_family(one).network.state_dict() for one in (folder, tiny_folder))
     assert all(torch.equal(theirs[name], own[name]) for name in own)
+
+
+@pytest.mark.parametrize("tiny", ["ltx", "wan_experts", "animatediff", "hunyuanvideo15_i2v"], indirect=True)
+def test_the_copies_that_tests_get_are_what_is_read(tiny: SimpleNamespace) -> None:
+    one, other = tiny.read(), tiny.open()
+    assert torch.equal(tiny.latents_of(one), tiny.latents_of(other))
+    theirs = {weight.data_ptr() for weight in tiny.first.network.parameters()}
+    assert not theirs & {weight.data_ptr() for weight in other.network.parameters()}
 
 
 @pytest.mark.parametrize("name", ["film.safetensors", "film.gguf"])

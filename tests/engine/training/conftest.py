@@ -1,5 +1,6 @@
 """A fresh tiny model for each trainer, since training changes it."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,15 @@ import pytest
 from engine.workspace import Workspace
 
 
-@pytest.fixture
-def open_tiny(tiny_folder: Path, open_family: Callable[[Path], Any]) -> Callable[[], Any]:
-    return lambda: open_family(tiny_folder)
+@pytest.fixture(scope="session")
+def untrained(tiny_folder: Path, open_family: Callable[[Path], Any]) -> Any:
+    """The tiny model, opened once for `open_tiny`: a copy takes a fraction of the time of opening."""
+    return open_family(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def open_tiny(untrained: Any) -> Callable[[], Any]:
+    return lambda: copy.deepcopy(untrained)
 
 
 @pytest.fixture
