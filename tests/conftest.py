@@ -45,6 +45,7 @@ settings.load_profile("repeatable")
 
 
 MANY_OBJECTS = 200_000
+USERS_OF_STORE = ("tests/app/", "tests/engine/jobs/handlers/", "tests/engine/runs/", "tests/engine/cli/")
 
 
 def find_chromium() -> str | None:
@@ -56,6 +57,13 @@ def has_accelerator() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Make the second run of a test, on PostgreSQL, a slow one where SQL is not what the test is of."""
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if params.get("database") == "postgresql" and item.nodeid.startswith(USERS_OF_STORE):
+        item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
