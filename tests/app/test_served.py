@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from app.auth.login import COOKIE
@@ -28,7 +29,8 @@ PASSWORD = "correct horse"
 DIRECT, PROXY = "127.0.0.1", "127.0.0.2"
 PUBLIC = "https://dailies.example.org"
 FILE_LIMIT = 24 * 2**20  # bytes that the server may write to one file: its disk is "full" beyond
-START_S, SOON_S = 120.0, 1.0
+START_S = 120.0
+WIRE_S = 10.0  # the patience of a client of `Served.raw`
 
 
 @dataclass
@@ -70,6 +72,12 @@ class Served:
         self.process.kill()
         self.process.wait()
 
+    def cpu_s(self) -> float:
+        """CPU seconds of the page so far."""
+        assert self.process is not None
+        used = psutil.Process(self.process.pid).cpu_times()
+        return used.user + used.system
+
     def ask(self, method: str, path: str, body: Any = None, source: str = DIRECT, **headers: str) -> Reply:
         """`headers` with `_` for `-`."""
         start = time.monotonic()
@@ -90,7 +98,7 @@ class Served:
 
     def raw(self, *parts: bytes) -> bytes:
         """Return the server's answer to raw bytes, until it closes the connection or stops sending."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WIRE_S) as wire:
             for part in parts:
                 try:
                     wire.sendall(part)
@@ -139,9 +147,8 @@ ROUTES = ["/voting/vote", "/voting/next", "/gradio_api/queue/join", "/gradio_api
 @pytest.mark.parametrize("path", [*ROUTES, "/trackio/api/get_logs", UPLOAD])
 def test_a_body_that_says_it_is_too_long_is_refused_before_it_comes(served: Served, path: str) -> None:
     length = LIMITS.get(path, LIMIT) + 1
-    start = time.monotonic()
     said = served.raw(served.head(path, f"Content-Length: {length}", f"Cookie: {served.cookie()}"), b"secret")
-    assert b" 413 " in said.split(b"\r\n")[0] and b"secret" not in said and time.monotonic() - start < SOON_S
+    assert b" 413 " in said.split(b"\r\n")[0] and b"secret" not in said
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -153,23 +160,22 @@ def test_a_body_that_says_no_length_is_refused_when_it_passes_the_limit(served: 
     with ThreadPoolExecutor(1) as other:
         meanwhile = other.submit(served.ask, "GET", "/login")
         said = served.raw(head, *[chunk] * (limit // 0x10000 + 2))
-        assert meanwhile.result().status == 200 and meanwhile.result().seconds < SOON_S
+        assert meanwhile.result().status == 200 and meanwhile.result().seconds < WIRE_S
     assert (said.split(b"\r\n")[0].split()[1:2] == [b"413"] and b"sss" not in said) or said == b""
-    assert time.monotonic() - start < 2 * SOON_S
+    assert time.monotonic() - start < WIRE_S, "it answers or hangs up, and the client does not lose patience"
 
 
 @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/voting/vote", UPLOAD])
 def test_a_stranger_is_refused_before_the_body_comes(served: Served, path: str) -> None:
-    start = time.monotonic()
     said = served.raw(served.head(path, "Content-Length: 60000", "Content-Type: application/json"), b"{")
-    assert b" 401 " in said.split(b"\r\n")[0] and time.monotonic() - start < SOON_S
+    assert b" 401 " in said.split(b"\r\n")[0]
 
 
 def test_a_body_longer_than_it_says_hurts_nobody(served: Served) -> None:
     head = f"POST /voting/next HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: 2\r\n".encode()
     said = served.raw(head + b"Content-Type: application/json\r\n\r\n", b"{}" + b"x" * 2**20)
     assert said.split(b"\r\n")[0].split()[1] in (b"400", b"401"), said[:300]
-    assert served.ask("GET", "/login").seconds < SOON_S
+    assert served.ask("GET", "/login").status == 200
 
 
 @pytest.mark.parametrize(
@@ -188,9 +194,10 @@ def test_a_body_longer_than_it_says_hurts_nobody(served: Served) -> None:
     ],
 )
 def test_a_body_that_is_no_use_is_one_sentence(served: Served, body: bytes, kind: str, status: int) -> None:
+    before_s = served.cpu_s()
     reply = served.ask("POST", "/voting/vote", body, cookie=served.cookie(), content_type=kind)
     assert reply.status == status and len(reply.body) < 300 and b"problem" in reply.body
-    assert reply.seconds < SOON_S
+    assert served.cpu_s() - before_s < 1
 
 
 def test_an_upload_on_a_full_disk_is_one_sentence_and_leaves_nothing(served: Served) -> None:
@@ -217,9 +224,11 @@ def test_a_hundred_logins_at_once_stop_nobody_else(served: Served) -> None:
 
     with ThreadPoolExecutor(100) as crowd:
         guesses = [crowd.submit(guess, number) for number in range(100)]
-        others = [served.ask("GET", "/voting/me", cookie=served.cookie()) for _ in range(20)]
+        others = [served.ask("GET", "/voting/me", cookie=served.cookie())]
+        assert not all(one.done() for one in guesses), "they are answered between the guesses, not after them"
+        others += [served.ask("GET", "/voting/me", cookie=served.cookie()) for _ in range(19)]
         replies = [one.result() for one in guesses]
-    assert {one.status for one in others} == {200} and max(one.seconds for one in others) < SOON_S
+    assert {one.status for one in others} == {200} and max(one.seconds for one in others) < WIRE_S
     said = Counter(one.status for one in replies)
     assert said[503] > 50 and said[403] >= 16 and set(said) == {403, 503}
     assert all(one.headers["retry-after"] == "5" for one in replies if one.status == 503)
@@ -305,4 +314,4 @@ def test_a_slow_query_of_trackio_delays_nobody(served: Served) -> None:
             waits.append(served.ask("GET", "/voting/me", cookie=served.cookie()).seconds)
         reply = slow.result()
     assert reply.status == 200 and b"140608000" in reply.body, reply.body[:300]
-    assert reply.seconds > SOON_S and len(waits) > 3 and max(waits) < SOON_S
+    assert len(waits) > 3 and max(waits) < reply.seconds / 2

@@ -32,12 +32,12 @@ def test_generation_and_rewards_are_measured():
 
 
 def test_parts_of_an_iteration_sum_to_its_time():
-    rows = {row.name: row for row in measure_iteration(small_preset(num_iterations=2), iterations=2)}
+    rows = {row.name: row for row in measure_iteration(small_preset(num_iterations=2), iterations=1)}
     assert all(isinstance(row, Measurement) for row in rows.values())
     parts = ("rollout", "decode", "score", "update")
     total = sum(rows[f"iteration/{part}"].value for part in parts)
-    assert rows["iteration/all"].repeats == 2
-    assert total == pytest.approx(rows["iteration/all"].value, rel=0.2)  # sum of medians against median of sums
+    assert rows["iteration/all"].repeats == 1, "or these were medians, whose sum is not the sum's median"
+    assert 0.8 * rows["iteration/all"].value < total <= rows["iteration/all"].value
     assert rows["iteration/network"].value > 0 and rows["iteration/network"].unit == "TFLOP/s"
 
 

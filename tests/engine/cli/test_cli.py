@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -180,10 +179,10 @@ def test_help_is_quick_and_imports_no_command():
         "heavy = {'torch', 'pydantic', 'sqlalchemy', 'numpy', 'cv2', 'engine.config.presets'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
-    start = time.monotonic()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 5, "0.1 s on a machine with nothing else to do"
+    assert os.times().children_user - before.children_user < 2, "0.1 s on a machine with nothing else to do"
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
     assert {command.name for command in COMMANDS} <= listed
 

@@ -103,7 +103,7 @@ def test_a_tool_that_hangs_is_ended_with_what_it_started(fake_tool: FakeTool, tm
     began = time.monotonic()
     with pytest.raises(command_json.ToolError, match="did not answer within 1 s"):
         command_json.run_tool([str(command_json.find_tool("amd-smi"))], timeout_s=1.0)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "half of the time that the tool takes"
     child = Path(f"/proc/{note.read_text().strip()}")
     deadline = time.monotonic() + 20
     while child.exists() and "Z" not in (child / "status").read_text().split("State:")[1][:4]:

@@ -162,7 +162,7 @@ def test_of_two_windows_one_extends_a_run(queue: JobQueue, run: Run) -> None:
     class Window(JobQueue):
         def submit(self, spec: JobSpec, key: str | None = None) -> Job:
             with suppress(threading.BrokenBarrierError):
-                both.wait(0.5)
+                both.wait(0.1)
             return super().submit(spec, key)
 
     checkpoint(run, STEPS)
