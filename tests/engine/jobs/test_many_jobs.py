@@ -1,4 +1,4 @@
-"""Thousands of jobs: cancelled in one transaction, shown in part, counted whole."""
+"""Many jobs: cancelled in one transaction, shown in part, counted whole."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from engine.runs.run import Run
 from engine.storage.library import Library
 from engine.storage.schema import JOBS, JOURNAL
 
-NUMBER = 5000
+NUMBER = 1000
 
 
 def row(number: int, kind: str, config: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def put(store: Library, rows: Sequence[dict[str, Any]]) -> JobQueue:
 
 @pytest.fixture
 def full(store: Library) -> JobQueue:
-    """5,000 clips that wait to be made."""
+    """Clips that wait to be made."""
     request = {"prompt": "a ball", "model": "mini", "seed": 1}
     return put(store, [row(number, "generate", {"requests": [request], "mix": None}) for number in range(NUMBER)])
 

@@ -45,6 +45,7 @@ def steps(number: int = 3, **paths) -> JobSpec:
 def test_a_worker_takes_every_job_and_says_where_it_is(queue, workspace, start_worker, until, hold):
     held, behind = queue.submit(steps(hold=hold)), queue.submit(steps())
     worker = start_worker()
+    assert os.getsid(worker.pid) == os.getpgid(worker.pid) == worker.pid, "detached from its starter"
     until(lambda: queue.get(held.id).progress, "the job's first step")
     running = queue.get(held.id)
     assert (running.status, running.pid, running.progress.of) == ("running", worker.pid, 3)
@@ -57,11 +58,6 @@ def test_a_worker_takes_every_job_and_says_where_it_is(queue, workspace, start_w
     assert queue.get(held.id).result == {"steps": 3} and queue.get(held.id).exit_code == 0
     assert f"Job {held.id} is done" in workspace.job_log(held.id).read_text()
     assert behind.id not in workspace.job_log(held.id).read_text()
-
-
-def test_a_worker_is_detached_from_its_starter(start_worker):
-    worker = start_worker()
-    assert os.getsid(worker.pid) == os.getpgid(worker.pid) == worker.pid
 
 
 def test_killing_the_page_and_its_whole_group_leaves_the_worker_at_work(queue, workspace, until, hold):
