@@ -55,6 +55,15 @@ def walk(family: Any, begin: SimpleNamespace, guidance: float = 1.0) -> list[Den
     return list(steps)
 
 
+def walked(tiny: SimpleNamespace, guidance: float = 1.0) -> tuple[SimpleNamespace, list[DenoiseStep]]:
+    """Where the two clips begin, and their steps; made once for all tests of an entry."""
+    known = tiny.__dict__.setdefault("walks", {})
+    if guidance not in known:
+        begin = start(tiny.family, tiny.model)
+        known[guidance] = begin, walk(tiny.family, begin, guidance)
+    return known[guidance]
+
+
 def theirs(tiny: SimpleNamespace, latents: Any, guidance: float, output: str = "latent", order: int | None = 1) -> Any:
     """Result of the pipeline's own call for the same noise, prompts and pictures: latents in our order of dimensions,
     or frames `[B,T,H,W,3]` in 0..1. `order`: see `toys/steps.py`.
@@ -90,8 +99,8 @@ def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, ro
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_final_latents_are_the_pipelines(tiny_open: SimpleNamespace, guidance: float) -> None:
     """Two clips of two prompts, over the pipeline's own schedule, from text to latents."""
-    begin = start(tiny_open.family, tiny_open.model)
-    ours = walk(tiny_open.family, begin, guidance)[-1].next_latents
+    begin, steps = walked(tiny_open, guidance)
+    ours = steps[-1].next_latents
     wanted = theirs(tiny_open, begin.latents, guidance)
     assert ours.shape == begin.latents.shape and (ours - begin.latents).std() > 0.1
     assert (ours - wanted).abs().max() <= 1e-4
@@ -179,11 +188,11 @@ def test_prompts_are_cleaned_as_the_pipelines_are(tiny_open: SimpleNamespace, mo
 
 def test_guidance_and_prompts_matter(tiny_open: SimpleNamespace) -> None:
     """Weak embeddings would let the comparison above pass without any prompt."""
-    begin = start(tiny_open.family, tiny_open.model)
-    plain, guided = (walk(tiny_open.family, begin, guidance)[-1].next_latents for guidance in (1.0, 3.0))
+    plain, guided = (walked(tiny_open, guidance)[1][-1].next_latents for guidance in (1.0, 3.0))
     assert (plain - guided).abs().max() > 1e-3
-    begin.conditioning = begin.conditioning.rows([1, 0])
-    assert (walk(tiny_open.family, begin)[-1].next_latents - plain).abs().max() > 1e-3
+    begin, _ = walked(tiny_open)
+    swapped = SimpleNamespace(**{**vars(begin), "conditioning": begin.conditioning.rows([1, 0])})
+    assert (walk(tiny_open.family, swapped)[-1].next_latents - plain).abs().max() > 1e-3
 
 
 @pytest.mark.double("pictures")
@@ -209,8 +218,8 @@ def test_given_pictures_matter(tiny_open: SimpleNamespace) -> None:
 
 @pytest.mark.double("parity")
 def test_frames_are_the_pipelines(tiny_open: SimpleNamespace) -> None:
-    begin = start(tiny_open.family, tiny_open.model)
-    ours = tiny_open.family.decode(walk(tiny_open.family, begin)[-1].next_latents)
+    begin, steps = walked(tiny_open)
+    ours = tiny_open.family.decode(steps[-1].next_latents)
     request = tiny_open.model.request
     assert ours.shape == (2, request.num_frames, request.height, request.width, 3) and ours.dtype == np.uint8
     wanted = np.round(np.asarray(theirs(tiny_open, begin.latents, 1.0, output="np")) * 255)
@@ -218,6 +227,7 @@ def test_frames_are_the_pipelines(tiny_open: SimpleNamespace) -> None:
     assert np.abs(ours - wanted).max() <= 1
 
 
+@pytest.mark.alike
 def test_frames_become_latents_of_the_same_shape_and_space(tiny_open: SimpleNamespace) -> None:
     """Decoding what was encoded is encoding's near-inverse only for trained VAEs; scale and order are exact here."""
     request = tiny_open.model.request
@@ -229,8 +239,9 @@ def test_frames_become_latents_of_the_same_shape_and_space(tiny_open: SimpleName
     assert torch.allclose(latents[1:], tiny_open.family.encode_frames(frames[1:]), atol=1e-4)
 
 
+@pytest.mark.alike
 def test_a_step_has_a_preview_in_colours(tiny_open: SimpleNamespace) -> None:
-    step = walk(tiny_open.family, start(tiny_open.family, tiny_open.model))[0]
+    step = walked(tiny_open)[1][0]
     shown = picture(tiny_open.family, step, fit_colours(tiny_open.family))
     height, width = shown.shape[0] // FRAMES, shown.shape[1] // len(SEEDS)
     assert max(height, width) == LONGEST_PX and height / width == pytest.approx(
@@ -240,10 +251,10 @@ def test_a_step_has_a_preview_in_colours(tiny_open: SimpleNamespace) -> None:
 
 
 def test_a_clip_does_not_depend_on_its_batch(tiny_open: SimpleNamespace) -> None:
-    both, alone = (start(tiny_open.family, tiny_open.model, seeds) for seeds in ((3, 4), (3,)))
+    (both, many), alone = walked(tiny_open, 3.0), start(tiny_open.family, tiny_open.model, SEEDS[:1])
     assert torch.equal(both.latents[:1], alone.latents)
-    many, one = (walk(tiny_open.family, begin, 3.0)[-1].next_latents for begin in (both, alone))
-    assert (many[:1] - one).abs().max() <= 1e-4
+    one = walk(tiny_open.family, alone, 3.0)[-1].next_latents
+    assert (many[-1].next_latents[:1] - one).abs().max() <= 1e-4
 
 
 def test_each_clip_may_have_a_noise_level_of_its_own(tiny_open: SimpleNamespace) -> None:
@@ -298,6 +309,7 @@ def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> Non
     assert torch.equal(made.latents, list(steps)[-1].next_latents)
 
 
+@pytest.mark.alike
 def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -> None:
     family, begin = tiny_open.family, start(tiny_open.family, tiny_open.model, SEEDS[:1])
     calls: list[tuple[int, ...]] = []
@@ -312,6 +324,7 @@ def test_stopping_after_a_step_runs_no_further_one(tiny_open: SimpleNamespace) -
     assert len(calls) == 2 < tiny_open.model.request.num_steps
 
 
+@pytest.mark.alike
 def test_an_adapter_on_off_and_misfitting(tiny_open: SimpleNamespace, tmp_path: Path) -> None:
     from peft import LoraConfig
 
@@ -348,6 +361,7 @@ def spoil(folder: Path, copy: Path) -> None:
         save_file(wrong, copy / file.name, metadata=metadata)
 
 
+@pytest.mark.alike
 def test_shapes_that_the_model_cannot_make_are_refused(tiny_open: SimpleNamespace) -> None:
     request = tiny_open.model.request
     bad = [request.model_copy(update={"width": request.width + 1})]

@@ -1,6 +1,5 @@
 """Two updates of every algorithm with every preset's toy model: finite losses, moved weights, spread of latents."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from engine.storage.images import save_picture
 from engine.training.clip_settings import VideoKTOConfig, VideoSFTConfig
 from engine.training.preflight.checks import preflight
 from engine.training.prompt_settings import VideoDistillConfig, VideoDMDConfig, VideoDraftConfig
-from engine.training.rollout.rollouts import Rollouts, generate_rollouts
+from engine.training.rollout.rollouts import generate_rollouts
 from engine.training.trainer_settings import VideoAWMConfig, VideoDPOConfig, VideoGRPOConfig, VideoNFTConfig
 from engine.training.trainers.awm import VideoAWMTrainer
 from engine.training.trainers.distill import VideoDistillTrainer
@@ -79,7 +78,7 @@ def test_two_updates_of_every_preset(preset_key: str, tiny: SimpleNamespace, kin
 @pytest.mark.parametrize("kind", list(ALGORITHMS))
 def test_two_updates_of_mini(kind: str, tmp_path: Path) -> None:
     preset, family = opened("mini", None)
-    shape = SimpleNamespace(num_frames=17, width=64, height=64, fps=8.0)
+    shape = SimpleNamespace(num_frames=9, width=64, height=64, fps=8.0)
     update(kind, preset, family, shape, tmp_path)
 
 
@@ -150,28 +149,20 @@ def trainer_of(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, 
     return trainer_class(model=family, args=args, **data)
 
 
-def stds(made: Rollouts) -> list[float]:
-    """Of the latents after each kept step, and of the finished ones."""
-    return [float(one.std()) for one in [*(step.next_latents for step in made.steps), made.latents]]
-
-
 def update(kind: str, preset: ModelPreset, family: ModelFamily, shape: Any, folder: Path) -> None:
-    """Two updates of the algorithm `kind`: finite losses that move weights, before which and after which the latents'
-    std stays within 1.5 of the deterministic sampler's at every step.
+    """Two updates of the algorithm `kind`: finite losses that move weights and change the latents' std by 1.5 at most.
+
+    The preflight compares the std of GRPO's latents at every random step with the deterministic sampler's.
     """
     if kind == "distill" and family.spec.prediction == "v_prediction":
         with pytest.raises(ConfigError, match="predicts v, which cannot be distilled yet"):
             trainer_of(kind, preset, family, shape, folder)
         pytest.skip("a model that predicts v is not distilled")
     trainer = trainer_of(kind, preset, family, shape, folder)
+    found = {one.name: one for one in preflight(trainer)}
+    assert [one for one in found.values() if one.level == "stop"] == []
     if kind == "grpo":
-        made = trainer.first_generation_batch()[0].rollouts
-        kept = trainer.sde_steps(made.requests)
-        plain = generate_rollouts(family, made.requests, trainer.prompts, kept=kept, decode=False)
-        for got, wanted in zip(stds(made), stds(plain), strict=True):
-            assert math.isfinite(got) and 1 / 1.5 <= got / wanted <= 1.5
-    found = preflight(trainer)
-    assert [one for one in found if one.level == "stop"] == []
+        assert found["latents"].level == found["replay"].level == "ok"
     rows = rows_for(family, shape)
     requests = [trainer.template.model_copy(update={**rows[0], "seed": seed}) for seed in (1, 2)]
     before = generate_rollouts(family, requests, trainer.prompts, decode=False)

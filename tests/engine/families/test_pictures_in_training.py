@@ -33,7 +33,9 @@ KEPT = pytest.mark.parametrize("tiny", ["wan_ti2v", "ltx_condition_without_pictu
 # "awm", "rvm" and "dgpo" are one trainer with different weights of its loss.
 WEIGHTINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("rvm", "dgpo")]
 KINDS = pytest.mark.parametrize("kind", ["grpo", "nft", "awm", "dpo", *WEIGHTINGS])
-LONG = {("hunyuanvideo15_i2v", kind) for kind in ("nft", "awm")}  # it pads prompts to 1,000 tokens
+# One pads prompts to 1,000 tokens; GRPO of two is in test_every_algorithm; AWM gives a batch its pictures as NFT does.
+LONG = {("hunyuanvideo15_i2v", kind) for kind in ("grpo", "nft", "awm", "dpo")}
+LONG |= {(tiny, kind) for tiny in ("wan_i2v_experts", "wan_flf") for kind in ("grpo", "awm")} | {("ltx_image", "awm")}
 FROM_PICTURES = [
     pytest.param(tiny, kind, marks=[pytest.mark.slow] if kind in ("rvm", "dgpo") or (tiny, kind) in LONG else [])
     for tiny in ("wan_ti2v", "wan_i2v_experts", "wan_flf", "hunyuanvideo15_i2v", "ltx_image")
