@@ -153,7 +153,7 @@ def test_pairs_are_rated_clips_too(videos: Path) -> None:
 
 
 def test_sft_learns_its_videos_alone(videos: Path, open_tiny: Open, tmp_path: Path) -> None:
-    args = VideoSFTConfig(**settings(tmp_path / "run", max_steps=60, learning_rate=1e-2, logging_steps=20))
+    args = VideoSFTConfig(**settings(tmp_path / "run", max_steps=20, learning_rate=2e-2, logging_steps=5))
     trainer = VideoSFTTrainer(model=open_tiny(), args=args, train_dataset=read_captioned(videos))
     assert [(one.name, one.level) for one in preflight(trainer)] == [("frames", "ok"), ("clips", "ok")]
     trainer.train()

@@ -101,7 +101,7 @@ def test_it_trains_and_makes_a_model(tiny_folder: Path, tmp_path: Path, kind: st
     assert (velocity(family) - wanted).abs().max() < 0.2 * (wanted - base).abs().max()
 
 
-@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("dtype", [HALVES[0], pytest.param(HALVES[1], marks=pytest.mark.slow)], ids=str)
 def test_a_resumed_run_is_the_run(tiny_folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     whole = make("dpo", opened(tiny_folder, dtype), tmp_path / "whole", max_steps=4)
     whole.train()

@@ -120,6 +120,17 @@ def new_run(presets: Path, workspace: Workspace) -> NewRun:
     return make
 
 
+@pytest.fixture
+def quick_looks(presets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks that take the brightness of their clips for every reward, and hold none out: for alarms by drift."""
+
+    def brightness(prompts: list[str], completions: list[Any], **_: Any) -> list[float]:
+        return [float(clip.frames.mean()) / 255 for clip in completions]
+
+    monkeypatch.setattr("engine.training.build._rewards", lambda preset: [brightness])
+    (presets / "train" / "tiny_nft.toml").write_text(PRESET.replace('watch = "watched"\n', ""))
+
+
 def trained(run: Run) -> bool:
     return train(run, Recorder(run))
 
@@ -141,6 +152,7 @@ def test_an_alarm_that_is_only_logged_lets_the_run_end(new_run: NewRun) -> None:
     assert 0 < looked["watch/drift"]
 
 
+@pytest.mark.usefixtures("quick_looks")
 def test_an_alarm_pauses_a_run_once_and_whoever_resumes_goes_on(new_run: NewRun) -> None:
     run = new_run(alarms={"action": "pause"})
     assert not trained(run)
@@ -150,6 +162,7 @@ def test_an_alarm_pauses_a_run_once_and_whoever_resumes_goes_on(new_run: NewRun)
     assert run.alarms()[-1].action == "log"
 
 
+@pytest.mark.usefixtures("quick_looks")
 def test_an_alarm_rolls_back_to_what_was_good(new_run: NewRun) -> None:
     run = new_run(alarms={"action": "roll_back", "every": 3})
     assert not trained(run)
@@ -158,12 +171,14 @@ def test_an_alarm_rolls_back_to_what_was_good(new_run: NewRun) -> None:
     assert run.alarms()[0].step == 3
 
 
+@pytest.mark.usefixtures("quick_looks")
 def test_a_pause_waits_for_the_end_of_its_clips(new_run: NewRun) -> None:
     run = new_run(alarms={"action": "pause"}, settings={"num_iterations": 3})
     assert not trained(run)
     assert (run.alarms()[0].step, last_step(run)) == (2, 3)
 
 
+@pytest.mark.usefixtures("quick_looks")
 def test_a_roll_back_finds_what_was_good_however_few_checkpoints_are_kept(
     new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +192,7 @@ def test_a_roll_back_finds_what_was_good_however_few_checkpoints_are_kept(
     assert last_step(run) == 3
 
 
+@pytest.mark.usefixtures("quick_looks")
 def test_a_suspicion_is_looked_at_more_closely(new_run: NewRun) -> None:
     """On as many prompts again, with the base's clips of them made once; they are not what every look is of."""
     run = new_run()
@@ -239,13 +255,13 @@ def test_a_run_is_evaluated_exported_and_gone_on_from(
     assert "no checkpoint yet" in capsys.readouterr().err
     shutil.copytree(tiny_lora, run.adapter)
     write_card(run.adapter, AdapterCard(model="tiny"))
-    assert main(["evaluate", run.id, "--num-prompts", "3", "--variations", "1", "--json", *where]) == 0
+    assert main(["evaluate", run.id, "--num-prompts", "2", "--variations", "1", "--json", *where]) == 0
     capsys.readouterr()
     found = run.evaluation()
     assert found is not None
     roles = {measure.name: measure.role for measure in found.measures}
     assert (roles["mix"], roles["flow_smoothness"], roles["aesthetic"]) == ("trained", "trained", "held_out")
-    assert found.prompts == 3
+    assert found.prompts == 2
     changed = found.measure("aesthetic")
     assert changed is not None
     assert changed.change.mean == pytest.approx(changed.after.mean - changed.before.mean, abs=1e-6)

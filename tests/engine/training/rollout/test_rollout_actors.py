@@ -1,8 +1,7 @@
 """Rollouts of other processes equal those of the trainer, and train the same weights."""
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def trained(run: Run, actors: int) -> tuple[Any, dict[str, torch.Tensor]]:
     return trainer, {name: parameter.detach().clone() for name, parameter in trainable(trainer.family.network)}
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "total_nft"])
+@pytest.mark.parametrize("algorithm", ["grpo", pytest.param("total_nft", marks=pytest.mark.slow)])
 def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
     """Shares of 3 and 3 clips split a group; with a new policy in between, results are bit-identical."""
     alone, expected = trained(new_run(algorithm), 0)
@@ -94,6 +93,7 @@ def test_the_same_weights_come_of_it(algorithm: str, new_run: Any) -> None:
         assert [after[name] for name in names] == [before[name] for name in names]
 
 
+@pytest.mark.usefixtures("quick_reward")
 def test_a_compiled_network_gives_its_weights_to_actors(new_run: Any) -> None:
     """Its parameters have names of their own, which an actor's plain network does not know."""
     run = new_run("total_nft")
@@ -192,7 +192,7 @@ def logged(trainer: Any, name: str) -> list[float]:
     return [row[name] for row in trainer.state.log_history if name in row]
 
 
-@pytest.mark.parametrize("executor", [InProcessExecutor, Eager])
+@pytest.mark.parametrize("executor", [pytest.param(InProcessExecutor, marks=pytest.mark.slow), Eager])
 @pytest.mark.usefixtures("quick_reward")
 def test_the_next_clips_are_of_the_weights_before_the_update(executor: Any, new_run: Any) -> None:
     run = new_run("total_grpo", one_step_off=True, max_steps=3)
@@ -215,7 +215,7 @@ def test_the_next_clips_are_of_the_weights_before_the_update(executor: Any, new_
 
 
 @pytest.mark.usefixtures("quick_reward")
-@pytest.mark.parametrize("algorithm", ["grpo", "nft", "awm"])
+@pytest.mark.parametrize("algorithm", ["grpo", "nft", pytest.param("awm", marks=pytest.mark.slow)])
 def test_one_step_off_a_killed_run_goes_on_as_if_it_had_not_been(algorithm: str, new_run: Any) -> None:
     """Its rollouts are lost with it; they are made again by the weights that made them, which checkpoints hold."""
     # Elsewhere than for GRPO actors are enough.
@@ -253,26 +253,23 @@ def test_without_actors_one_step_off_is_refused(new_run: Any) -> None:
         trained(new_run("total_nft", one_step_off=True), 0)
 
 
-@pytest.mark.slow
-def test_a_rollout_as_long_as_the_update_costs_no_time(new_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips wait 0.3 s for their reward, as for a server; so does each update, as for a device."""
+def test_the_next_clips_are_scored_while_an_update_runs(
+    new_run: Any, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    """Each update but the last waits for them, in vain if they were begun after it."""
+    scored: list[str] = []
 
-    def slow(prompts: list[str], completions: list[Any], **_: Any) -> list[float]:
-        time.sleep(0.05 * len(prompts))
+    def reward(prompts: list[str], completions: list[Any], **_: Any) -> list[float]:
+        scored.extend(prompts)
         return [float(clip.frames.mean()) for clip in completions]
 
-    class Slow(TrainerCallback):
+    class Waiting(TrainerCallback):
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            time.sleep(0.3)
+            batches = min(state.global_step + 2, args.max_steps)
+            until(lambda: len(scored) >= 6 * batches, "the clips of the next update")
 
-    def took_s(ahead: bool) -> float:
-        trainer = one_step_off(new_run("total_awm", one_step_off=ahead, max_steps=4, logging_steps=4), Eager())
-        trainer.add_callback(Slow())
-        trainer.first_generation_batch()  # opens the actors
-        began = time.perf_counter()
-        trainer.train()
-        return time.perf_counter() - began
-
-    monkeypatch.setattr("engine.training.build._rewards", lambda preset: [slow])
-    ratio = took_s(True) / took_s(False)
-    assert ratio < 0.85
+    monkeypatch.setattr("engine.training.build._rewards", lambda preset: [reward])
+    trainer = one_step_off(new_run("total_awm", one_step_off=True, max_steps=3), Eager())
+    trainer.add_callback(Waiting())
+    trainer.train()
+    assert len(scored) == 6 * 3
