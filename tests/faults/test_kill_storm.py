@@ -14,10 +14,10 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
 
 
+# Tests of the suite kill one process at a chosen moment: in engine/jobs, test_kills.py and test_worker.py.
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(
-    ("kills", "runs", "gap_s"), [(2, 1, 4.0), pytest.param(6, 3, 8.0, marks=pytest.mark.slow)], ids=["two", "six"]
-)
+@pytest.mark.parametrize(("kills", "runs", "gap_s"), [(2, 1, 4.0), (6, 3, 8.0)], ids=["two", "six"])
 def test_a_few_kills(kills: int, runs: int, gap_s: float, python: str, root: Path, tmp_path: Path) -> None:
     command = [python, str(HERE / "kill_storm.py"), "--seed", "3", "--keep", str(tmp_path / "storm")]
     command += ["--kills", str(kills), "--runs", str(runs), "--gap-s", str(gap_s)]

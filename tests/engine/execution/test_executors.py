@@ -52,7 +52,7 @@ def doubling(diary: Path, hold: Path) -> Task:
     return Task(opens="spread_tasks:open_doubler", config=config)
 
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=needs_ray)])
+@pytest.fixture(params=["local", pytest.param("ray", marks=[needs_ray, pytest.mark.slow])])
 def spread(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Executor]]:
@@ -81,6 +81,7 @@ def test_here_each_item_is_done_in_order(doubling: Task, diary: Path) -> None:
     assert numbers_in(diary) == list(range(6))
 
 
+@pytest.mark.parametrize("spread", ["local", pytest.param("ray", marks=needs_ray)], indirect=True)
 def test_elsewhere_each_item_is_done_once(
     spread: Callable[[], Executor], doubling: Task, diary: Path, tmp_path: Path
 ) -> None:

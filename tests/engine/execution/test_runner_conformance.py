@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(
     params=[
         "local",
-        pytest.param("ray", marks=needs_ray),
+        pytest.param("ray", marks=[needs_ray, pytest.mark.slow]),  # test_executors.py has one job in the suite
         pytest.param("slurm", marks=needs_submitit),
     ]
 )
@@ -345,6 +345,7 @@ def test_a_cluster_that_is_not_there(submit: Callable[..., Handle], run_dir: Pat
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_cluster_that_dies_takes_the_job_with_it_and_another_one_goes_on(
     submit: Callable[..., Handle], until: Until, run_dir: Path, tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def votes_needed(draws: Sequence[Sequence[float]], width: float) -> float:
     return float(np.interp(-width, -curve, FIRST + 10 * np.arange(len(curve))))
 
 
+@pytest.mark.slow  # short forms on drawn votes: test_ranking.py, test_agreement.py
 def test_the_order_is_found_and_so_is_the_bias(studio):
     campaigns, score = studio(40, 41)
     campaign = campaigns.create(CampaignSpec(title="order", clip_ids=tuple(score), labellers_per_pair=3))
