@@ -45,7 +45,7 @@ settings.load_profile("repeatable")
 
 
 MANY_OBJECTS = 200_000
-USERS_OF_STORE = ("tests/app/", "tests/engine/jobs/handlers/", "tests/engine/runs/", "tests/engine/cli/")
+USERS_OF_STORE = ("tests/app/", "tests/engine/jobs/handlers/", "tests/engine/jobs/runs/", "tests/engine/runs/")
 
 
 def find_chromium() -> str | None:
