@@ -123,7 +123,7 @@ def test_no_shipped_curriculum_or_preset_makes_clips_longer_than_its_model_can()
 def test_clips_longer_than_the_model_was_made_for_are_warned_of() -> None:
     (verdict,) = longest(load_train_preset("mi300x_conservative", {"settings": {"num_frames": 97}}))
     assert verdict.level == "warning"
-    assert "made for clips of up to 81 frames, and these have 97" in verdict.sentence
+    assert "trained on clips of up to 81 frames, and these have 97" in verdict.sentence
 
 
 def test_clips_of_another_speed_than_generates_are_warned_of() -> None:

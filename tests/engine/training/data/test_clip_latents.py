@@ -39,7 +39,7 @@ def test_clips_of_another_shape_than_the_settings_say_are_told_of_once(
         cache.latents([row("a circle", 9)])[0].shape == ClipLatentCache(family).latents([row("a circle", 9)])[0].shape
     )
     [said] = caplog.messages
-    assert "a clip with num_frames = 9, width = 32, but the settings have num_frames = 17, width = 64" in said
+    assert "has num_frames = 9, width = 32, but the settings have num_frames = 17, width = 64" in said
 
 
 def test_clips_are_cut_to_a_length_that_the_family_can_make(open_tiny: Callable[[], Any]) -> None:
