@@ -37,6 +37,9 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 def first_problem(error: ValidationError, whole: str = "the file") -> str:
-    """Return the place and the message of the first problem; `whole` is the place of one that is of no field."""
+    """Return the place and the message of the first problem.
+
+    `whole` is the place of one that is of no field.
+    """
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"

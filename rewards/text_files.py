@@ -69,7 +69,10 @@ def read_text(path: Path) -> str:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return the content of a TOML text, with line ends of any kind. Raises ValueError with a mistake's position."""
+    """Return the content of a TOML text with line ends of any kind.
+
+    Raises ValueError with the position of a mistake.
+    """
     try:
         return tomllib.loads("\n".join(split_lines(text)) + "\n")
     except RecursionError as error:
