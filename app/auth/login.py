@@ -5,6 +5,7 @@ routes, including future ones, are closed to labellers.
 """
 
 import html
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from app.auth.users import SESSION_S, User, Users
 from app.middleware.body_limits import taken
 from app.middleware.thread_pools import Pool
 from app.text import access
+from engine.errors import DailiesError
 
 COOKIE = "dailies_session"
 COOKIE_RULES: Mapping[str, Any] = {"httponly": True, "samesite": "lax", "path": "/"}
@@ -41,6 +43,9 @@ Given = Callable[[str, str], bool]
 def user_of(scope: Scope) -> User | None:
     """Return the authenticated user, None without a login."""
     return scope.get("dailies_user")
+
+
+log = logging.getLogger(__name__)
 
 
 class AuthMiddleware:
@@ -74,8 +79,7 @@ class AuthMiddleware:
         if path == "/login" and scope["type"] == "http":
             return await self._login(Request(scope, receive))
         if path == "/logout" and scope["type"] == "http":
-            await self._looks.run(self.users.end, HTTPConnection(scope).cookies.get(COOKIE, ""))
-            return _logged_out()
+            return await self._logout(HTTPConnection(scope))
         if path == ICON and (user is None or user.role != "researcher"):
             return Response(status_code=204)  # browsers request it on the login form too
         if user is None:
@@ -83,6 +87,18 @@ class AuthMiddleware:
         if user.role == "researcher" or await self._looks.run(self._may, user, path):
             return None
         return RedirectResponse(LABEL_PAGE, 303) if path == "/" else _say(access.NOT_YOURS, 403)
+
+    async def _logout(self, connection: HTTPConnection) -> Response:
+        """End the session. The browser forgets it also when the server cannot record that, and the answer says so."""
+        try:
+            await self._looks.run(self.users.end, connection.cookies.get(COOKIE, ""))
+        except DailiesError as error:
+            log.warning("A session could not be ended: %s", error)
+            reply = _form(access.NOT_ENDED, "", 503)
+        else:
+            reply = RedirectResponse("/login", 303)
+        reply.delete_cookie(COOKIE, **COOKIE_RULES)
+        return reply
 
     def _may(self, user: User, path: str) -> bool:
         if clip := MEDIA.fullmatch(path):
@@ -94,7 +110,9 @@ class AuthMiddleware:
         if request.method == "POST":
             return await self._typed(request)
         if token := request.query_params.get("link"):
-            user = await self._looks.run(self.users.user_of, token, "link")
+            user, known = await self._looks.run(self._of_link, token, request)
+            if user and known and known.name != user.name:  # a link that another person sent
+                return _question(known.name, user.name, token)
             return self._welcome(request, user, "") if user else _form(access.OLD_LINK, "", 403)
         return _form("", request.query_params.get("next", ""))
 
@@ -103,7 +121,10 @@ class AuthMiddleware:
         if isinstance(body, Response):
             return body
         fields = parse_qs(body.decode("utf-8", "replace"))
-        name, password, target = (fields.get(key, [""])[0] for key in ("name", "password", "next"))
+        name, password, target, token = (fields.get(key, [""])[0] for key in ("name", "password", "next", "link"))
+        if token:
+            user, _ = await self._looks.run(self._of_link, token, request)
+            return self._welcome(request, user, "") if user else _form(access.OLD_LINK, "", 403)
         address = request.client.host if request.client else ""
         if self._hashing >= HASHES_WAITING:
             return _busy(target)
@@ -118,6 +139,10 @@ class AuthMiddleware:
             return _form(access.WRONG, target, 403)
         self.lockout.succeeded(name, address)
         return self._welcome(request, user, target)
+
+    def _of_link(self, token: str, connection: HTTPConnection) -> tuple[User | None, User | None]:
+        """Return the user of a login link, and the one who is logged in."""
+        return self.users.user_of(token, "link"), self._user(connection)
 
     def _welcome(self, request: Request, user: User, target: str) -> Response:
         inside = target if re.fullmatch(r"/(?![/\\])[\w./?=&%-]*", target) else "/"  # never to another host
@@ -138,12 +163,6 @@ def _who_are_you(scope: Scope) -> Response:
 def _asked(scope: Scope) -> str:
     query = scope.get("query_string", b"").decode("latin-1")
     return f"{scope['path']}?{query}" if query else str(scope["path"])
-
-
-def _logged_out() -> Response:
-    reply = RedirectResponse("/login", 303)
-    reply.delete_cookie(COOKIE, **COOKIE_RULES)
-    return reply
 
 
 def is_https(connection: HTTPConnection) -> bool:
@@ -168,8 +187,16 @@ def _say(sentence: str, status: int) -> Response:
 
 
 def _form(problem: str, target: str, status: int = 200) -> Response:
-    page = (HERE / "login.html").read_text(encoding="utf-8")
-    words: Mapping[str, Any] = {**access.FORM, "problem": problem, "next": target}
+    return _page("login.html", {**access.FORM, "problem": problem, "next": target}, status)
+
+
+def _question(known: str, other: str, token: str) -> Response:
+    """Return the question whether a login link shall replace the session of a user."""
+    return _page("other_user.html", {**access.other_user(known, other), "link": token}, 200)
+
+
+def _page(file: str, words: Mapping[str, str], status: int) -> Response:
+    page = (HERE / file).read_text(encoding="utf-8")
     for name, value in words.items():
         page = page.replace(f"{{{{words.{name}}}}}", html.escape(value, quote=True))
     return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})

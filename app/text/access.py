@@ -11,6 +11,10 @@ FORM = {
 }
 WRONG = "Wrong name or password."
 BUSY = "Too many logins at the moment: try again in a few seconds."
+NOT_ENDED = (
+    "You are logged out here, but the server could not record it, so a copy of this session stays valid: tell whoever "
+    "runs the server."
+)
 OLD_LINK = "This link has expired: request a new one, or log in."
 LOG_IN = "Log in first: open the page in a browser."
 NOT_YOURS = "Labellers can use the Label page only."
@@ -92,3 +96,13 @@ def size(number: int) -> str:
         if number >= scale:
             return f"{number / scale:g} {unit}"
     return f"{number} bytes"
+
+
+def other_user(known: str, other: str) -> dict[str, str]:
+    """Words of the question whether a login link of `other` shall end the session of `known`."""
+    return {
+        "title": FORM["title"],
+        "hint": f"You are logged in as {known}. This link logs in {other}: votes then count as those of {other}.",
+        "submit": f"Continue as {other}",
+        "stay": f"Stay {known}",
+    }

@@ -16,6 +16,7 @@ from app.auth.login import COOKIE, OF_LABELLERS, AuthMiddleware
 from app.auth.users import Users, add_user
 from app.context import AppContext
 from app.page import build_server
+from engine.errors import StoreError
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 
@@ -156,6 +157,30 @@ def test_a_link_logs_in_and_no_other_token_does(server: FastAPI, file: Path, str
     came = stranger.get("/login", params={"link": users.token("anna", "link")})
     assert (came.status_code, came.headers["location"]) == (303, "/label/")
     assert stranger.get("/label/").status_code == 200
+
+
+def test_a_link_does_not_replace_another_users_session_unasked(server: FastAPI, file: Path) -> None:
+    link, own = Users(file).token("anna", "link"), logged_in(server, file, "anna")
+    assert own.get("/login", params={"link": link}).status_code == 303, "it is hers"
+    other = logged_in(server, file, "eva")
+    asked = other.get("/login", params={"link": link})
+    assert asked.status_code == 200 and "set-cookie" not in asked.headers and "logged in as eva" in asked.text
+    assert f'value="{link}"' in asked.text and "Continue as anna" in asked.text
+    came = other.post("/login", data={"link": link})
+    assert (came.status_code, came.headers["location"]) == (303, "/label/") and COOKIE in came.headers["set-cookie"]
+    assert other.post("/login", data={"link": "x" + link}).status_code == 403
+
+
+def test_a_logout_that_cannot_be_recorded_still_logs_the_browser_out(
+    server: FastAPI, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Users, token: str) -> None:
+        raise StoreError("The list cannot be written.")
+
+    monkeypatch.setattr(Users, "end", fail)
+    left = logged_in(server, file, "eva").get("/logout")
+    assert left.status_code == 503 and "a copy of this session stays valid" in left.text
+    assert f'{COOKIE}="";' in left.headers["set-cookie"]
 
 
 # ---- Guessing passwords, and cookies over HTTPS
