@@ -17,8 +17,9 @@ from app.text import monitor as text
 from engine.workspace import Workspace
 
 MOUNTED_AT = "/trackio"
-READS = ("get_", "list_", "query_")
-"""Prefixes of the read-only API calls. All others are refused: the runs' folders are the source of truth."""
+READS = ("get_", "list_")
+"""Prefixes of the read-only API calls. All others are refused: the runs' folders are the source of truth, and one SQL
+query, which no page of Trackio sends, could keep everybody else's requests waiting for ever."""
 CLOSED = ("oauth", "file", "mcp")
 ASKS_THE_HUB = ("get_registr",)
 

@@ -292,26 +292,3 @@ def test_a_workspace_is_for_the_account_that_serves_it(served: Served) -> None:
     assert len(made) > 3
     assert {oct(path.stat().st_mode & 0o077) for path in made} == {"0o0"}
     assert (served.folder / "users.json.ended").stat().st_mode & 0o077 == 0
-
-
-# ---- Trackio
-def test_a_slow_query_of_trackio_delays_nobody(served: Served) -> None:
-    values = ", ".join(f"({number})" for number in range(520))
-    count = f"WITH n(i) AS (VALUES {values}) SELECT count(*) AS pairs FROM n AS a, n AS b, n AS c"
-    body = json.dumps({"project": "dailies", "query": count})
-    served.ask("GET", "/trackio/", cookie=served.cookie())  # builds it
-    with ThreadPoolExecutor(1) as other:
-        slow = other.submit(
-            served.ask,
-            "POST",
-            "/trackio/api/query_project",
-            body,
-            cookie=served.cookie(),
-            content_type="application/json",
-        )
-        waits = []
-        while not slow.done():
-            waits.append(served.ask("GET", "/voting/me", cookie=served.cookie()).seconds)
-        reply = slow.result()
-    assert reply.status == 200 and b"140608000" in reply.body, reply.body[:300]
-    assert len(waits) > 3 and max(waits) < reply.seconds / 2
