@@ -240,17 +240,15 @@ def _read_row(item: PairRow) -> _Row:
 
 
 def _read_clip(named: Path, prompt: str, folder: Path) -> tuple[ClipRecord, Clip]:
-    """Read a row's clip, which must be inside the folder."""
+    """Read a row's clip, which must be inside the folder: nothing is said about files outside."""
+    missing = f"there is no clip {_shown(named, folder)!r} in the folder."
     try:
-        path = named.resolve(strict=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no clip {_shown(named, folder)!r} in the folder.") from error
+        path = named.resolve()
+        is_there = path.is_relative_to(folder.resolve()) and path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL in the name
-        raise ConfigError(f"the clip {_shown(named, folder)!r} cannot be read: {error}.") from error
-    if not path.is_relative_to(folder.resolve()):
-        raise ConfigError(f"the clip {_shown(named, folder)!r} is not in the folder.")
-    if not path.is_file():
-        raise ConfigError(f"there is no clip {_shown(named, folder)!r} in the folder.")
+        raise ConfigError(missing) from error
+    if not is_there:
+        raise ConfigError(missing)
     return read_record(path, prompt)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError, StoreUnavailable
+from engine.labelling import pair_exchange
 from engine.labelling.campaign_spec import CampaignSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.pair_exchange import LAYOUTS, export_pairs, import_pairs
@@ -118,10 +119,23 @@ def test_a_table_with_bad_rows_comes_in_without_them(labelled, elsewhere, tmp_pa
         writer.writerows([good, *({**good, **change} for change in bad)])
     found = import_pairs(elsewhere, out, "mine")
     assert found.pairs == 1
-    reasons = ("is not in the folder", "no clip 'clips/gone.mkv'", "lacks prompt", "are the same")
+    reasons = ("no clip '../secret.mkv' in the folder", "no clip 'clips/gone.mkv'", "lacks prompt", "are the same")
     assert all(reason in said for reason, said in zip(reasons, found.skipped, strict=True))
     with pytest.raises(ConfigError, match="Pairs named 'mine' exist already"):
         import_pairs(elsewhere, out, "mine")
+
+
+def test_nothing_is_said_about_files_outside(tmp_path):
+    """A file that is there, one that is not, a loop of links and a name that is too long get one sentence."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "there.mkv").write_bytes(b"x")
+    (tmp_path / "loop.mkv").symlink_to(tmp_path / "loop.mkv")
+    names = ["there.mkv", "missing.mkv", "loop.mkv", "there.mkv/x.mkv", "x" * 300]
+    for name in names:
+        for path in (tmp_path / name, out / ".." / name):
+            with pytest.raises(ConfigError, match=r"^there is no clip '.*' in the folder\.$"):
+                pair_exchange._read_clip(path, "p", out)
 
 
 @pytest.mark.parametrize(
