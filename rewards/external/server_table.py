@@ -50,5 +50,5 @@ class ServerTable(FiniteModel):
         if any(word in name.lower() for name, _ in parse_qsl(parts.query) for word in SECRET_WORDS):
             raise ValueError("the address contains a key or a token: put it into an environment variable")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no address of a server: write http://HOST:PORT/PATH")
+            raise ValueError("this is no address of a server: write http://HOST:PORT/PATH")
         return url

@@ -117,6 +117,16 @@ def test_fingerprint_changes_with_what_affects_scores_alone(declarations, tmp_pa
     assert fingerprint(path, read_declaration(path)) not in (first, second)
 
 
+@pytest.mark.parametrize(
+    "url", ["me:planted@h/x", "me:planted@h:1", "ftp://h/planted", "//me:planted@h", "http:me:planted@h", "planted"]
+)
+def test_an_address_that_is_refused_is_not_repeated(declarations, url):
+    path = declarations("judge", HTTP.replace("http://127.0.0.1:1/score", url))
+    with pytest.raises(RewardError, match="address") as raised:
+        read_declaration(path)
+    assert "planted" not in str(raised.value)
+
+
 def test_a_variable_that_is_recorded_with_runs_holds_no_token(declarations):
     path = declarations("judge", HTTP + 'token_env = "DAILIES_JUDGE"\n')
     with pytest.raises(RewardError, match="put the token into one of another name"):
