@@ -15,7 +15,7 @@ from engine.errors import ConfigError, DailiesError, JobError
 from engine.execution.attempt import last_exit_code, was_killed
 from engine.execution.resources import Resources, read_resources
 from engine.jobs.handlers.train import is_published
-from engine.jobs.job_rows import newest_by
+from engine.jobs.job_rows import jobs_of, newest_by
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
 from engine.jobs.submission import submission_lock
@@ -98,6 +98,12 @@ def _filing(queue: JobQueue, *run_ids: str) -> AbstractContextManager[None]:
     return submission_lock(queue)
 
 
+def _filed_before(queue: JobQueue, key: str | None) -> Job | None:
+    """Return the job of an earlier request with this key, whose answer was lost."""
+    own_id = JobQueue.id_of(key)
+    return next(iter(jobs_of(queue.store.database, [own_id])), None) if own_id else None
+
+
 def _submit(queue: JobQueue, run: Run, where: Resources | None = None, key: str | None = None) -> Job:
     job = _newest_job(queue, run)
     if job is not None and job.status not in ENDED and job.id != JobQueue.id_of(key):
@@ -110,6 +116,8 @@ def _submit(queue: JobQueue, run: Run, where: Resources | None = None, key: str 
 def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
     """Queue a run that is not finished, to continue it. Raises JobError for a finished run."""
     with _filing(queue, run_id):
+        if (filed := _filed_before(queue, key)) is not None:
+            return filed
         run = run_state(queue, run_id)
         if run.state == "finished":
             raise JobError(
@@ -127,6 +135,8 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
     if not 1 <= steps <= 10**7:
         raise ConfigError(f"A run can be extended by 1 to 10,000,000 updates, but got {steps}.")
     with _filing(queue, run_id):
+        if (filed := _filed_before(queue, key)) is not None:
+            return filed
         state = run_state(queue, run_id)
         if not state.can_extend or state.preset is None:
             raise JobError(f"The run {run_id} cannot be extended: it is {state.state}, or has no checkpoint.")
