@@ -60,7 +60,7 @@ def _driven(curriculum: Curriculum, context: JobContext) -> Generator[JobProgres
     workspace, preset, state = context.store.workspace, curriculum.preset(), curriculum.state()
     check_stages(preset)
     while state.status == "running":
-        state = _with_run(workspace, preset, state)
+        state = _with_run(curriculum, workspace, preset, state)
         curriculum.save(state)
         under_way = state.under_way
         assert under_way is not None, "an attempt was just begun"
@@ -102,14 +102,21 @@ def check_stages(preset: CurriculumPreset) -> None:
         raise ConfigError(f"The stage '{stage.name}' {fault}.")
 
 
-def _with_run(workspace: Workspace, preset: CurriculumPreset, state: CurriculumState) -> CurriculumState:
-    """Return the state with an attempt under way: the current one, or a new one with a new run."""
+def _with_run(
+    curriculum: Curriculum, workspace: Workspace, preset: CurriculumPreset, state: CurriculumState
+) -> CurriculumState:
+    """Return the state with an attempt under way: the current one, or a new one with a new run.
+
+    A process that died before it saved the state left the attempt's run, which is found by its key.
+    """
     if state.under_way is not None:
         return state.model_copy(update={"sentence": training(state.under_way.run)})
     trained = stage_preset(preset.stages[state.stage], state.attempt, num_previous_attempts(state))
     start = Run.find(workspace, state.start).weights() if state.start else None
     check_prompts_fit(trained)
-    run = Run.create(workspace, trained, start=start, start_scales={state.start: 1.0} if state.start else None)
+    scales = {state.start: 1.0} if state.start else None
+    key = f"{curriculum.id} {len(state.attempts)}"
+    run = Run.create(workspace, trained, start=start, start_scales=scales, key=key)
     return begin_attempt(state, run.id, int(str(trained.settings.get("num_frames", 0))))
 
 

@@ -17,6 +17,7 @@ from engine.jobs.handlers import curriculum as driver
 from engine.jobs.spec import CurriculumConfig
 from engine.runs.curriculum_state import Curriculum, CurriculumState, GateResult, list_curricula
 from engine.runs.results import Interval
+from engine.runs.run import list_runs
 from engine.storage.library import Library
 from engine.training.curriculum import (
     advance_state,
@@ -198,6 +199,22 @@ def test_a_curriculum_whose_run_is_paused_says_so_and_goes_on(
             list(driver.run_curriculum(CurriculumConfig(curriculum=made.id), JobContext(store=store)))
         state = made.state()
         assert (state.status, state.sentence, len(state.attempts)) == ("running", "Paused by its alarm.", 1)
+    store.close()
+
+
+def test_an_attempt_whose_state_was_not_saved_finds_its_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, store = Curriculum.create(workspace, preset(gate())), Library(workspace)
+
+    def died(self: Curriculum, state: CurriculumState) -> None:
+        raise SystemExit
+
+    for _ in range(2):
+        with monkeypatch.context() as patched, pytest.raises(SystemExit):
+            patched.setattr(Curriculum, "save", died)
+            list(driver.run_curriculum(CurriculumConfig(curriculum=made.id), JobContext(store=store)))
+    assert len(list_runs(workspace)) == 1
     store.close()
 
 
