@@ -73,6 +73,8 @@ def _is_wanted(name: str, wanted: tuple[str, ...]) -> bool:
 
 def _write(read: Callable[[], IO[bytes] | None], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():  # a loose file of the data set: writing would change the hub's cache
+        return
     source = read()
     assert source is not None, "only regular files are read"
     with source, path.open("wb") as target:

@@ -179,6 +179,7 @@ def _fill(folder: Path, snapshot: Path, files: tuple[HubFile, ...], room_b: int)
         if is_archive(file.path):
             room_b -= unpack(snapshot / file.path, folder / unpacked_folder(file.path), WANTED, room_b)
         else:
+            path.unlink(missing_ok=True)  # of an archive with the same file
             os.symlink((snapshot / file.path).resolve(), path)
 
 

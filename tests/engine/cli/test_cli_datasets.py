@@ -22,9 +22,11 @@ from huggingface_hub import constants
 from engine.cli.main import main
 from engine.config.presets import load_train_preset
 from engine.config.prompts import read_rows
+from engine.hub.listing import HubFile
 from engine.labelling.preference_formats import read_preference_data
 from engine.runs.run_inputs import preset_files
 from engine.training.data.clip_rows import read_captioned, read_rated
+from engine.training.datasets import library
 from engine.video.writer import write_lossless
 from tests.engine.cli.test_cli_models import Ended, drain
 from tests.stub_hub import TOKEN, StubHub, running_hub, use_hub
@@ -273,6 +275,19 @@ def test_a_damaged_archive_and_clips_elsewhere_are_said(cli: Cli, add: Add, clip
     add("owner/links", {"a.jsonl": [{"prompt": "a", "video": "https://x.example/a.mp4"}]})
     assert "no usable row: its clips are addresses of web pages" in cli("get", "owner/links", "--yes").stderr
     assert "owner--" not in cli("ls").stdout
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_archive_never_writes_into_the_cache(tmp_path: Path, order: int) -> None:
+    """A loose file is kept over that of an archive, whichever comes first."""
+    snapshot, folder = tmp_path / "snapshot", tmp_path / "files"
+    (snapshot / "clips").mkdir(parents=True)
+    (snapshot / "clips" / "a.mp4").write_bytes(b"loose")
+    (snapshot / "clips.zip").write_bytes(packed({"a.mp4": b"packed", "b.mp4": b"packed"}))
+    files = [HubFile(path=path, size_b=1, digest="") for path in ("clips.zip", "clips/a.mp4")]
+    library._fill(folder, snapshot, tuple(files[::order]), 10**9)
+    assert (snapshot / "clips" / "a.mp4").read_bytes() == b"loose"
+    assert [(folder / "clips" / name).read_bytes() for name in ("a.mp4", "b.mp4")] == [b"loose", b"packed"]
 
 
 def test_a_person_at_a_terminal_is_asked(cli: Cli, add: Add) -> None:
