@@ -32,6 +32,19 @@ from engine.files.path_property import PathProperty
 
 CLIP_ID = re.compile(r"[0-9a-f]{16}")
 JOB_ID = re.compile(r"[0-9a-f]{8}")
+NAME_LIMIT = 200  # bytes: file systems take 255, with a suffix
+
+
+def is_name(text: str) -> bool:
+    """Return True for what can be the name of a file or folder of a workspace, so that a path can be built with it.
+
+    It is no path, has no control character or half of a surrogate pair, and at most `NAME_LIMIT` bytes.
+    """
+    try:
+        fits = 0 < len(text.encode()) <= NAME_LIMIT
+    except UnicodeEncodeError:
+        return False
+    return fits and text.isprintable() and text not in (".", "..") and "/" not in text
 
 
 @dataclass(frozen=True, slots=True)

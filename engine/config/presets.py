@@ -23,7 +23,7 @@ from engine.files.atomic import write_text_atomic
 from engine.files.text_files import text_of, toml_table
 from engine.package_data import PRESETS
 from engine.suggestions import validation_message
-from engine.workspace import Workspace
+from engine.workspace import Workspace, is_name
 from rewards.errors import did_you_mean
 from rewards.external.declaration import read_declaration
 from rewards.external.folders import use_folders
@@ -67,10 +67,12 @@ def preset_files(kind: str, key: str) -> list[Path]:
 
     Raises ConfigError, with a suggestion, if there is none.
     """
-    files = [folder / f"{key}.toml" for folder in preset_folders(kind)]
-    existing = [file for file in files if file.is_file() and file.stem == key]  # a key is a name, never a path
+    files = [folder / f"{key}.toml" for folder in preset_folders(kind)] if is_name(key) else []
+    existing = [file for file in files if file.is_file()]
     if not existing:
-        raise ConfigError(f"Unknown preset '{key}' in presets/{kind}. {did_you_mean(key, preset_keys(kind))}".rstrip())
+        raise ConfigError(
+            f"Unknown preset '{key[:80]}' in presets/{kind}. {did_you_mean(key, preset_keys(kind))}".rstrip()
+        )
     return existing
 
 

@@ -114,10 +114,13 @@ def find_prompts(name: str) -> Path:
     own = (
         folder / f"{name}{suffix}" for folder in reversed(folders_of("prompts")) for suffix in (TEXT, *TABLE_READERS)
     )
-    path = next((candidate for candidate in (*own, Path(name)) if candidate.is_file()), None)
+    try:
+        path = next((candidate for candidate in (*own, Path(name)) if candidate.is_file()), None)
+    except OSError:  # a name that is too long, a folder that cannot be read
+        path = None
     path = path or find_data_set(name, ("prompts",))
     if path is None:
-        raise ConfigError(f"There are no prompts '{name}'. {did_you_mean(name, prompt_sets())}".rstrip())
+        raise ConfigError(f"There are no prompts '{name[:200]}'. {did_you_mean(name, prompt_sets())}".rstrip())
     return path
 
 

@@ -22,7 +22,7 @@ from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
 from engine.files.path_property import PathProperty
 from engine.runs.results import Interval, StoredModel
-from engine.workspace import Workspace
+from engine.workspace import Workspace, is_name
 
 Verdict = Literal["pass", "fail", "unsure"]
 Action = Literal["advance", "train_on", "step_back", "stop"]
@@ -114,7 +114,7 @@ class Curriculum:
     def find(cls, workspace: Workspace, curriculum_id: str) -> Self:
         """Return the curriculum with this id. Raises ConfigError for an unknown id."""
         curriculum = cls(workspace.curricula / curriculum_id)
-        if curriculum_id != Path(curriculum_id).name or not curriculum.resolved.is_file():
+        if not is_name(curriculum_id) or not curriculum.resolved.is_file():
             ids = ", ".join(existing.id for existing in list_curricula(workspace)) or "none yet"
             raise ConfigError(f"There is no curriculum '{curriculum_id[:80]}' in this workspace; there are: {ids}.")
         return curriculum

@@ -50,7 +50,7 @@ from engine.runs.adapters import CARD
 from engine.runs.checkpoint_series import CheckpointSeries, step_of
 from engine.runs.results import Alarm, Evaluation
 from engine.runs.run_inputs import freeze_prompts, preset_files, run_rows, set_adapters, with_files
-from engine.workspace import Workspace
+from engine.workspace import Workspace, is_name
 
 END_BYTES = 2**16  # the end of the metrics that `progress` reads: many rows
 
@@ -109,7 +109,7 @@ class Run:
     def find(cls, workspace: Workspace, run_id: str) -> Self:
         """Return the run with this id. Raises ConfigError for an unknown id."""
         run = cls(workspace.runs / run_id)
-        if run_id != Path(run_id).name or not run.resolved.is_file():
+        if not is_name(run_id) or not run.resolved.is_file():
             ids = ", ".join(run.id for run in list_runs(workspace)) or "none yet"
             raise ConfigError(f"There is no run '{run_id[:80]}' in this workspace; there are: {ids}.")
         return run

@@ -24,6 +24,7 @@ from engine.request import GenerationRequest
 from engine.runs.run import Run
 from engine.storage.temp_folders import replaced_folder
 from engine.video import writer
+from engine.workspace import is_name
 from rewards.clip import Clip
 from rewards.models import FrozenModel
 
@@ -170,6 +171,8 @@ class RunSamples:
 
         Both names are checked, since they come from a URL.
         """
+        if not (is_name(name) and is_name(sample)):
+            return None
         folder = self.folder / name
         path = folder / sample
         inside = path.resolve().parent == folder.resolve() and folder.resolve().parent == self.folder.resolve()

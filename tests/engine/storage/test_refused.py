@@ -368,3 +368,15 @@ def test_the_snapshot_sees_what_changes(store: Library) -> None:
     between = snapshot(store)
     store.add_clip(ClipRecord(id="1" * 16, prompt="p", source="imported", num_frames=5, width=32, height=32, fps=8.0))
     assert snapshot(store) != between
+
+
+def test_of_two_presets_of_one_name_saved_at_once_one_is_refused(
+    store: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second looked before the first was written."""
+    preset = change_preset(load_train_preset("mini_nft"), {"title": "First"}).model_copy(update={"key": "mine"})
+    path = save_train_preset(store.workspace, preset)
+    monkeypatch.setattr("engine.config.presets.preset_keys", lambda kind: [])
+    with pytest.raises(ConfigError, match="'mine' exists already"):
+        save_train_preset(store.workspace, preset.model_copy(update={"title": "Second"}))
+    assert "First" in path.read_text()
