@@ -87,7 +87,10 @@ def load_picture(workspace: Workspace, name: str) -> np.ndarray:
 
 @contextmanager
 def _opened(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
-    """Open a picture of one of FORMATS, before its pixels are decoded. Raises StoreError for too many, and OSError."""
+    """Open a picture of one of FORMATS, before its pixels are decoded.
+
+    Raises StoreError for too many pixels, and OSError.
+    """
     too_large = f"'{name}' has more than {MAX_PIXELS:,} pixels: make it smaller."
     try:
         with Image.open(file, formats=FORMATS) as picture:

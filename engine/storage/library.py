@@ -281,9 +281,9 @@ class Library:
     def forget_deleted(
         self, before: datetime, keep: Container[str] = (), is_gone: Callable[[str], bool] = lambda clip_id: True
     ) -> list[str]:
-        """Remove the rows and reports of clips deleted before a time, except those in `keep`; return their ids.
+        """Remove the rows and reports of clips deleted before a time, except those in `keep`.
 
-        `is_gone` removes the files of a clip; a clip for which it returns False keeps its row. No clip is restored
+        Return their ids. `is_gone` removes the files of a clip; a clip for which it returns False keeps its row. No clip is restored
         meanwhile.
         """
         old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before).with_for_update()

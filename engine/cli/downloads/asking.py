@@ -1,4 +1,4 @@
-"""Questions at the terminal: size and licence, access token, deletion; and whether a deletion is allowed."""
+"""Questions at the terminal (size and licence, access token, deletion), and permission to delete."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
