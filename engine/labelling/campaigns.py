@@ -84,12 +84,13 @@ class Campaigns:
         for request in (clip.request for clip in clips if clip.request):
             check_request(request, adapters[request.model])
         pairs = make_pairs(campaign.id, spec, clips)
+        # After all that can refuse the campaign, and before the lock that votes wait for: files are copied for minutes.
+        self._publish(spec)
         with self._database.writing() as connection:
             row = {"id": campaign.id, "title": spec.title, "spec": spec.model_dump(mode="json")}
             connection.execute(CAMPAIGNS.insert().values(**row, created_at=campaign.created_at))
             connection.execute(CAMPAIGN_CLIPS.insert(), [clip.row(campaign.id) for clip in clips])
             connection.execute(PAIRS.insert(), [pair.row(campaign) for pair in pairs])
-            self._publish(spec)  # last, so that a campaign that is refused publishes nothing
         return campaign
 
     def _created_before(self, campaign: Campaign) -> Campaign | None:

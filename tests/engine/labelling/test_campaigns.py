@@ -16,6 +16,7 @@ from engine.labelling.campaigns import Campaigns
 from engine.labelling.progress import votes_per_hour
 from engine.labelling.votes import NOTE_LIMIT, Vote
 from engine.storage.clip_files import remove_files
+from engine.storage.library import Library
 from engine.storage.schema import ASSIGNMENTS
 
 from .voters import vote_all, vote_on
@@ -361,3 +362,17 @@ def test_a_campaign_is_changed_and_a_deleted_one_asks_nobody(campaigns, library)
     assert [one.id for one in campaigns.list(deleted=True)] == [campaign.id]
     campaigns.change(campaign.id, deleted=False)
     assert len(campaigns.next_pairs(campaign.id, "ann")) == 2
+
+
+def test_votes_go_on_while_the_adapters_of_entrants_are_copied(campaigns, library, monkeypatch):
+    (clip_id, *_) = library(1, 2)
+    starred = []
+
+    def copied(workspace, model, names):
+        other = Library(workspace)
+        starred.append(other.star([clip_id]))
+        other.close()
+
+    monkeypatch.setattr("engine.labelling.campaigns.publish_named", copied)
+    campaigns.create(CampaignSpec(title="t", prompts=("a red ball",), entrants=(Entrant(),), takes=2))
+    assert starred == [1]
