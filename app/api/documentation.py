@@ -19,6 +19,7 @@ from markdown_it.token import Token
 from app.modules import address
 from app.text.general import LIGHT_OR_DARK, TITLE
 from app.text.help import DOCS_WORDS, NO_DOCS
+from engine.workspace import is_name
 
 HERE, DOCS = Path(__file__).parent, Path(__file__).parents[2] / "docs"
 NAME, PICTURE = re.compile(r"[a-z-]+\.md"), re.compile(r"[a-z0-9-]+\.png")
@@ -34,14 +35,14 @@ def documentation_routes() -> APIRouter:
     @router.get("/docs/{name}")
     def page(name: str) -> Response:
         path = DOCS / name
-        if not NAME.fullmatch(name) or not path.is_file():
+        if not (NAME.fullmatch(name) and is_name(name)) or not path.is_file():
             return PlainTextResponse(NO_DOCS, 404)
         return HTMLResponse(page_of(name, path.read_text(encoding="utf-8"), contents()))
 
     @router.get("/docs/screenshots/{name}")
     def picture(name: str) -> FileResponse:
         path = DOCS / "screenshots" / name
-        if not PICTURE.fullmatch(name) or not path.is_file():
+        if not (PICTURE.fullmatch(name) and is_name(name)) or not path.is_file():
             raise HTTPException(404)
         return FileResponse(path, media_type="image/png")
 

@@ -1,4 +1,4 @@
-"""Needs of unfinished jobs, runs, curricula and campaigns: clips, models, adapters, data sets and runs."""
+"""Clips, models, adapters, data sets and runs that unfinished jobs, runs, curricula and campaigns need."""
 
 import json
 import logging

@@ -283,8 +283,8 @@ class Library:
     ) -> list[str]:
         """Remove the rows and reports of clips deleted before a time, except those in `keep`.
 
-        Return their ids. `is_gone` removes the files of a clip; a clip for which it returns False keeps its row. No clip is restored
-        meanwhile.
+        Return their ids. `is_gone` removes the files of a clip; a clip for which it returns False keeps its row. No
+        clip is restored meanwhile.
         """
         old = select(CLIPS.c.id).where(CLIPS.c.deleted_at < before).with_for_update()
         with self.database.writing() as connection:

@@ -7,8 +7,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app.api.documentation import documentation_routes
 from app.api.media import media_routes
 from app.context import AppContext
+from engine.config.presets import load_train_preset
+from engine.runs.run import Run
 from engine.storage.images import save_picture
 from engine.storage.library import ClipRecord
 
@@ -100,3 +103,17 @@ def test_a_permalink_to_nothing_says_so(client: TestClient, clip_id: str) -> Non
     reply = client.get(f"/clip/{clip_id}")
     assert reply.status_code == 404
     assert "script" not in reply.text
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a%00b", "a%0Ab", "%2e%2e", "%ED%A0%80"])
+def test_a_name_that_no_file_has_is_not_found(context: AppContext, make_clip: MakeClip, name: str) -> None:
+    server, clip = FastAPI(), make_clip(files=True).id
+    for routes in (media_routes(context), documentation_routes()):
+        server.include_router(routes)
+    run = Run.create(context.workspace, load_train_preset("mini_nft")).id
+    (context.workspace.runs / run / "samples").mkdir()
+    paths = [f"/media/clips/{name}/clip.mp4", f"/media/clips/{clip}/{name}", f"/media/clips/{clip}/overlays/{name}"]
+    paths += [f"/media/jobs/{name}/preview", f"/media/pictures/{name}.png", f"/docs/{name}.md"]
+    paths += [f"/media/runs/{name}/a/b.mp4", f"/media/runs/{run}/{name}/b.mp4", f"/media/runs/{run}/a/{name}.mp4"]
+    with TestClient(server) as client:
+        assert {path: client.get(path).status_code for path in paths} == dict.fromkeys(paths, 404)
