@@ -1,4 +1,4 @@
-"""Clips, models, adapters, data sets and runs that unfinished jobs, runs, curricula and campaigns need."""
+"""Clips, models, adapters, data sets and runs that unfinished work needs."""
 
 import json
 import logging
