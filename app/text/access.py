@@ -12,8 +12,8 @@ FORM = {
 WRONG = "Wrong name or password."
 BUSY = "Too many logins at the moment: try again in a few seconds."
 NOT_ENDED = (
-    "You are logged out here, but the server could not record it, so a copy of this session stays valid: tell the person "
-    "who runs the server."
+    "You are logged out here, but the server could not record it, so a copy of this session stays valid: tell the "
+    "person who runs the server."
 )
 OLD_LINK = "This link has expired: request a new one, or log in."
 LOG_IN = "Log in first: open the page in a browser."
