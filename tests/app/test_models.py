@@ -61,7 +61,7 @@ def test_each_preset_is_in_one_group_with_what_can_be_done(
     found = rows(models.model_list(context))
     assert (found["mini"]["group"], found["mini"]["can_remove"], found["mini"]["get"]) == ("installed", False, "")
     assert (found["wan22_5b"]["group"], found["wan22_5b"]["get"]) == ("missing", "get")
-    assert found["wan21_1_3b"]["line"] == "partly downloaded, 3 MB of about 29 GB"
+    assert found["wan21_1_3b"]["line"] == "partly downloaded, 3.0 MB of about 29 GB"
     assert (found["wan21_1_3b"]["get"], found["wan21_1_3b"]["can_remove"]) == ("resume", True)
     assert found["broken"]["group"] == "unusable" and "lacks 'title'" in found["broken"]["line"]
     assert (found["gone"]["group"], found["gone"]["get"]) == ("missing", "") and "put its weights at" in found["gone"][
@@ -125,7 +125,7 @@ def test_a_disk_without_room_is_told_before(hub: StubHub, mini_folder: Path, mon
     assert answer["ready"] and "Free disk: " in answer["question"] and "Licence: Lightricks" in answer["question"]
     monkeypatch.setattr("engine.config.model_downloads.free_b", lambda: 1_000_000)
     answer = models.ask_get("ltx")
-    assert not answer["ready"] and "1 MB free: free space, or set HF_HOME" in answer["question"]
+    assert not answer["ready"] and "1.0 MB free: free space, or set HF_HOME" in answer["question"]
     assert free_b() > 1_000_000
 
 
@@ -143,7 +143,7 @@ def test_a_model_that_is_needed_is_not_removed(
     blobs = cache_of(tmp_path) / "blobs"
     blobs.mkdir(parents=True)
     (blobs / "a").write_bytes(b"x" * 2_000_000)
-    assert models.ask_remove(context, "wan21_1_3b") == {"key": "wan21_1_3b", "question": "Frees 2 MB.", "ready": True}
+    assert models.ask_remove(context, "wan21_1_3b") == {"key": "wan21_1_3b", "question": "Frees 2.0 MB.", "ready": True}
     monkeypatch.setenv("DAILIES_ALLOW_DOWNLOAD", "1")
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="p", model="wan21_1_3b")]))
     with pytest.raises(ConfigError, match=f"'wan21_1_3b' is needed by the job {job.id} "):
