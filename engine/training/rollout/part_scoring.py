@@ -1,4 +1,4 @@
-"""Scoring of a generation batch in parts: one part is scored while the next one is generated."""
+"""Scoring of a generation batch in parts: clips are scored while the next ones are decoded or generated."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +19,8 @@ class PartScoring:
 
     Functions with a true attribute `splittable` are called with parts: a value of theirs depends on the clip, and on
     the other clips of its prompt if they compare clips. Other functions get the whole batch at the end. The parts are
-    those of generation, joined to whole groups of `group` clips where a function compares clips. They do not depend on
-    timing, and neither do the values. `extras` are further arguments of the functions.
+    whole groups of `group` clips, as soon as the last clip of a group is handed over. They do not depend on timing, and
+    neither do the values. `extras` are further arguments of the functions.
 
     Use it as a context manager: leaving it waits for the running call and cancels the others.
     """
@@ -36,8 +36,7 @@ class PartScoring:
     ) -> None:
         self._functions, self.rows, self._extras = functions, rows, extras
         self._early = [index for index, function in enumerate(functions) if getattr(function, "splittable", False)]
-        compares = any(getattr(functions[index], "compares_clips", False) for index in self._early)
-        self._multiple = group if compares else 1
+        self._group = group
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rewards")
         self._stream = _side_stream(device)
         self._parts: list[Future[Tensor]] = []
@@ -58,7 +57,7 @@ class PartScoring:
             if part.done():
                 part.result()
         self._waiting += clips
-        ready = len(self._waiting) // self._multiple * self._multiple
+        ready = len(self._waiting) // self._group * self._group
         if self._early and ready:
             self._submit(ready)
 

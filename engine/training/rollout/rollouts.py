@@ -76,17 +76,15 @@ def generate_rollouts(
 
     `kept` has the step numbers of each request, as many for one as for another; None keeps no step. The requests may
     differ only in prompt, pictures and seed. `means` keeps the means of SDE steps too. `sigmas` replaces the model's
-    own noise levels; without `decode` there are latents but no clips. `decoded` is called with the clips of each batch,
-    before the next one. Raises TrainingError when a step adds too much noise (see `excess_noise`), or when latents are
-    not finite.
+    own noise levels; without `decode` there are latents but no clips. `decoded` is called with each few clips as soon
+    as they are decoded, in order. Raises TrainingError when a step adds too much noise (see `excess_noise`), or when
+    latents are not finite.
     """
     kept = [()] * len(requests) if kept is None else kept
     parts = []
     for start in range(0, len(requests), batch):
         few, steps = requests[start : start + batch], kept[start : start + batch]
-        parts.append(_generate_batch(family, few, prompts, sde_step_function, steps, sigmas, means, decode))
-        if decoded is not None:
-            decoded(parts[-1].clips)
+        parts.append(_generate_batch(family, few, prompts, sde_step_function, steps, sigmas, means, decode, decoded))
     made = concat_rollouts(parts)
     if not made.latents.isfinite().all():
         raise TrainingError("The policy's clips became NaN: the run stops before they reach the weights.")
@@ -157,6 +155,7 @@ def _generate_batch(
     sigmas: Tensor | None,
     means: bool,
     decode: bool,
+    decoded: Callable[[Sequence[Clip]], None] | None,
 ) -> Rollouts:
     first = requests[0]
     generators = [generator_for(request.seed) for request in requests]
@@ -174,23 +173,29 @@ def _generate_batch(
         step=[_step_at(index, wanted, sde_step_function, family.spec.prediction) for index in range(len(sigmas) - 1)],
         generators=generators,
     )
-    kept: list[list[KeptStep]] = [[] for _ in requests]
+    kept: list[list[tuple[KeptStep, int]]] = [[] for _ in requests]  # of each clip: a step, and its row there
     for step in steps:
         if told := excess_noise(family.spec.prediction, step.index, step.sigma_next, step.noise_std):
             raise TrainingError(f"The run stops before its weights change. {told}")
         latents = step.next_latents
-        for row, numbers in enumerate(wanted):
-            if step.index in numbers:
-                kept[row].append(_kept(step, row, means))
-    latents[..., 0].sum().item()  # waits for the device: what follows is decoding alone
+        rows = [row for row, numbers in enumerate(wanted) if step.index in numbers]
+        if rows:
+            one = _kept(step, rows, means)
+            for place, row in enumerate(rows):
+                kept[row].append((one, place))
+    latents[..., 0].sum().item()  # waits for the device and its copies: what follows is decoding alone
     began = time.perf_counter()
-    frames = [frame for rows in latents.split(DECODED_TOGETHER) for frame in family.decode(rows)] if decode else []
-    clips = [
-        Clip(frames=shown, fps=first.fps, prompt=request.prompt, first_picture=prompts.first_picture(request))
-        for shown, request in zip(frames, requests, strict=False)
-    ]
+    clips: list[Clip] = []
+    for start in range(0, len(requests) if decode else 0, DECODED_TOGETHER):
+        few = slice(start, start + DECODED_TOGETHER)
+        clips += [
+            Clip(frames=shown, fps=first.fps, prompt=request.prompt, first_picture=prompts.first_picture(request))
+            for shown, request in zip(family.decode(latents[few]), requests[few], strict=True)
+        ]
+        if decoded is not None:
+            decoded(clips[start:])
     decode_s = time.perf_counter() - began
-    chosen = _linked([_concat_steps(steps) for steps in zip(*kept, strict=True)])
+    chosen = _linked([_joined(steps) for steps in zip(*kept, strict=True)])
     return Rollouts(requests=list(requests), latents=latents, clips=clips, steps=chosen, decode_s=decode_s)
 
 
@@ -204,19 +209,30 @@ def _step_at(
     return sde_step_function if len(rows) == len(wanted) else for_rows(sde_step_function, ODE_STEPS[prediction], rows)
 
 
-def _kept(step: DenoiseStep, row: int, means: bool) -> KeptStep:
-    """The step of one clip of a batch."""
-    one = slice(row, row + 1)
+def _kept(step: DenoiseStep, rows: Sequence[int], means: bool) -> KeptStep:
+    """The step of some clips of a batch. A GPU's copies are made while it goes on; wait for it before you read them."""
+
+    def on_cpu(values: Tensor) -> Tensor:
+        chosen = values if len(rows) == len(values) else values[list(rows)]
+        return chosen.to("cpu", non_blocking=values.is_cuda)
+
     return KeptStep(
-        index=(step.index,),
-        sigma=(step.sigma,),
-        sigma_next=(step.sigma_next,),
-        noise_std=(step.noise_std,),
-        latents=step.latents[one].cpu(),
-        next_latents=step.next_latents[one].cpu(),
-        log_prob=None if step.log_prob is None else step.log_prob[one].cpu(),
-        mean=step.mean[one].cpu() if means and step.mean is not None else None,
+        index=(step.index,) * len(rows),
+        sigma=(step.sigma,) * len(rows),
+        sigma_next=(step.sigma_next,) * len(rows),
+        noise_std=(step.noise_std,) * len(rows),
+        latents=on_cpu(step.latents),
+        next_latents=on_cpu(step.next_latents),
+        log_prob=None if step.log_prob is None else on_cpu(step.log_prob),
+        mean=on_cpu(step.mean) if means and step.mean is not None else None,
     )
+
+
+def _joined(parts: Sequence[tuple[KeptStep, int]]) -> KeptStep:
+    """The steps of the clips of a batch, each given with its row there, as one."""
+    step = parts[0][0]
+    whole = all(one is step and place == row for row, (one, place) in enumerate(parts))
+    return step if whole else _concat_steps([_rows_of(one, [place]) for one, place in parts])
 
 
 def _rows_of(step: KeptStep, rows: Sequence[int]) -> KeptStep:
@@ -235,6 +251,8 @@ def _rows_of(step: KeptStep, rows: Sequence[int]) -> KeptStep:
 
 def _concat_steps(steps: Sequence[KeptStep]) -> KeptStep:
     """A step of several clips or batches, as one."""
+    if len(steps) == 1:
+        return steps[0]
     log_probs = [step.log_prob for step in steps if step.log_prob is not None]
     means = [step.mean for step in steps if step.mean is not None]
     return KeptStep(

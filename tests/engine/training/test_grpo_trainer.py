@@ -221,6 +221,24 @@ def test_latents_between_consecutive_steps_are_kept_once(open_tiny: Open, tmp_pa
     assert all((one.latents != other.latents).any() for one, other in pairwise(apart.steps))
 
 
+def test_clips_are_handed_over_as_soon_as_they_are_decoded(open_tiny: Open, tmp_path: Path) -> None:
+    """In pairs, before the next ones: a slow reward begins with the first group, not with the whole batch."""
+    trainer = trainer_of(open_tiny, tmp_path)
+    requests, given, events = trainer.requests_for([{"prompt": PROMPTS[0]}] * 5, 0), list[Any](), list[int]()
+    decode = trainer.family.decode
+
+    def decoding(latents: torch.Tensor) -> Any:
+        events.append(len(latents))
+        return decode(latents)
+
+    trainer.family.decode = decoding
+    made = generate_rollouts(
+        trainer.family, requests, trainer.prompts, decoded=lambda few: (given.extend(few), events.append(-len(few)))
+    )
+    assert events == [2, -2, 2, -2, 1, -1]
+    assert [id(clip) for clip in given] == [id(clip) for clip in made.clips]
+
+
 def test_preflight_replays_in_batches_of_the_updates_shape(open_tiny: Open, tmp_path: Path) -> None:
     """In bfloat16 a row's rounding depends on that shape."""
     trainer = trainer_of(open_tiny, tmp_path, steps_per_replay=3)

@@ -59,7 +59,7 @@ def test_values_are_those_of_one_call_in_the_order_of_functions_and_clips(size: 
 def test_functions_get_parts_whole_groups_or_the_whole_batch() -> None:
     apart, whole = Recorded(splittable=True), Recorded(splittable=False, compares=True)
     score_in_parts([apart, whole], 3)
-    assert apart.calls == [[0, 1, 2], [3, 4, 5], [6, 7]] and whole.calls == [list(range(8))]
+    assert apart.calls == [[0, 1, 2, 3], [4, 5, 6, 7]] and whole.calls == [list(range(8))]
     comparing = Recorded(splittable=True, compares=True)
     score_in_parts([comparing], 3)
     assert comparing.calls == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -68,9 +68,9 @@ def test_functions_get_parts_whole_groups_or_the_whole_batch() -> None:
 def test_clips_that_were_not_handed_over_are_scored_at_the_end() -> None:
     reward = Recorded(splittable=True)
     with PartScoring([reward], ROWS, group=4, device=CPU) as scoring:
-        scoring.add(CLIPS[:3])
+        scoring.add(CLIPS[:5])
         assert scoring.rewards(CLIPS)[:, 0].tolist() == list(range(8))
-    assert reward.calls == [[0, 1, 2], [3, 4, 5, 6, 7]]
+    assert reward.calls == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_a_part_is_scored_while_the_next_one_is_made() -> None:
