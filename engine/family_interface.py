@@ -188,11 +188,11 @@ class Conditioning:
         """Return a copy with all tensors on `device`."""
         return _map_tensors(lambda tensors: tensors[0].to(device), self)
 
-    def concat(self, other: "Conditioning") -> "Conditioning":
-        """Return the rows of both, this one's first; `fps` and values that are not tensors come from this one."""
+    def concat(self, *others: "Conditioning") -> "Conditioning":
+        """Return the rows of all, this one's first; `fps` and values that are not tensors come from this one."""
         import torch
 
-        return _map_tensors(lambda tensors: torch.cat(tensors), self, other)
+        return _map_tensors(lambda tensors: torch.cat(tensors), self, *others)
 
 
 def _map_tensors(apply: "Callable[[list[Tensor]], Tensor]", *parts: Conditioning) -> Conditioning:

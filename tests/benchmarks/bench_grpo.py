@@ -2,11 +2,12 @@
 
 The plain side is what the field's scripts do, written with diffusers' classes alone: it encodes the prompts of each
 batch, steps by Flow-GRPO's SDE (Eq. 9, arXiv:2505.05470) in the window, decodes clip by clip, scores, and replays the
-window's steps with gradients. Both have the preset `mini_grpo` and the same reward, and run in turn, the order swapped.
-Bar: 1.05. The gradients of one update, from the same rollout, must be the same, or the times say nothing.
+window's steps with gradients. Its text is padded to the encoder's length, ours only to the longest prompt of a batch.
+Both have the preset `mini_grpo` and the same reward, and run in turn, the order swapped. Bar: 1.05. The gradients of
+one update, from the same rollout, must be the same, or the times say nothing.
 
-Then the same with a reward that takes as long as the rollout, like a call of a server: ours scores a part of the batch
-while the next one is generated. Bar: 0.67.
+Then the same with a reward that takes as long as the rollout, like a call of a server: ours scores the clips of a
+prompt while the next ones are decoded or generated. Bar: 0.67.
 
 Counted besides, with a bar of 1: rows that pass the network, over the fewest there can be (each step of each clip once,
 each step of the window once more, for its gradient); and prompts encoded, over the prompts that there are.

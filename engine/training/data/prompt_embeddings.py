@@ -19,14 +19,20 @@ from engine.generation.given_pictures import LoadPicture, first_picture, picture
 from engine.request import GenerationRequest
 
 MOST_WRITTEN = 1000  # prompts of a run that are added to the disk: 4 GB for Wan
+TEXT_MULTIPLE = 8  # tokens: kernels of attention want masks of such a width
 
 
 class PromptEmbeddings:
     """Conditioning of requests, for one model. `encoded` counts the encoded prompts.
 
     `guidance` is the input of networks with embedded guidance; others ignore it. `load` returns the picture
-    `uint8[H,W,3]` of a name. `disk` is the cache of encoded prompts that it reads and adds to.
+    `uint8[H,W,3]` of a name. `disk` is the cache of encoded prompts that it reads and adds to. `leaves_out_padding`
+    makes `of` return no more text tokens than its longest prompt needs, where this changes nothing: there is a mask, no
+    guidance, whose other prompts are as long as these, and float32, in which a row's rounding hardly depends on the
+    shape of its batch.
     """
+
+    leaves_out_padding = False
 
     def __init__(
         self,
@@ -57,7 +63,10 @@ class PromptEmbeddings:
 
     def of(self, requests: Sequence[GenerationRequest]) -> Conditioning:
         """Return the conditioning of the requests' prompts and pictures, one row each."""
-        return self._with_pictures(self.rows([request.prompt for request in requests]), requests)
+        rows = self.rows([request.prompt for request in requests])
+        if self.leaves_out_padding and requests[0].guidance <= 1:
+            rows = without_padding(rows)
+        return self._with_pictures(rows, requests)
 
     def negatives_of(self, requests: Sequence[GenerationRequest]) -> Conditioning | None:
         """Return the conditioning of the negative prompts, with the same pictures; None without guidance."""
@@ -76,9 +85,7 @@ class PromptEmbeddings:
                 if self._disk is not None and self.encoded < MOST_WRITTEN:
                     self._disk.write(self._family, prompt, row)
                 self.encoded += 1
-        rows = self._known[prompts[0]]
-        for prompt in prompts[1:]:
-            rows = rows.concat(self._known[prompt])
+        rows = self._known[prompts[0]].concat(*(self._known[prompt] for prompt in prompts[1:]))
         return replace(rows.to(self._device), guidance=self.guidance)
 
     def _read(self, prompt: str) -> bool:
@@ -103,3 +110,12 @@ class PromptEmbeddings:
             extras = picture_extras(self._family, [request], self._load)
             self._shown[key] = {name: tensor.cpu() for name, tensor in extras.items()}
         return self._shown[key]
+
+
+def without_padding(rows: Conditioning) -> Conditioning:
+    """Return the rows without text tokens that are padding in all of them, in float32; unchanged without a mask."""
+    if rows.mask is None or rows.embeds.dtype != torch.float32 or not rows.mask.any():
+        return rows
+    used = int(rows.mask.any(0).nonzero().max()) + 1
+    kept = slice(-(-used // TEXT_MULTIPLE) * TEXT_MULTIPLE)
+    return replace(rows, embeds=rows.embeds[:, kept], mask=rows.mask[:, kept])

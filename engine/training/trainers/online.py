@@ -109,6 +109,7 @@ class OnlineTrainer(GenerationBatches):
         self.actors: RolloutBackend | None = None
         self._followed_at = -1
         super().__init__(model, args, rows, **others)
+        self.prompts.leaves_out_padding = True
         check_pictures(numbered(self.data), self.template, self.family.spec)
         self.open_clips({name: getattr(self.template, name) for name in SIZES})
         self.data_sizes = self.clip_latents.sizes(self.data, stored)
