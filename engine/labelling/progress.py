@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -107,11 +106,14 @@ def read_labeller_status(
     files_missing = _count(connection, campaign_id, *GONE)
     done = connection.scalar(_counts(campaign_id, LABELLERS.c.done).where(LABELLERS.c.labeller == name)) or 0
     remaining = _remaining(connection, _request(campaign_id, spec, name)) if is_open else 0
-    assignable = partial(_assignable, connection, campaign_id)
+    awaiting_clips = 0
+    if not remaining:
+        with_files = _in_use(connection, campaign_id) - files_missing
+        awaiting_clips = with_files - _assignable(connection, campaign_id, with_files)
     return LabellerStatus(
         done=done - sum(row.done for row in _dropped_votes(connection, campaign_id) if row.labeller == name),
         remaining=remaining,
-        awaiting_clips=0 if remaining else _in_use(connection, campaign_id) - files_missing - assignable(),
+        awaiting_clips=awaiting_clips,
         files_missing=files_missing,
     )
 
@@ -125,10 +127,11 @@ def read_progress(connection: Connection, campaign_id: str, spec: CampaignSpec, 
         pairs=_in_use(connection, campaign_id),
         votes=sum(row.counted for row in rows) - sum(row.counted for row in dropped.values()),
     )
+    missing_files = _count(connection, campaign_id, *GONE)
     return CampaignProgress(
         pairs=totals.pairs,
-        assignable=_assignable(connection, campaign_id),
-        missing_files=_count(connection, campaign_id, *GONE),
+        assignable=_assignable(connection, campaign_id, totals.pairs - missing_files),
+        missing_files=missing_files,
         votes=totals.votes,
         target=totals.target(spec),
         labellers=tuple(
@@ -234,12 +237,13 @@ def _in_use(connection: Connection, campaign_id: str) -> int:
     return _count(connection, campaign_id) - _count(connection, campaign_id, PAIRS.c.dropped_at.is_not(None))
 
 
-def _assignable(connection: Connection, campaign_id: str) -> int:
+def _assignable(connection: Connection, campaign_id: str, with_files: int) -> int:
+    """Count the pairs that can be assigned; `with_files` pairs in use have lost no file."""
     lacking = ~exists().where(CLIPS.c.id == CAMPAIGN_CLIPS.c.clip_id, CLIPS.c.deleted_at.is_(None))
     some = select(CAMPAIGN_CLIPS.c.clip_id).where(CAMPAIGN_CLIPS.c.campaign_id == campaign_id, lacking).limit(1)
     if connection.scalar(some) is not None:
         return _count(connection, campaign_id, *usable_pair_conditions())
-    return _in_use(connection, campaign_id) - _count(connection, campaign_id, *GONE)  # asks of each clip once
+    return with_files  # all clips are there, which the query above asked of each clip once
 
 
 def _of_labeller(
