@@ -305,10 +305,13 @@ class Run:
             size = self.metrics_file.stat().st_size
         except OSError:
             return 0, 0
-        step = of = 0
-        for row in filter(None, map(metric_row, whole_lines(self.metrics_file, max(0, size - END_BYTES)))):
-            step, of = int(row["step"]), int(row.get("of", of))
-        return step, of
+        step = None
+        lines = list(whole_lines(self.metrics_file, max(0, size - END_BYTES)))
+        for row in filter(None, map(metric_row, reversed(lines))):  # most of the lines need not be parsed
+            step = int(row["step"]) if step is None else step
+            if "of" in row:
+                return step, int(row["of"])
+        return step or 0, 0
 
 
 def _relative(path: Path, folder: Path) -> Path:
