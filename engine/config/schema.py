@@ -45,9 +45,9 @@ class NetworkShape(FiniteModel):
     forward_bytes: tuple[float, float] | tuple[float, float, float]
     """Peak of a prediction above the weights: bytes per token, per clip, and per token squared (dense masks)."""
     update_bytes: tuple[float, float] | tuple[float, float, float]
-    """The same of a prediction and its backward pass with `checkpoint_blocks`."""
+    """The same of a prediction and its backward pass with `gradient_checkpointing`."""
     kept_factor: float = Field(gt=0)
-    """The same peak without `checkpoint_blocks`, relative to the peak with it."""
+    """The same peak without `gradient_checkpointing`, relative to the peak with it."""
     whole_factor: float = Field(1.0, gt=0)
     """The same peak when the whole network is trained, relative to the peak with an adapter."""
     decode_bytes: tuple[float, float, float]
@@ -121,7 +121,7 @@ class ModelPreset(FiniteModel):
     """Keep the text encoder on the CPU between prompts: less device memory, slightly more time per prompt."""
     weights: Literal["full", "float8", "int8"] = "full"
     """Storage of the weights of the network's blocks, computed in `dtype`: float8 and int8 take half of the memory and
-    lose precision, int8 less. Training then needs an adapter and `checkpoint_blocks`; int8 also the extra
+    lose precision, int8 less. Training then needs an adapter and `gradient_checkpointing`; int8 also the extra
     `quantization`. The former `weights_float8 = true` is still read."""
     offload_blocks: bool = False
     """Keep the network's blocks on the CPU, and load each one shortly before it is needed: little device memory, but

@@ -245,7 +245,7 @@ def advice(load: TrainingLoad, total_gib: float) -> Change | None:
 def _milder(load: TrainingLoad) -> Iterable[tuple[str, str, TrainingLoad]]:
     """Yield changes of one setting, those with the least effect on the result first."""
     if not load.checkpointed:
-        yield "checkpoint_blocks", "true", replace(load, checkpointed=True)
+        yield "gradient_checkpointing", "true", replace(load, checkpointed=True)
     if load.rollout_batch > 1:
         yield "rollout_batch", "1", replace(load, rollout_clips=load.rollout_clips // load.rollout_batch)
     for share in (2, 4, 8):

@@ -58,7 +58,7 @@ CARDS = (
 class ModelForecast:
     """Forecast for one default clip at a time.
 
-    `training` is of an adapter of rank 16 that is trained with `checkpoint_blocks` on one clip in a graph, with
+    `training` is of an adapter of rank 16 that is trained with `gradient_checkpointing` on one clip in a graph, with
     guidance if the model has it; None for a model that cannot be trained. `clip_flop` and `decode_flop` are of a whole
     clip, `update_flop` of a prediction with its backward pass.
     """

@@ -76,7 +76,7 @@ def load_of(planned: RunPlan) -> TrainingLoad:
         rollout_clips=clips_together(values) * planned.rows_per_clip if makes_clips else 0,
         rollout_batch=int(values.get("rollout_batch", 0)),
         lora_rank=int(values["lora_rank"]) * cost.adapters,
-        checkpointed=bool(values["checkpoint_blocks"] or values.get("gradient_checkpointing")),
+        checkpointed=bool(values["gradient_checkpointing"]),
         copies=average + beneath + cost.copies,
     )
 

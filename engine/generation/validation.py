@@ -82,7 +82,7 @@ def check_storage(options: FamilyOptions, lora_rank: int, *, checkpointed: bool,
     if not (lora_rank and checkpointed):
         raise ConfigError(
             f"A model with weights = '{options.weights}' is trained by an adapter, block by block: set lora_rank to 1 "
-            "or more and checkpoint_blocks to true, or weights to 'full' in the model's preset."
+            "or more and gradient_checkpointing to true, or weights to 'full' in the model's preset."
         )
     if options.weights == "int8" and sharded:
         raise ConfigError(

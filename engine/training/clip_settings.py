@@ -24,7 +24,8 @@ class ScaledErrorArguments(ClipDataArguments):
     """Settings of losses that compare the error with the reference's; see `engine.algorithms.dpo`."""
 
     beta: float = field(
-        default=0.2, metadata={"help": "Strength of the pull to the reference, multiplied by error_scale."}
+        default=0.2,
+        metadata={"help": "beta of DPO, the strength of the KL regularisation; it is multiplied by error_scale."},
     )
     error_scale: float | None = field(
         default=None,
@@ -50,7 +51,7 @@ class VideoSFTConfig(ClipDataArguments, PlainTrainerArguments, TrainingArguments
     """Supervised fine-tuning on clips with captions."""
 
     prompt_dropout: float = field(
-        default=0.1, metadata={"help": "Share of the clips that are learnt without their prompt, for guidance."}
+        default=0.1, metadata={"help": "Share of the clips that are trained without their prompt, for guidance."}
     )
 
     def __post_init__(self) -> None:
@@ -71,7 +72,7 @@ class VideoKTOConfig(ScaledErrorArguments, PlainTrainerArguments, TrainingArgume
         if self.per_device_train_batch_size * self.world_size < 2:
             raise ConfigError(
                 "per_device_train_batch_size is 1, but KTO compares each clip with the mean of its batch: set it to 2 "
-                "or more, with checkpoint_blocks where memory is short."
+                "or more, with gradient_checkpointing where memory is short."
             )
         weights = self.desirable_weight, self.undesirable_weight
         if min(weights) < 0 or max(weights) == 0:

@@ -20,6 +20,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from engine.config.presets import load_model_preset
+from engine.config.reward_availability import why_rewards_unavailable
 from engine.config.schema import TrainPreset
 from engine.errors import DailiesError, SettingsError, TrainingError
 from engine.estimation.run_estimate import forecast
@@ -96,6 +97,8 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     """
     preset = run.preset()
     on_rank_zero(lambda: _claim_run(run, preset))
+    if reason := why_rewards_unavailable(preset):  # before the model is loaded
+        raise TrainingError(f"The run was not started. {reason}")
     trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
         use_actors(trainer, run, RayActors(actors), actors.processes)
@@ -190,7 +193,7 @@ def out_of_memory_message(preset: TrainPreset, trainer: DiffusionTrainer | None)
     facts = device_facts()
     where = f"at step {trainer.state.global_step}" if trainer is not None else "while the model was loaded"
     found = forecast(preset, facts.memory_gib)
-    lower = "per_device_train_batch_size, rollout_batch, num_frames or the size, or set checkpoint_blocks to true"
+    lower = "per_device_train_batch_size, rollout_batch, num_frames or the size, or set gradient_checkpointing to true"
     if found is None:
         return f"The device's memory of {facts.memory_gib:.0f} GiB is full {where}: lower {lower}."
     need = (

@@ -42,8 +42,7 @@ class VideoDPOConfig(ScaledErrorArguments, DPOConfig):
     )
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
-        super().__post_init__()
+        self.check_library(super().__post_init__)
         self.check_video()
         compared = [name for name in self.loss_type if name != "sft"]
         is_valid = set(compared) <= set(PREFERENCES) and len(set(self.loss_type)) == len(self.loss_type)
@@ -103,7 +102,7 @@ class OnlineArguments(ClipDataArguments):
     )
     advantage_floor: float = field(
         default=0.02,
-        metadata={"help": "Least standard deviation to divide by; smaller differences of a reward are noise."},
+        metadata={"help": "Minimum std that advantages are divided by; smaller differences of a reward are noise."},
     )
     advantage_limit: float = field(default=5.0, metadata={"help": "Largest absolute value of an advantage."})
     rollout_batch: int = field(default=16, metadata={"help": "Clips that are generated together."})
@@ -220,8 +219,7 @@ class VideoGRPOConfig(OnlineArguments, GRPOConfig):
     loss_type: str = "grpo"
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
-        super().__post_init__()
+        self.check_library(super().__post_init__)
         self.check_video()
         if self.epsilon <= 0 or (self.noise_level is not None and self.noise_level <= 0):
             raise ConfigError(f"epsilon and noise_level must be above 0, got {self.epsilon} and {self.noise_level}.")
@@ -272,8 +270,7 @@ class ForwardProcessConfig(OnlineArguments, GRPOConfig):
     )
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
-        super().__post_init__()
+        self.check_library(super().__post_init__)
         self.check_video()
         if self.levels_per_clip < 1 or not 0 < self.level_share <= 1:
             raise ConfigError(
@@ -306,10 +303,16 @@ class VideoNFTConfig(ForwardProcessConfig):
         **ONLINE_WITHOUT_EFFECT,
         **dict.fromkeys(("epsilon", "epsilon_high"), "NFT has no ratio"),
     }
-    mixing: float = field(default=1.0, metadata={"help": "Distance of the implicit policies from the old one, 0..1."})
-    old_decay_flat: int = field(default=0, metadata={"help": "Updates before the old policy starts to lag."})
-    old_decay_slope: float = field(default=0.001, metadata={"help": "Increase of the lag per update."})
-    old_decay_most: float = field(default=0.5, metadata={"help": "Largest lag, below 1."})
+    mixing: float = field(
+        default=1.0, metadata={"help": "beta of DiffusionNFT: interpolation of the implicit policies, 0..1."}
+    )
+    old_decay_flat: int = field(
+        default=0, metadata={"help": "Updates at which the old policy is the trained one (decay 0)."}
+    )
+    old_decay_slope: float = field(
+        default=0.001, metadata={"help": "Increase of the old policy's EMA decay per update."}
+    )
+    old_decay_most: float = field(default=0.5, metadata={"help": "Largest EMA decay of the old policy, below 1."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -331,17 +334,17 @@ class VideoAWMConfig(ForwardProcessConfig):
     weighting: Weighting = field(
         default="awm",
         metadata={
-            "help": "Use of the advantages: as AWM's weight of a clipped ratio, as RVM's signed weight of the error, "
+            "help": "Loss: the advantage as AWM's weight of a clipped ratio, as RVM's signed weight of the error, "
             "or in DGPO's comparison of a whole group with the model before training."
         },
     )
-    preference_beta: float = field(
-        default=100.0, metadata={"help": "Strength of DGPO's comparison; its authors use 10 to 101."}
-    )
+    preference_beta: float = field(default=100.0, metadata={"help": "beta of DGPO; its authors use 10 to 101."})
     time_weight: TimeWeight = field(
         default="ghuber", metadata={"help": "Weight of the noise levels; see engine.algorithms.awm."}
     )
-    moving_beta: float = field(default=3e-3, metadata={"help": "Weight of the pull to a moving average; 0 = none."})
+    moving_beta: float = field(
+        default=3e-3, metadata={"help": "Weight of the KL to a moving average (EMA) of the policy; 0 = none."}
+    )
     moving_decay_slope: float = field(default=0.001, metadata={"help": "Increase of the average's decay per update."})
     moving_decay_most: float = field(default=0.3, metadata={"help": "Largest decay of the moving average, below 1."})
     advantage_limit: float = field(default=1.0, metadata={"help": "Largest absolute value of an advantage."})

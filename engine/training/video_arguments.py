@@ -1,6 +1,6 @@
 """Settings that all video trainers have: the clip's shape, the adapter, samples, checkpointing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -77,14 +77,17 @@ class VideoArguments:
     )
     sample_steps: int | None = field(default=None, metadata={"help": "Denoising steps of a sample; None = num_steps."})
 
-    checkpoint_blocks: bool = field(
-        default=False, metadata={"help": "Recompute each block in the backward pass: much less memory, a fifth slower."}
+    gradient_checkpointing: bool = field(
+        default=False,
+        metadata={
+            "help": "Recompute each block in the backward pass instead of keeping its activations: much less "
+            "memory, a fifth slower."
+        },
     )
 
     # Defaults of the library's settings.
     learning_rate: float = 1e-4  # TRL's 1e-6 is for whole networks
     logging_steps: float = 10  # transformers' 500 would leave most runs without a curve
-    gradient_checkpointing: bool | None = None
     bf16: bool | None = False  # the model's preset sets the dtype of its networks; autocast would conflict with it
     remove_unused_columns: bool = False  # the rows are prompts and clips, which no forward signature has
     report_to: str | list[str] | None = "none"
@@ -104,14 +107,17 @@ class VideoArguments:
         """Return how many of `updates` were of the exported weights; None where the last one was of others."""
         return updates
 
-    def own_checkpointing(self) -> None:
-        """Replace the library's two names for checkpointing by `checkpoint_blocks`.
+    def check_library(self, check: Callable[[], None]) -> None:
+        """Call the library's `check` of its own settings, and keep checkpointing out of its hands.
 
-        A diffusion network does not have the hooks that they need.
+        Its trainer needs hooks that a diffusion network does not have. It reads `activation_checkpointing` alone, to
+        which its check would set the two names.
         """
         library: Any = self
-        self.checkpoint_blocks |= bool(library.gradient_checkpointing or library.activation_checkpointing)
-        library.gradient_checkpointing, library.activation_checkpointing = None, False
+        wanted = bool(self.gradient_checkpointing or library.activation_checkpointing)
+        self.gradient_checkpointing, library.activation_checkpointing = False, False
+        check()
+        self.gradient_checkpointing = wanted
 
     def lora_settings(self) -> dict[str, Any]:
         """Return the arguments of `setup_lora`."""
@@ -191,9 +197,8 @@ class PlainTrainerArguments(VideoArguments):
     """Settings of trainers whose next base class is `transformers.TrainingArguments`."""
 
     def __post_init__(self) -> None:
-        self.own_checkpointing()
         library: Any = super()
-        library.__post_init__()
+        self.check_library(library.__post_init__)
         self.check_video()
 
 

@@ -67,14 +67,14 @@ loop = 0.0
 """
 CASES = {
     "recomputed": {
-        "checkpoint_blocks": True,
+        "gradient_checkpointing": True,
         "num_generations": 4,
         "per_device_train_batch_size": 4,
         "rollout_batch": 4,
         "gradient_accumulation_steps": 1,
     },
     "kept": {
-        "checkpoint_blocks": False,
+        "gradient_checkpointing": False,
         "num_generations": 2,
         "per_device_train_batch_size": 1,
         "rollout_batch": 2,

@@ -42,7 +42,7 @@ REQUIRED = {
     ),
     "FSDP_ACTIVATION_CHECKPOINTING": (
         "false",
-        "fsdp_activation_checkpointing: false, and the preset's checkpoint_blocks instead",
+        "fsdp_activation_checkpointing: false, and the preset's gradient_checkpointing instead",
     ),
     "FSDP_RESHARD_AFTER_FORWARD": (
         "true",

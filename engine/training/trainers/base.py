@@ -114,13 +114,13 @@ class DiffusionTrainer(Trainer):
         check_pictures(numbered(train_dataset or ()), self.template, self.family.spec)
         network: Any = self.family.network
         options = getattr(self.family, "options", FamilyOptions())
-        check_storage(options, args.lora_rank, checkpointed=args.checkpoint_blocks, sharded=bool(self.sharding))
+        check_storage(options, args.lora_rank, checkpointed=args.gradient_checkpointing, sharded=bool(self.sharding))
         for name, folder in ((FROZEN, args.frozen_adapter), (ADAPTER, start)):
             if folder is not None:
                 load_adapter(network, name, Path(folder), to_train=name == ADAPTER)
         continues_adapter = setup_lora(network, self.family.spec.lora_targets, **args.lora_settings())
         self._add_adapters(network, args)
-        set_block_checkpointing(network, self.family.spec.block_classes, on=args.checkpoint_blocks)
+        set_block_checkpointing(network, self.family.spec.block_classes, on=args.gradient_checkpointing)
         args._n_gpu = min(1, args.n_gpu)  # a process trains on one device; the library would split batches over all
         self._place(args)
         self.base = base_policy(network, args.lora_rank, with_frozen=args.frozen_adapter is not None)

@@ -30,7 +30,7 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     "sample_steps": (0, 1001),
     "sample_clips": (-1, 10**6),
     "save_steps": (0, -1, math.nan),
-    "checkpoint_blocks": (1, "yes", None),
+    "gradient_checkpointing": (1, "yes", None),
     "lr_scheduler_type": ("linnear", 3, None),
     "adam_beta1": (1.0, -0.5),
 }

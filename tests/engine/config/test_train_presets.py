@@ -1,5 +1,6 @@
 """Every shipped preset: whole, its settings known, and honest about where its numbers come from."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ from engine.config.form_settings import settings_of
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys
 from engine.config.prompts import read_prompts
 from engine.errors import ConfigError
+from engine.estimation.model_forecast import CARDS
 from engine.estimation.run_estimate import forecast
+from engine.estimation.run_time import run_seconds
 from engine.families.registry import family_spec
 from engine.training.build import build_config
 from engine.training.preflight.checks import longest, speed
 from rewards.import_object import import_object
 
 PRESETS = preset_keys("train")
-MI300X_GIB = 192.0
 
 
 @pytest.mark.parametrize("key", PRESETS)
@@ -24,9 +26,8 @@ def test_a_preset_is_whole_and_says_where_it_comes_from(key: str) -> None:
     preset = load_train_preset(key)
     assert preset.source and preset.notes, f"{key} says neither where its numbers come from nor what was measured"
     known = {setting.name: setting for setting in settings_of(preset.algorithm)}
-    library = {"gradient_checkpointing"}  # TRL's own name for checkpoint_blocks
-    assert preset.settings.keys() <= known.keys() | library
-    for name in preset.settings.keys() & known.keys():
+    assert preset.settings.keys() <= known.keys()
+    for name in preset.settings:
         value = preset.settings[name]
         assert known[name].read(str(value)) == value or isinstance(value, list)
 
@@ -47,14 +48,14 @@ def test_a_preset_asks_for_a_length_that_its_model_can_make(key: str) -> None:
             "grpo_online",
             {
                 "learning_rate": 5e-5,
-                "max_steps": 5000,
+                "max_steps": 300,
                 "num_generations": 4,
                 "per_device_train_batch_size": 1,
                 "gradient_accumulation_steps": 8,
             },
         ),
-        ("mi300x_conservative", {"width": 512, "height": 512, "num_frames": 65, "per_device_train_batch_size": 6}),
-        ("mi300x_aggressive", {"width": 768, "height": 768, "num_frames": 49, "per_device_train_batch_size": 2}),
+        ("wan21_dpo_512", {"width": 512, "height": 512, "num_frames": 65, "per_device_train_batch_size": 6}),
+        ("wan21_dpo_768", {"width": 768, "height": 768, "num_frames": 49, "per_device_train_batch_size": 2}),
     ],
 )
 def test_the_first_plans_numbers_stand(key: str, said: dict[str, object]) -> None:
@@ -71,22 +72,22 @@ def test_dpo_on_a_flow_model_has_a_beta_for_velocities(key: str) -> None:
     assert 100 <= args.beta_eff(family.prediction) <= 2000
 
 
-FOR_192_GB = ("mi300x_conservative", "mi300x_aggressive", "starter_192gb")
-FOR_80_GB = ("wan21_flash_grpo", "wan22_5b_nft", "wan22_5b_awm")
+FOR_REAL_MODELS = [key for key in PRESETS if not load_preset("models", load_train_preset(key).model).judge]
 
 
-@pytest.mark.parametrize("key", [*FOR_192_GB, *FOR_80_GB])
-def test_what_is_meant_for_192_gb_is_foretold_to_fit_there(key: str) -> None:
-    found = forecast(load_train_preset(key), MI300X_GIB)
-    assert found is not None and found.verdict == "fits"
-
-
-@pytest.mark.parametrize("key", FOR_80_GB)
-def test_the_published_presets_are_forecast_to_fit_on_80_gb_as_their_notes_say(key: str) -> None:
+@pytest.mark.parametrize("key", FOR_REAL_MODELS)
+def test_what_is_said_of_memory_is_what_is_forecast(key: str) -> None:
     preset = load_train_preset(key)
     found = forecast(preset, 80.0)
-    assert found is not None and found.verdict == "fits"
-    assert f"forecasts {found.memory.low:.0f} to {found.memory.high:.0f} GiB" in preset.notes
+    assert found is not None and found.memory.high < 80.0
+    sizes = re.findall(r"\d+ Gi?B|\d+gb", " ".join((key, preset.title, preset.source, preset.notes)))
+    assert sizes in ([], [f"{found.memory.high:.0f} GiB"])
+
+
+@pytest.mark.parametrize("key", FOR_REAL_MODELS)
+def test_a_run_takes_an_h100_a_few_days_at_most(key: str) -> None:
+    seconds = run_seconds(load_train_preset(key), CARDS[2])
+    assert seconds is not None and seconds < 4 * 86_400
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones() -> None:
@@ -121,7 +122,7 @@ def test_no_shipped_curriculum_or_preset_makes_clips_longer_than_its_model_can()
 
 
 def test_clips_longer_than_the_model_was_made_for_are_warned_of() -> None:
-    (verdict,) = longest(load_train_preset("mi300x_conservative", {"settings": {"num_frames": 97}}))
+    (verdict,) = longest(load_train_preset("wan21_dpo_512", {"settings": {"num_frames": 97}}))
     assert verdict.level == "warning"
     assert "trained on clips of up to 81 frames, and these have 97" in verdict.sentence
 

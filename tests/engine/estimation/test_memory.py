@@ -119,7 +119,7 @@ def test_the_verdict_and_what_to_change() -> None:
     assert verdict(estimate_memory(load), 192) == "too_large"
     change = advice(load, 192)
     assert change is not None and (change.setting, change.value, change.verdict) == (
-        "checkpoint_blocks",
+        "gradient_checkpointing",
         "true",
         "fits",
     )
@@ -196,7 +196,7 @@ def test_the_copies_of_the_weights_are_those_that_the_trainers_keep(
 
 # ---- What runs on this machine have told
 def test_runs_that_needed_more_than_was_foretold_correct_the_forecast(workspace: Workspace) -> None:
-    preset = load_train_preset("grpo_online", {"settings": {"per_device_train_batch_size": 1}})
+    preset = load_train_preset("grpo_online", {"settings": {"num_frames": 81}})
     before = forecast(preset, 192.0)
     assert before is not None and before.factor == 1.0
     run = Run.create(workspace, preset)
@@ -246,7 +246,7 @@ def test_a_students_work_is_its_teachers_clips_and_its_own_steps() -> None:
 def test_samples_and_alarms_count_where_training_makes_no_clips(algorithm: str) -> None:
     """They are made before the first update. Guidance takes two rows for each clip."""
     preset = load_train_preset("mini_nft").model_copy(update={"algorithm": algorithm, "model": "wan21_1_3b"})
-    settings = {"max_steps": 12, "per_device_train_batch_size": 2, "checkpoint_blocks": True}
+    settings = {"max_steps": 12, "per_device_train_batch_size": 2, "gradient_checkpointing": True}
 
     def load(every: int, **others: object) -> TrainingLoad:
         alarms = preset.alarms.model_copy(update={"every": every})

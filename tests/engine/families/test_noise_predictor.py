@@ -80,7 +80,7 @@ def test_dpo_takes_a_step_with_its_blocks_recomputed(tiny: SimpleNamespace, tmp_
             learning_rate=1e-2,
             lora_rank=2,
             num_frames=request.num_frames,
-            checkpoint_blocks=on,
+            gradient_checkpointing=on,
         )
         family = family_class("animatediff")(str(tiny.folder), leading)
         family.load("cpu", torch.float32)

@@ -17,7 +17,7 @@ def test_offloaded_blocks_only_generate() -> None:
 
 @pytest.mark.parametrize(("rank", "checkpointed"), [(0, True), (16, False)])
 def test_float8_is_trained_by_an_adapter_block_by_block(rank: int, checkpointed: bool) -> None:
-    with pytest.raises(ConfigError, match="set lora_rank to 1 or more and checkpoint_blocks to true"):
+    with pytest.raises(ConfigError, match="set lora_rank to 1 or more and gradient_checkpointing to true"):
         check_storage(FamilyOptions(weights="float8"), rank, checkpointed=checkpointed)
     check_storage(FamilyOptions(weights="float8"), 16, checkpointed=True)
     check_storage(FamilyOptions(), rank, checkpointed=checkpointed)

@@ -162,7 +162,7 @@ def test_the_average_follows_the_students_updates_alone(open_tiny: Open, tmp_pat
 
 @pytest.mark.parametrize("checkpointed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_resumed_is_the_run_that_was_never_stopped(checkpointed: bool, open_tiny: Open, tmp_path: Path) -> None:
-    others = {"max_steps": 4, "checkpoint_blocks": checkpointed}
+    others = {"max_steps": 4, "gradient_checkpointing": checkpointed}
     whole = make(open_tiny(), tmp_path / "whole", **others)
     whole.train()
     make(open_tiny(), tmp_path / "parts", **{**others, "max_steps": 3}).train()
@@ -178,7 +178,7 @@ def test_recomputed_blocks_give_the_same_gradient(learner: str, open_tiny: Open,
     """A block that is computed again in the backward pass must use the adapter that learns, not the other one."""
     found = []
     for checkpointed in (False, True):
-        trainer = make(open_tiny(), tmp_path / str(checkpointed), checkpoint_blocks=checkpointed)
+        trainer = make(open_tiny(), tmp_path / str(checkpointed), gradient_checkpointing=checkpointed)
         trainer.state.global_step = ["critic", "student"].index(learner)
         with torch.no_grad():
             for name, weight in trainable(trainer.family.network):

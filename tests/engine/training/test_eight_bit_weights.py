@@ -35,7 +35,7 @@ def test_two_updates_change_the_adapter_and_not_the_base(kind: str, weights: str
     family = open_model(stored_mini(weights), "cpu")
     network: Any = family.network
     before = {name: contents(parameter).detach().clone() for name, parameter in network.named_parameters()}
-    trainer = make(kind, family, tmp_path, max_steps=2, checkpoint_blocks=True, save_strategy="no")
+    trainer = make(kind, family, tmp_path, max_steps=2, gradient_checkpointing=True, save_strategy="no")
     trainer.train()
     steps = logged(trainer, "grad_norm")
     assert len(steps) == 2 and all(0 < step < float("inf") for step in steps)

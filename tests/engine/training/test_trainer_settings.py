@@ -83,7 +83,14 @@ def test_what_cannot_work_is_refused(kind: str, settings: dict[str, Any], messag
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_defaults_pass(kind: str, tmp_path: Path) -> None:
-    assert built(kind, tmp_path).checkpoint_blocks is False
+    assert built(kind, tmp_path).gradient_checkpointing is False
+
+
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_both_names_of_checkpointing_set_ours_and_not_the_librarys(kind: str, name: str, tmp_path: Path) -> None:
+    args = built(kind, tmp_path, **{name: True})
+    assert args.gradient_checkpointing is True and args.activation_checkpointing is False
 
 
 def test_what_trls_defaults_say_may_be_said(tmp_path: Path) -> None:

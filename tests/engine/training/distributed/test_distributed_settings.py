@@ -70,7 +70,7 @@ def test_copies_are_no_shards(presets: Path) -> None:
         ({"FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP"}, "TRANSFORMER_BASED_WRAP"),
         ({"FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}, "SHARDED_STATE_DICT"),
         ({"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, "text encoders would be empty"),
-        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "checkpoint_blocks"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "gradient_checkpointing"),
         ({"FSDP_RESHARD_AFTER_FORWARD": "false"}, "replicated_1x8.yaml is faster"),
         ({"FSDP_OFFLOAD_PARAMS": "true"}, "shards stay on their devices"),
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "the model's preset sets"),
@@ -124,7 +124,7 @@ def test_one_process_trains_on_one_device(open_tiny: Callable[[], Any], tmp_path
 
 def test_shards_make_room_on_each_device() -> None:
     """Weights and the optimiser's state are dealt out, two gathered blocks come on top, clips are each one's own."""
-    changes = {"model": "wan22_14b", "settings": {"lora_rank": 0, "checkpoint_blocks": True}}
+    changes = {"model": "wan22_14b", "settings": {"lora_rank": 0, "gradient_checkpointing": True}}
     whole, parted = (
         forecast(load_train_preset("dpo_videodpo10k", changes), MI300X_GIB, shards=shards) for shards in (1, 8)
     )

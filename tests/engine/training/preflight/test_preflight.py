@@ -53,7 +53,7 @@ def test_a_reward_that_is_broken_is_a_verdict(
 
 
 @pytest.mark.parametrize(
-    ("pay", "level", "says"), [(-1, "warning", "standing still may be"), (1, "ok", "does not pay")]
+    ("pay", "level", "says"), [(-1, "warning", "static clips may be"), (1, "ok", "does not favour")]
 )
 def test_a_reward_that_pays_for_standing_still_is_told_of(
     pay: float, level: str, says: str, open_tiny: Open, tmp_path: Path
