@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from engine.config.model_availability import check_available
 from engine.config.presets import load_model_preset, load_preset
+from engine.config.reward_availability import check_rewards
 from engine.errors import ConfigError, JobError
 from engine.execution.process_runner import resolve_resources
 from engine.execution.resources import Resources
@@ -151,6 +152,8 @@ def check_score_folder(config: ScoreFolderConfig) -> None:
 
 
 def check_preflight(config: PreflightConfig) -> None:
+    """Check that the rewards' networks are here, which are small, and then the model. Raises ConfigError."""
+    check_rewards(config.preset)
     check_available(load_model_preset(config.preset.model))
 
 

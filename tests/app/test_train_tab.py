@@ -50,6 +50,18 @@ def test_every_preset_opens_and_unchanged_it_is_itself(context: AppContext, key:
     assert found["memory"]["verdict"] in ("fits", "tight", "too_large")
 
 
+def test_a_missing_network_of_a_reward_blocks_the_run(
+    context: AppContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    sent = {**choices(context), "mix": "online"}
+    found = train_form.outlook(context, sent)
+    assert "`dailies weights get clip_b32" in found["blocked"] and found["missing"] == ""
+    with pytest.raises(ConfigError, match="dailies weights get clip_b32"):
+        train_form.queue(context, sent)
+
+
 def test_a_model_that_is_not_installed_is_in_its_group_and_blocks_the_run(context: AppContext) -> None:
     groups = {model["key"]: model["group"] for model in train_form.current_options(context)["models"]}
     assert (groups["mini"], groups["wan21_1_3b"]) == general.MODEL_GROUPS

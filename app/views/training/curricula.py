@@ -16,6 +16,7 @@ from engine.config.curriculum_preset import CurriculumPreset, Stage
 from engine.config.data_sets import find_clips
 from engine.config.model_availability import why_unavailable
 from engine.config.presets import load_curriculum, load_preset
+from engine.config.reward_availability import why_rewards_unavailable
 from engine.errors import ConfigError
 from engine.estimation.run_estimate import RunEstimate, forecast
 from engine.hardware.telemetry.monitor import device_gib
@@ -73,6 +74,8 @@ def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
     """Return what a stage lacks, "models" or "data", and the reason; "" if all stages can run."""
     for stage in preset.stages:
         training_preset = stage_preset(stage)
+        if reason := why_rewards_unavailable(training_preset):
+            return "data", training.blocked_stage(stage.name, reason)
         if reason := why_unavailable(load_preset("models", training_preset.model)):
             return "models", training.blocked_stage(stage.name, reason)
         if training_preset.pairs and not find_clips(training_preset.pairs).exists():

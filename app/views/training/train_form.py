@@ -24,6 +24,7 @@ from engine.config.form_settings import FormSetting, settings_of
 from engine.config.model_availability import check_available, why_unavailable
 from engine.config.presets import change_preset, load_preset, save_train_preset
 from engine.config.prompts import prompt_sets
+from engine.config.reward_availability import why_rewards_unavailable
 from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.estimation.run_estimate import RunEstimate, forecast
@@ -264,7 +265,8 @@ def estimate_form(context: AppContext, choices: Choices) -> dict[str, Any]:
     estimate = forecast(
         preset, device_gib() * (resources_of(choices).gpus or 1), list_runs(context.workspace)[:LEARNED_FROM]
     )
-    blocked = why_unavailable(load_preset("models", preset.model))
+    no_model = why_unavailable(load_preset("models", preset.model))
+    blocked = " ".join(filter(None, (why_rewards_unavailable(preset), no_model)))
     data = preset_facts.data_fact(context, preset)
     return {
         "command": command(choices, changes),
@@ -273,7 +275,7 @@ def estimate_form(context: AppContext, choices: Choices) -> dict[str, Any]:
         "time": _time(estimate),
         "facts": {"model": preset_facts.model_fact(preset), "data": data},
         "blocked": blocked or ("" if data["ok"] else data["line"]),
-        "missing": "models" if blocked else "",
+        "missing": "models" if no_model else "",
     }
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from engine.cli.options.shared import shared_options
 from engine.cli.terminal.output import print_json, print_table
+from engine.cli.terminal.transfer_meter import ask, is_interactive
+from engine.config.reward_availability import check_rewards, missing_networks, why_rewards_unavailable
+from engine.config.schema import TrainPreset
+from engine.hub.permission import is_forbidden
 from rewards.networks.cache import read_tensors
 from rewards.weights.catalog import (
     PRESENT,
@@ -72,6 +76,22 @@ def get(options: argparse.Namespace) -> None:
         return
     for key, path in paths.items():
         print(f"{key}  {path}")
+
+
+def offer_weights(preset: TrainPreset) -> None:
+    """Ask a person at a terminal whether to download the missing networks of the rewards.
+
+    Raises ConfigError when one of them is missing after that, or without a terminal.
+    """
+    missing = missing_networks(preset)
+    fetchable = bool(missing) and all(weights.source.downloadable for weights in missing.values())
+    if fetchable and is_interactive() and not is_forbidden():
+        lines = [why_rewards_unavailable(preset), *(f"{one.title}: {one.licence}" for one in missing.values())]
+        print("\n".join(lines), file=sys.stderr)
+        if ask("Download?"):
+            for key in missing:
+                resolve(key, allow_download=True, progress=DownloadMeter(key))
+    check_rewards(preset)
 
 
 def check(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.cli.downloads.models import offer_model
+from engine.cli.downloads.weights import offer_weights
 from engine.cli.options.adapters import add_adapters, scales_of, write_combined
 from engine.cli.options.devices import add_resource_options, require_local, resources_of
 from engine.cli.options.shared import add_shared_options, read_setting
@@ -80,8 +81,7 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
 def start(options: argparse.Namespace) -> None:
     preset = load_train_preset(options.preset, read_changes(options.set))
 
-    if not is_launched():
-        offer_model(preset.model)
+    offer_downloads(preset, resources_of(options))
 
     def create() -> Run:
         with (
@@ -92,6 +92,18 @@ def start(options: argparse.Namespace) -> None:
 
     with launched_process(options):
         execute(on_rank_zero(create), options, is_new=True)
+
+
+def offer_downloads(preset: TrainPreset, where: Resources | None) -> None:
+    """Offer to download what the preset needs: the rewards' networks, then the model, which is large.
+
+    Raises ConfigError for a missing network. Nothing happens for a cluster, whose machines have files of their own, and
+    in a launched process.
+    """
+    if is_launched() or (where is not None and not where.is_local):
+        return
+    offer_weights(preset)
+    offer_model(preset.model)
 
 
 @contextmanager
