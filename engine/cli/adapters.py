@@ -59,7 +59,7 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
         "--alpha", type=float, metavar="N", help="lora_alpha of the training, if the file does not have it"
     )
     importing.add_argument("--network-only", action="store_true", help="skip layers of the text encoder")
-    importing.add_argument("--lora-only", action="store_true", help="skip whole differences of layers (.diff, .diff_b)")
+    importing.add_argument("--lora-only", action="store_true", help="skip full-weight diffs of layers (.diff, .diff_b)")
     importing.add_argument("--trigger", default="", metavar="TEXT", help="text that prompts need for its effect")
     importing.add_argument(
         "--steps", type=int, metavar="N", help="for an adapter that distils the model: its steps, without guidance"

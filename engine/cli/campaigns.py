@@ -62,7 +62,7 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
         description="Create a campaign of pairs of clips of one prompt, by different entrants, or by one entrant with "
         "--variations 2 or more. Jobs are submitted for missing clips.",
     )
-    parser.add_argument("title")
+    parser.add_argument("title", help="title that labellers see")
     parser.add_argument("--prompts", metavar="FILE", help="file of presets/prompts, or a path: see docs/prompts.md")
     parser.add_argument(
         "--entrant",
@@ -75,11 +75,15 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "--clips", nargs="+", default=[], metavar="ID", help="clips of the library, instead of prompts and entrants"
     )
     add_variations(parser, 1, "clips of each prompt by each entrant")
-    parser.add_argument("--people", type=int, default=1, metavar="N", help="number of people who see each pair")
+    parser.add_argument(
+        "--people", type=int, default=1, metavar="N", help="number of people who see each pair (default: 1)"
+    )
     parser.add_argument(
         "--target", type=int, metavar="N", help="number of votes that completes it (default: all pairs)"
     )
-    parser.add_argument("--strategy", default="random", metavar="NAME", help="random, informative or disagreement")
+    parser.add_argument(
+        "--strategy", default="random", metavar="NAME", help="random (default), informative, disagreement"
+    )
     parser.add_argument(
         "--axis", action="append", default=[], metavar="NAME", help="another axis to judge; repeat the option for more"
     )
@@ -87,7 +91,7 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="setting of the clips, such as num_frames=33"
     )
     parser.add_argument("--mix", metavar="MIX", help="mix of rewards that scores the new clips")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the clips' noise (default: 0)")
     parser.set_defaults(run=create)
 
 

@@ -48,9 +48,13 @@ COMMANDS = (
         "engine.cli.training.curriculum:build_curriculum",
     ),
     CliCommand(
-        "datasets", "list, download and remove data sets of the hub", "engine.cli.downloads.datasets:build_datasets"
+        "datasets",
+        "list, download and remove data sets of the Hugging Face Hub",
+        "engine.cli.downloads.datasets:build_datasets",
     ),
-    CliCommand("hub", "upload adapters, campaigns and folders to the hub", "engine.cli.downloads.hub:build_hub"),
+    CliCommand(
+        "hub", "upload adapters, campaigns and folders to the Hugging Face Hub", "engine.cli.downloads.hub:build_hub"
+    ),
     CliCommand("models", "list, download, verify, add and remove models", "engine.cli.downloads.models:build_models"),
     CliCommand(
         "presets", "list and show presets: models, rewards, train, curricula", "engine.cli.presets:build_presets"
@@ -58,9 +62,15 @@ COMMANDS = (
     CliCommand("rewards", "list the rewards, and measure them on damaged clips", "engine.cli.rewards:build_rewards"),
     CliCommand("extend", "queue more updates for a finished or stopped run", "engine.cli.training.runs:build_extend"),
     CliCommand("clone", "start a new run with the settings of a run", "engine.cli.training.runs:build_clone"),
+    CliCommand(
+        "preflight",
+        "check a run before it is started, without training",
+        "engine.cli.training.preflight:build_preflight",
+    ),
     CliCommand("train", "train an adapter with a training preset", "engine.cli.training.train:build_train"),
     CliCommand("resume", "resume a run from its last checkpoint", "engine.cli.training.train:build_resume"),
-    CliCommand("runs", "list, train and manage the runs of the workspace", "engine.cli.training.runs:build_runs"),
+    CliCommand("runs", "list, show, train and manage the runs of the workspace", "engine.cli.training.runs:build_runs"),
+    CliCommand("system", "show devices, PyTorch and its environment", "engine.cli.system:build_system"),
     CliCommand(
         "vbench", "make the videos of VBench for a run, and read its scores", "engine.cli.results.vbench:build_vbench"
     ),

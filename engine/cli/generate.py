@@ -67,12 +67,14 @@ def build_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="mini", metavar="KEY", help="see `dailies models ls` (default: mini)")
     add_adapters(parser, "adapter", "LoRA adapter of the model")
     parser.add_argument("--frames", dest="num_frames", type=int, metavar="N", help="number of frames")
-    parser.add_argument("--width", type=int, metavar="PX")
-    parser.add_argument("--height", type=int, metavar="PX")
+    parser.add_argument("--width", type=int, metavar="PX", help="width in px (default: the model's)")
+    parser.add_argument("--height", type=int, metavar="PX", help="height in px (default: the model's)")
     parser.add_argument("--fps", type=float, metavar="RATE", help="frames per second")
     parser.add_argument("--steps", dest="num_steps", type=int, metavar="N", help="number of denoising steps")
     parser.add_argument("--guidance", type=float, metavar="G", help="classifier-free guidance; 1 switches it off")
-    parser.add_argument("--seed", type=int, metavar="N", help="default: random, printed with the result")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the noise (default: random, printed with the result)"
+    )
     add_variations(parser, 1, "number of clips of each prompt, with consecutive seeds")
     add_pictures(parser)
     add_modes(parser)
@@ -102,7 +104,7 @@ def build_demo(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.description = "Generate one clip with the embedded model, score it, and print the report and the files."
     parser.add_argument("--prompt", default=DEMO_PROMPT, help=f"default: {DEMO_PROMPT!r}")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
     add_mix(parser)
     add_out(parser)
     parser.set_defaults(run=demo, model="mini")

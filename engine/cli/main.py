@@ -50,7 +50,11 @@ def build_parser(extra_commands: Sequence[CliCommand] = ()) -> Parser:
 
 def _build_top_level(extra_commands: Sequence[CliCommand]) -> tuple[Parser, list[Parser]]:
     """Return the main parser and the commands' parsers, without arguments and without importing commands."""
-    parser = Parser(prog="dailies", description="Generate, score and manage clips from a shell.", epilog=EPILOG)
+    parser = Parser(
+        prog="dailies",
+        description="RL fine-tuning of text-to-video models: generate, score, label, train and evaluate.",
+        epilog=EPILOG,
+    )
     choices = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     table = (*COMMANDS, *extra_commands)
     return parser, [choices.add_parser(entry.name, help=entry.help, builder=entry.builder) for entry in table]

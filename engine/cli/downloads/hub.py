@@ -29,23 +29,27 @@ def build_hub(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     push = verbs.add_parser(
         "push",
-        help="upload to a repository of the hub",
-        description="Upload to a repository of the hub, which is created when it is missing, with the access token of "
-        f"{TOKEN_VARIABLE}.",
+        help="upload to a repository of the Hugging Face Hub",
+        description="Upload to a repository of the Hugging Face Hub, which is created when it is missing, with the "
+        f"access token of {TOKEN_VARIABLE}.",
     )
     kinds = push.add_subparsers(title="what", dest="what", metavar="WHAT", required=True)
     shared = shared_options()
     shared.add_argument("--private", action="store_true", help="create the repository as a private one")
-    adapter = kinds.add_parser("adapter", parents=[shared], help="an adapter, with a card")
+    adapter = kinds.add_parser("adapter", parents=[shared], help="upload an adapter with a model card")
     adapter.add_argument("source", metavar="NAME", help="see `dailies adapters ls`")
     adapter.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="names of the layers")
     adapter.set_defaults(run=push_adapter)
-    campaign = kinds.add_parser("campaign", parents=[shared], help="the preference pairs of a campaign, with clips")
+    campaign = kinds.add_parser(
+        "campaign", parents=[shared], help="upload the preference pairs of a campaign, with clips"
+    )
     campaign.add_argument("source", metavar="ID", help="see `dailies campaigns ls`")
     campaign.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0], help="layout of the dataset")
     campaign.set_defaults(run=push_campaign)
-    folder = kinds.add_parser("folder", parents=[shared], help="a folder as it is: a fused model, or exported pairs")
-    folder.add_argument("source", metavar="FOLDER", type=Path)
+    folder = kinds.add_parser(
+        "folder", parents=[shared], help="upload a folder as it is: a fused model, or exported pairs"
+    )
+    folder.add_argument("source", metavar="FOLDER", type=Path, help="folder to upload")
     folder.add_argument("--dataset", action="store_true", help="as a dataset (default: as a model)")
     folder.set_defaults(run=push_any_folder)
     for one in (adapter, campaign, folder):

@@ -1,21 +1,25 @@
-"""`dailies runs`: list, train, resume, extend, evaluate, export and clone runs.
+"""`dailies runs`: list, show, train, resume, extend, evaluate, export and clone runs.
 
-Every verb but `ls` and `export-tensorboard` is also a command: `dailies runs train` is `dailies train`.
+Every verb but `ls`, `show` and `export-tensorboard` is also a command: `dailies runs train` is `dailies train`.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
+from typing import Any
 
 from engine.cli.commands import command_help
 from engine.cli.jobs import open_queue, print_job
 from engine.cli.options.adapters import scales_of
+from engine.cli.options.devices import resources_of
 from engine.cli.options.shared import add_shared_options, shared_options
 from engine.cli.results.evaluate import build_evaluate
 from engine.cli.results.export import build_export
 from engine.cli.results.tensorboard import build_export_tensorboard
-from engine.cli.terminal.output import print_json, print_table
+from engine.cli.terminal.output import decimal, print_json, print_table
+from engine.cli.training.preflight import print_verdicts
 from engine.cli.training.train import (
     add_queue,
     add_start,
@@ -23,12 +27,13 @@ from engine.cli.training.train import (
     build_train,
     execute,
     initial_adapter,
+    offer_downloads,
     read_changes,
 )
-from engine.errors import StoreError
-from engine.jobs.runs.run_actions import clone_preset, extend, last_fallback
+from engine.jobs.handlers.preflight import read_verdicts
+from engine.jobs.runs.run_actions import RunState, clone_preset, extend, run_state, run_states
 from engine.jobs.worker_control import reconcile_and_ensure_worker
-from engine.runs.run import Run, list_runs
+from engine.runs.run import Run
 from engine.storage.library import Library
 from engine.training.run_creation import create_run
 from engine.workspace import Workspace
@@ -37,7 +42,10 @@ from engine.workspace import Workspace
 def build_runs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = verbs.add_parser("ls", parents=[shared_options()], help="list runs, newest first")
-    listing.set_defaults(run=show_runs)
+    listing.set_defaults(run=list_states)
+    showing = verbs.add_parser("show", parents=[shared_options()], help="show a run's state, and why it failed")
+    showing.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
+    showing.set_defaults(run=show_run)
     for name, build in RUN_COMMANDS.items():
         build(verbs.add_parser(name, help=command_help(name)))
     build_export_tensorboard(verbs.add_parser("export-tensorboard", help="export a run's metrics for TensorBoard"))
@@ -71,34 +79,72 @@ RUN_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 }
 
 
-def show_runs(options: argparse.Namespace) -> None:
-    rows, problems, notes = [], dict[str, list[str]](), dict[str, str]()
-    for run in list_runs(Workspace.from_env(options.workspace)):
-        step, of = run.progress()
-        state = "finished" if run.adapter.is_dir() else "not finished"
-        if damage := run.problems():
-            problems[run.id] = damage
-            state = f"{state}, damaged"
-        if note := last_fallback(run):
-            notes[run.id] = note
-        rows.append((run.id, title_of(run), state, f"{step}/{of}"))
+def list_states(options: argparse.Namespace) -> None:
+    """Print all runs with the states of the page. A damaged run has a remark on stderr, and hides no other."""
+    rows, remarks = [], dict[str, list[str]]()
+    states = run_states(open_queue(options), sys.maxsize)
+    for state in states:
+        problems = state.run.problems()
+        remarks[state.run.id] = [*problems, *([state.note] if state.note else [])]
+        rows.append((state.run.id, title_of(state), state.state, steps_of(state), last_reward(state)))
     if options.json:
-        facts = [dict(zip(("run", "title", "state", "step"), row, strict=True)) for row in rows]
-        print_json(
-            [{**row, "problems": problems.get(row["run"], []), "note": notes.get(row["run"], "")} for row in facts]
-        )
+        print_json([to_dict(state) for state in states])
         return
-    print_table(("run", "preset", "state", "step"), rows)
-    for run_id in dict.fromkeys([*problems, *notes]):
-        print(f"{run_id}: {' '.join([*problems.get(run_id, []), notes.get(run_id, '')]).strip()}", file=sys.stderr)
+    cells = [(*row[:4], decimal(row[4])) for row in rows]
+    print_table(("run", "preset", "state", "step", "reward"), cells)
+    for run_id, sentences in remarks.items():
+        if sentences:
+            print(f"{run_id}: {' '.join(sentences)}", file=sys.stderr)
 
 
-def title_of(run: Run) -> str:
+def to_dict(state: RunState) -> dict[str, Any]:
+    """Return the facts of a run; `problem` is why it failed, `problems` are its damaged files."""
+    return {
+        "run": state.run.id,
+        "title": title_of(state),
+        "state": state.state,
+        "step": steps_of(state),
+        "reward": last_reward(state),
+        "problem": state.problem,
+        "problems": state.run.problems(),
+        "note": state.note,
+    }
+
+
+def steps_of(state: RunState) -> str:
+    """Return the updates done of how many, also of a run whose settings are damaged."""
+    step, of = state.run.progress() if state.preset is None else (state.step, state.of)
+    return f"{step}/{of}"
+
+
+def title_of(state: RunState) -> str:
     """Return the title of a run's preset, or a dash when its settings cannot be read."""
-    try:
-        return run.preset().title
-    except StoreError:
-        return "-"
+    return state.preset.title if state.preset is not None else "-"
+
+
+def last_reward(state: RunState) -> float | None:
+    """Return the newest logged total reward; None for a run without one."""
+    return next((row["reward"] for row in reversed(state.run.metrics()) if "reward" in row), None)
+
+
+def show_run(options: argparse.Namespace) -> None:
+    """Print a run's state, the reason of a failure, and its preflight checks that did not pass."""
+    state = run_state(open_queue(options), options.run_id)
+    verdicts = [asdict(check) for check in read_verdicts(state.run)]
+    if options.json:
+        print_json({**to_dict(state), "folder": str(state.run.folder), "preflight": verdicts})
+        return
+    told = {"run": state.run.id, "preset": title_of(state), "state": state.state, "step": steps_of(state)}
+    told |= {"reward": decimal(last_reward(state)), "folder": str(state.run.folder)}
+    told |= {"problem": state.problem or " ".join(state.run.problems()), "note": state.note}
+    for name, value in told.items():
+        if value:
+            print(f"{name}: {value}")
+    failed = [verdict for verdict in verdicts if verdict["level"] != "ok"]
+    if failed:
+        print_verdicts(failed)
+    if state.can_resume:
+        print(f"`dailies resume {state.run.id}` continues it.")
 
 
 def extend_run(options: argparse.Namespace) -> None:
@@ -111,6 +157,7 @@ def extend_run(options: argparse.Namespace) -> None:
 def clone_run(options: argparse.Namespace) -> None:
     with closing(Library(Workspace.from_env(options.workspace))) as library:
         preset = clone_preset(Run.find(library.workspace, options.run_id), read_changes(options.set))
+        offer_downloads(preset, resources_of(options))
         with initial_adapter(options, library.workspace, preset.model) as initial:
             run = create_run(library, preset, initial, start_scales=scales_of(options, "start"))
     execute(run, options, is_new=True)
