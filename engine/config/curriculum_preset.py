@@ -56,7 +56,7 @@ class CurriculumGate(FiniteModel):
     mix: str | None = None
     """Mix of the evaluated rewards; None: the preset's."""
     retries: int = Field(1, ge=0)
-    """Maximum number of further trainings of a stage that does not pass; a distillation restarts with more updates."""
+    """Maximum number of further runs of a stage that does not pass; a distillation restarts with more updates."""
     retry_updates: int | None = Field(None, ge=1, validation_alias=AliasChoices("retry_updates", "retry_steps"))
     """Updates of each further training; None: as many as before."""
     on_failure: Literal["stop", "step_back"] = "stop"

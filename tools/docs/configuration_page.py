@@ -45,8 +45,8 @@ VARIABLES = {
     "DAILIES_PRESETS": "A directory with your own presets.",
     "DAILIES_DATABASE_URL": "The URL of a PostgreSQL database to use in place of the workspace's SQLite file.",
     "DAILIES_DEVICE": "`cpu`, `cuda` or `cuda:1`: the device to use in place of the best one.",
-    "DAILIES_ALLOW_DOWNLOAD": "`1`: jobs download missing models from the hub. `0`: nothing is downloaded. By default "
-    "`dailies models get` and the page ask, and jobs use only local files.",
+    "DAILIES_ALLOW_DOWNLOAD": "`1`: jobs download missing models from the Hugging Face Hub. `0`: nothing is "
+    "downloaded. By default `dailies models get` and the page ask, and jobs use only local files.",
     "DAILIES_WEIGHTS": "A directory with the rewards' networks; `dailies weights ls` shows which are present.",
     "DAILIES_REWARD_DEVICE": "The device of the rewards' networks: `cpu` or `cuda:1`. Default: the best device.",
     "DAILIES_TF32": "`1` allows float32 products on a GPU to be rounded to TF32. Default: full precision.",
@@ -61,7 +61,7 @@ PRESETS_INTRO = """## Preset files
 
 The sections below list what each kind of preset file may contain. Any other key is refused with a suggestion.
 
-A preset of yours is a file in the workspace's `saved/`, where the page saves presets, or in the directory that
+Your own preset is a file in the workspace's `saved/`, where the page saves presets, or in the directory that
 `DAILIES_PRESETS` names, which takes precedence. Both have the folders `models/`, `train/`, `rewards/`,
 `external_rewards/`, `curricula/` and `prompts/`. Your preset is found like a shipped one. If it has the name of a
 shipped one, it overrides the keys that it sets, table by table. `dailies presets show KIND KEY` checks a preset

@@ -8,7 +8,6 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,19 @@ from engine.families.exchange.exporting import FORMATS
 from engine.families.registry import FAMILIES, family_spec
 from engine.family_interface import FamilySpec
 from engine.labelling.pair_tables import PairLine
-from engine.training.preflight.preflight_check import CHECKS
 from rewards import REWARDS, reward_spec
 from tools.docs.configuration_page import table
+from tools.docs.markdown import markdown
+from tools.docs.training_tables import (
+    checks,
+    curricula,
+    environment_variables,
+    grpo_defaults,
+    metrics,
+    mix_weights,
+    preset_sources,
+    presets,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = CARDS[2]
@@ -35,11 +44,6 @@ DOUBLES = ROOT / "tools" / "docs" / "doubles.json"
 NOT_CHECKED = "not checked"
 COLUMNS = ("parity", "algorithms", *(f"export {form}" for form in FORMATS), "import", "pictures", "memory law")
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def markdown(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join("| " + " | ".join(str(cell) for cell in line) + " |\n" for line in lines)
 
 
 def number(value: float) -> str:
@@ -105,7 +109,7 @@ def forecasts() -> str:
             "**peak of training**",
             "a clip",
             "an update",
-            "law of decoding",
+            "decoding fitted for",
         ),
         rows,
     )
@@ -189,20 +193,6 @@ def percent(rate: dict[str, float]) -> str:
     return f"{rate['rate']:.1%} ({low:.1%} to {high:.1%}, of {rate['of']})"
 
 
-def presets() -> str:
-    """Return one row per training preset."""
-    presets = [load_preset("train", key) for key in preset_keys("train")]
-    rows = ((f"`{p.key}`", p.title, p.algorithm, p.model, p.source, p.notes) for p in presets)
-    return markdown(("key", "preset", "algorithm", "model", "source of its settings", "measured"), rows)
-
-
-def curricula() -> str:
-    """Return one row per curriculum: its stages in order."""
-    presets = [load_preset("curricula", key) for key in preset_keys("curricula")]
-    rows = ((f"`{p.key}`", p.title, ", ".join(stage.name for stage in p.stages), p.source, p.notes) for p in presets)
-    return markdown(("key", "curriculum", "stages", "source of its settings", "measured"), rows)
-
-
 def algorithms() -> str:
     """Return one row per file of engine/algorithms: its first line and the papers that it cites."""
     files = sorted((ROOT / "engine" / "algorithms").glob("[!_]*.py"))
@@ -212,12 +202,6 @@ def algorithms() -> str:
         for name, text in texts.items()
     )
     return markdown(("file", "what it is", "papers"), rows)
-
-
-def checks() -> str:
-    """Return one row per preflight check: its label on the page, its name in files, and what it compares."""
-    rows = ((check.label, f"`{name}`", check.compares) for name, check in CHECKS.items())
-    return markdown(("check", "in `preflight.json`", "compares"), rows)
 
 
 def pairs() -> str:
@@ -233,11 +217,16 @@ TABLES = {
     "cards": cards,
     "mini": mini,
     "presets": presets,
+    "preset_sources": preset_sources,
     "curricula": curricula,
     "algorithms": algorithms,
     "mixes": mixes,
     "pairs": pairs,
     "checks": checks,
+    "grpo_defaults": grpo_defaults,
+    "mix_weights": mix_weights,
+    "metrics": metrics,
+    "environment_variables": environment_variables,
 }
 
 

@@ -50,7 +50,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "frozen_adapter",
         "frozen_scale",
         "ema_decay",
-        "checkpoint_blocks",
+        "gradient_checkpointing",
     ),
     "algorithm": ("beta", "epsilon", "epsilon_high", "loss_type", "label_smoothing", "multi_objective_aggregation"),
     "samples": ("sample_clips", "sample_every", "sample_steps"),

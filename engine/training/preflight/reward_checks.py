@@ -75,12 +75,12 @@ def _stillness(trainer: OnlineTrainer, batch: RolloutBatch) -> PreflightCheck:
     paid = reward_speed_correlation(speeds, advantages, [str(number // size) for number in range(len(speeds))])
     if paid.of < MIN_PROMPTS:
         counted = f"{paid.of} of {MIN_PROMPTS}"
-        sentence = f"A batch has too few prompts ({counted}) to tell whether the reward pays for standing still."
+        sentence = f"A batch has too few prompts ({counted}) to tell whether the reward favours static clips."
         return PreflightCheck(name="motion", level="unknown", sentence=sentence)
     span = f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {paid.of} prompts"
     finding = f"(correlation within a prompt {paid.mean:+.2f}, {span})"
     if paid.mean < -STILL_LIMIT and paid.high < 0:
         advice = 'let `alarms.motion` pause the run, or train on a mix whose motion gate counts (rewards = "total")'
-        sentence = f"The slower a clip is, the more it earns {finding}, so standing still may be learned: {advice}."
+        sentence = f"The slower a clip is, the more it earns {finding}, so static clips may be learned: {advice}."
         return PreflightCheck(name="motion", level="warning", sentence=sentence)
-    return PreflightCheck(name="motion", level="ok", sentence=f"The reward does not pay for standing still {finding}.")
+    return PreflightCheck(name="motion", level="ok", sentence=f"The reward does not favour static clips {finding}.")
