@@ -57,13 +57,6 @@ def pytest_runtest_call(item: pytest.Function) -> None:
         item.user_properties.append(("double", cell))
 
 
-@pytest.fixture(autouse=True)
-def no_networks_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rewards find no downloaded networks, so that these tests do the same, as quickly, on every machine."""
-    monkeypatch.delenv("DAILIES_WEIGHTS", raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-
 @pytest.fixture(scope="session")
 def update_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-golden", default=False))

@@ -37,7 +37,7 @@ def test_parts_of_an_iteration_sum_to_its_time():
     parts = ("rollout", "decode", "score", "update")
     total = sum(rows[f"iteration/{part}"].value for part in parts)
     assert rows["iteration/all"].repeats == 1, "or these were medians, whose sum is not the sum's median"
-    assert 0.8 * rows["iteration/all"].value < total <= rows["iteration/all"].value
+    assert total == pytest.approx(rows["iteration/all"].value, rel=0.2)
     assert rows["iteration/network"].value > 0 and rows["iteration/network"].unit == "TFLOP/s"
 
 
