@@ -65,6 +65,7 @@ def test_runs_that_are_not_compared_or_deleted_say_so(
     there.locator('[data-do="none"]').click()
     for run in runs:
         there.locator(f'[data-id="{run.id}"] input').check()
+    expect(there.locator('[data-table="compare"]')).to_be_enabled()
     with server_away():
         said_of(page, there.locator('[data-table="compare"]').click)
         said_of(page, there.locator('[data-table="delete"]').click)
