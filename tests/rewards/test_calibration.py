@@ -10,7 +10,7 @@ from rewards import REWARDS, RewardError
 from rewards.calibration import PATH, PUBLISHED, Calibration, CalibrationFile, CalibrationSet, read_calibration
 from rewards.external.declaration import Anchors
 from rewards.matrix.reference_clips import read_reference
-from tools.rewards.calibrate import RECIPES, changes_values, measure, merged, moved
+from tools.rewards.calibrate import RULES, changes_values, measure, merged, moved
 
 FILE = CalibrationFile.model_validate_json(PATH.read_bytes())
 LOWER_IS_BETTER = ("flow_smoothness", "flow_smoothness.roughness", "seam.z", "seam.unknown.z", "seam.critic")
@@ -28,9 +28,9 @@ def test_the_map_is_linear_between_the_anchors_and_flat_beyond() -> None:
 
 
 @pytest.mark.parametrize("domain", ["real", "mini"])
-def test_every_recipe_has_anchors_and_every_anchor_a_recipe(domain: str) -> None:
+def test_every_rule_has_anchors_and_every_anchor_a_rule(domain: str) -> None:
     anchors = FILE.sets[domain].anchors
-    assert {*anchors, *PUBLISHED} >= {key for key, recipe in RECIPES.items() if domain in recipe.domains}
+    assert {*anchors, *PUBLISHED} >= {key for key, rule in RULES.items() if domain in rule.domains}
     assert {key.split(".")[0] for key in anchors} <= REWARDS.keys()
     for key in LOWER_IS_BETTER:
         assert anchors[key].good < anchors[key].bad

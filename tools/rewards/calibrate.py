@@ -3,7 +3,7 @@
     python -m tools.rewards.calibrate [--only REWARD] [--check]
 
 Scores the reference clips, intact and damaged, with a calibration that records the raw values. For each measurement,
-`bad` is a quantile (by default the median) of the clips with the damage of its recipe, and `good` is a quantile of the
+`bad` is a quantile (by default the median) of the clips with the damage of its rule, and `good` is a quantile of the
 intact clips. The version increases when an anchor moves, but not when one is added: no earlier value depends on it.
 `--only` measures the anchors of some rewards, with the same result as the full command, and keeps the others; `--check`
 writes nothing and fails if the file would change.
@@ -39,7 +39,7 @@ Notes = dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class CalibrationRule:
     """Rule that derives the anchors of a measurement.
 
     `damage` names the damages of the bad clips. `full_marks` is the share of intact clips that map to 1, `no_marks` the
@@ -56,16 +56,16 @@ class Recipe:
     domains: tuple[str, ...] = DOMAINS
 
 
-def _of_prompt(backend: tuple[str, str], domain: str, full_marks: float = 0.5) -> Recipe:
-    """Return the recipe of a prompt reward: with the prompt of another clip, half of the clips map to 0."""
-    return Recipe(
+def _of_prompt(backend: tuple[str, str], domain: str, full_marks: float = 0.5) -> CalibrationRule:
+    """Return the rule of a prompt reward: with the prompt of another clip, half of the clips map to 0."""
+    return CalibrationRule(
         damage=("wrong_prompt",), full_marks=full_marks, higher_is_better=True, backends=(backend,), domains=(domain,)
     )
 
 
-def _of_subject(backend: tuple[str, str], *domains: str) -> Recipe:
-    """Return the recipe of a subject reward: a change of subject is bad, half of the intact map to 1."""
-    return Recipe(
+def _of_subject(backend: tuple[str, str], *domains: str) -> CalibrationRule:
+    """Return the rule of a subject reward: a change of subject is bad, half of the intact map to 1."""
+    return CalibrationRule(
         damage=("other_subject",), full_marks=0.5, higher_is_better=True, backends=(backend,), domains=domains
     )
 
@@ -74,24 +74,26 @@ GUARD = 0.9  # of a term that only detects damage: nine of ten intact clips get 
 WHOLE = ("whole", "whole, with a seam")
 SEAMS = tuple(f"seam:{maker}" for maker in MAKERS)
 CRITIC = (("seam", "critic"),)
-RECIPES = {
-    "flow_smoothness": Recipe(damage=("jitter", "shuffle")),
-    "flow_smoothness.roughness": Recipe(damage=("wobble",), full_marks=GUARD),
-    "structure_constancy": Recipe(damage=("wobble", "shuffle"), higher_is_better=True),
-    "seam.z": Recipe(damage=SEAMS, full_marks=0.25),
-    "seam.critic": Recipe(damage=SEAMS, full_marks=0.25, backends=CRITIC),
-    "seam.unknown.z": Recipe(damage=("cut",), full_marks=0.5),
-    "seam.unknown.critic": Recipe(damage=("cut",), full_marks=0.5, backends=CRITIC),
-    "t_lpips.alex": Recipe(damage=("wobble",), no_marks=0.1, backends=(("lpips", "alex"),), domains=("real",)),
-    "t_lpips.mini": Recipe(damage=("wobble",), no_marks=0.1, backends=(("lpips", "mini"),)),
+RULES = {
+    "flow_smoothness": CalibrationRule(damage=("jitter", "shuffle")),
+    "flow_smoothness.roughness": CalibrationRule(damage=("wobble",), full_marks=GUARD),
+    "structure_constancy": CalibrationRule(damage=("wobble", "shuffle"), higher_is_better=True),
+    "seam.z": CalibrationRule(damage=SEAMS, full_marks=0.25),
+    "seam.critic": CalibrationRule(damage=SEAMS, full_marks=0.25, backends=CRITIC),
+    "seam.unknown.z": CalibrationRule(damage=("cut",), full_marks=0.5),
+    "seam.unknown.critic": CalibrationRule(damage=("cut",), full_marks=0.5, backends=CRITIC),
+    "t_lpips.alex": CalibrationRule(damage=("wobble",), no_marks=0.1, backends=(("lpips", "alex"),), domains=("real",)),
+    "t_lpips.mini": CalibrationRule(damage=("wobble",), no_marks=0.1, backends=(("lpips", "mini"),)),
     "identity_lock.histogram": _of_subject(("identity", "facenet"), *DOMAINS),  # clips without a face
     "identity_lock.mini": _of_subject(("identity", "mini"), "mini"),
-    "aesthetic.technical": Recipe(damage=("blur", "noise"), higher_is_better=True),
-    "framing": Recipe(damage=("to_the_edge", "jitter"), no_marks=0.1, higher_is_better=True, staying=True),
-    "novelty_after_k.histogram": Recipe(damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True),
-    "novelty_after_k.histogram.excess": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
-    "novelty_after_k.incoherence": Recipe(damage=("cut", "pure_noise"), full_marks=GUARD),
-    "first_frame": Recipe(damage=("shuffle", "to_the_edge"), full_marks=0.25, higher_is_better=True),
+    "aesthetic.technical": CalibrationRule(damage=("blur", "noise"), higher_is_better=True),
+    "framing": CalibrationRule(damage=("to_the_edge", "jitter"), no_marks=0.1, higher_is_better=True, staying=True),
+    "novelty_after_k.histogram": CalibrationRule(
+        damage=("repeat", "ping_pong"), full_marks=0.25, higher_is_better=True
+    ),
+    "novelty_after_k.histogram.excess": CalibrationRule(damage=("cut", "pure_noise"), full_marks=GUARD),
+    "novelty_after_k.incoherence": CalibrationRule(damage=("cut", "pure_noise"), full_marks=GUARD),
+    "first_frame": CalibrationRule(damage=("shuffle", "to_the_edge"), full_marks=0.25, higher_is_better=True),
     "clip_vid.mini": _of_prompt(("clip", "mini"), "mini", full_marks=0.1),
     "clip_vid.ViT-B-32": _of_prompt(("clip", "ViT-B-32"), "real"),
     "clip_vid.ViT-L-14": _of_prompt(("clip", "ViT-L-14"), "real"),
@@ -138,26 +140,26 @@ def main() -> None:
 
 
 def measure(domain: str, only: Collection[str] | None = None, *, folder: Path = FOLDER) -> CalibrationSet:
-    """Measure the anchors of all recipes, or of the rewards in `only`, on the clips of one domain.
+    """Measure the anchors of all rules, or of the rewards in `only`, on the clips of one domain.
 
-    Recipes whose weights are not installed are skipped with a warning. Raises RewardError for an unknown reward in
+    Rules whose weights are not installed are skipped with a warning. Raises RewardError for an unknown reward in
     `only`, and if `good` is not better than `bad`.
     """
-    recipes = _chosen(domain, only)
+    rules = _chosen(domain, only)
     clips, manifest = read_reference(domain, folder), read_manifest(domain, folder)
     names = list(clips)
     taken: dict[tuple[str, str], Notes] = {}
     for name, following in zip(names, names[1:] + names[:1], strict=True):
-        for damage, clip in variants(clips[name], clips[following], recipes):
-            taken[name, damage] = _take_notes(clip, damage, recipes)
+        for damage, clip in variants(clips[name], clips[following], rules):
+            taken[name, damage] = _take_notes(clip, damage, rules)
         log.info("%s: measured %s", domain, name)
     anchors = {}
-    for key, recipe in recipes.items():
-        used = [name for name in names if manifest[name].subject == "stays" or not recipe.staying]
+    for key, rule in rules.items():
+        used = [name for name in names if manifest[name].subject == "stays" or not rule.staying]
         whole = [value for name in used for damage in WHOLE for value in taken.get((name, damage), {}).get(key, [])]
-        bad = [value for name in used for damage in recipe.damage for value in taken[name, damage].get(key, [])]
+        bad = [value for name in used for damage in rule.damage for value in taken[name, damage].get(key, [])]
         if whole and bad:
-            anchors[key] = _anchors(key, recipe, np.array(whole), np.array(bad))
+            anchors[key] = _anchors(key, rule, np.array(whole), np.array(bad))
         else:
             log.warning("%s: %s could not be measured: its weights are not installed", domain, key)
     return CalibrationSet(clips=tuple(names), anchors=anchors)
@@ -168,8 +170,8 @@ def merged(old: CalibrationSet | None, new: CalibrationSet) -> CalibrationSet:
     return CalibrationSet(clips=new.clips, anchors={**(old.anchors if old else {}), **new.anchors})
 
 
-def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, Clip]]:
-    """Yield the intact clip, the intact clip with a declared seam, and every damage that a recipe names.
+def variants(clip: Clip, other: Clip, rules: Mapping[str, CalibrationRule]) -> Iterator[tuple[str, Clip]]:
+    """Yield the intact clip, the intact clip with a declared seam, and every damage that a rule names.
 
     Their given first picture is frame 0 of the intact clip, compressed as much as a video autoencoder loses.
     """
@@ -178,8 +180,8 @@ def variants(clip: Clip, other: Clip, recipes: Mapping[str, Recipe]) -> Iterator
     rng = np.random.default_rng(0)
     yield WHOLE[0], clip
     yield WHOLE[1], replace(clip, seams=(middle,))
-    wanted = {damage for recipe in recipes.values() for damage in recipe.damage}
-    for damage in sorted({damage for recipe in RECIPES.values() for damage in recipe.damage}):
+    wanted = {damage for rule in rules.values() for damage in rule.damage}
+    for damage in sorted({damage for rule in RULES.values() for damage in rule.damage}):
         if damage in SEAMS:
             frames = MAKERS[damage.removeprefix("seam:")](
                 clip.frames, middle, rng
@@ -219,18 +221,18 @@ def changes_values(old: dict[str, CalibrationSet], new: dict[str, CalibrationSet
     return moved(old, common)
 
 
-def _chosen(domain: str, only: Collection[str] | None) -> dict[str, Recipe]:
+def _chosen(domain: str, only: Collection[str] | None) -> dict[str, CalibrationRule]:
     for reward in only or ():
         load_reward(reward)
-    in_domain = {key: recipe for key, recipe in RECIPES.items() if domain in recipe.domains}
-    return {key: recipe for key, recipe in in_domain.items() if only is None or key.split(".")[0] in only}
+    in_domain = {key: rule for key, rule in RULES.items() if domain in rule.domains}
+    return {key: rule for key, rule in in_domain.items() if only is None or key.split(".")[0] in only}
 
 
-def _take_notes(clip: Clip, damage: str, recipes: Mapping[str, Recipe]) -> Notes:
-    """Score the clip with the rewards that have a recipe for this damage, once for each set of back ends."""
+def _take_notes(clip: Clip, damage: str, rules: Mapping[str, CalibrationRule]) -> Notes:
+    """Score the clip with the rewards that have a rule for this damage, once for each set of back ends."""
     taker = NoteTaker()
     features = ClipFeatures(clip, calibration=taker)
-    wanted = {(recipe.backends, key.split(".")[0]) for key, recipe in recipes.items() if _uses(recipe, damage)}
+    wanted = {(rule.backends, key.split(".")[0]) for key, rule in rules.items() if _uses(rule, damage)}
     for backends in sorted({backends for backends, _ in wanted}):
         features = features.recast(backends=dict(backends))
         for reward in sorted(reward for others, reward in wanted if others == backends):
@@ -241,14 +243,14 @@ def _take_notes(clip: Clip, damage: str, recipes: Mapping[str, Recipe]) -> Notes
     return taker.notes
 
 
-def _uses(recipe: Recipe, damage: str) -> bool:
-    return damage in (WHOLE[0], *recipe.damage) or (damage == WHOLE[1] and bool({*recipe.damage} & {*SEAMS}))
+def _uses(rule: CalibrationRule, damage: str) -> bool:
+    return damage in (WHOLE[0], *rule.damage) or (damage == WHOLE[1] and bool({*rule.damage} & {*SEAMS}))
 
 
-def _anchors(key: str, recipe: Recipe, whole: np.ndarray, damaged: np.ndarray) -> Anchors:
-    up = recipe.higher_is_better
-    good = float(np.quantile(whole, 1 - recipe.full_marks if up else recipe.full_marks))
-    bad = float(np.quantile(damaged, recipe.no_marks if up else 1 - recipe.no_marks))
+def _anchors(key: str, rule: CalibrationRule, whole: np.ndarray, damaged: np.ndarray) -> Anchors:
+    up = rule.higher_is_better
+    good = float(np.quantile(whole, 1 - rule.full_marks if up else rule.full_marks))
+    bad = float(np.quantile(damaged, rule.no_marks if up else 1 - rule.no_marks))
     if (good > bad) != up:
         raise RewardError(
             f"The measurement {key!r} does not separate intact clips ({good:.3g}) from damaged ones ({bad:.3g})."
