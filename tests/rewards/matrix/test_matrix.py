@@ -1,6 +1,7 @@
 """The oracle table on a few of the calibration clips (`make matrix` takes all of them), and how the table is kept."""
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -151,3 +152,16 @@ def test_the_page_in_the_docs_has_every_row_of_both_domains() -> None:
         section = page.split(f"## The clips of `{domain}` with calibration `{domain}-")[1].split("\n## ")[0]
         assert all(f"| `{row}` |" in section for row in ROWS)
     assert page.startswith(INTRODUCTION), "the introduction changed since: run `make matrix`"
+
+
+def test_every_cell_of_the_page_that_does_not_hold_has_a_reason() -> None:
+    page, domain, given = (ROOT / "docs" / "rewards-matrix.md").read_text(encoding="utf8"), "", {}
+    for line in page.splitlines():
+        if line.startswith("## The clips of"):
+            domain = line.split("`")[1]
+        if found := re.match(r"- `(\w+)`, `([\w.]+)`: (.+)", line):
+            given[domain, found[1], found[2]] = found[3]
+    assert page.count(" ! |") == len(given) > 0
+    assert not [cell for cell, reason in given.items() if "not analysed" in reason]
+    assert {cell: reason for cell, reason in given.items() if EXPLAINED.get(cell, reason) != reason} == {}
+    assert {cell for cell in EXPLAINED if cell[0] != "clips"} <= given.keys()
