@@ -56,7 +56,7 @@ def test_a_missing_network_of_a_reward_blocks_the_run(
     monkeypatch.setenv("DAILIES_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     sent = {**choices(context), "mix": "online"}
-    found = train_form.outlook(context, sent)
+    found = train_form.estimate_form(context, sent)
     assert "`dailies weights get clip_b32" in found["blocked"] and found["missing"] == ""
     with pytest.raises(ConfigError, match="dailies weights get clip_b32"):
         train_form.queue(context, sent)
