@@ -36,7 +36,7 @@ NAME_LIMIT = 200  # bytes: file systems take 255, with a suffix
 
 
 def is_name(text: str) -> bool:
-    """Return True for what can be the name of a file or folder of a workspace, so that a path can be built with it.
+    """Return True for a valid name of a file or folder of a workspace.
 
     It is no path, has no control character or half of a surrogate pair, and at most `NAME_LIMIT` bytes.
     """

@@ -134,7 +134,7 @@ def printable(sentence: str) -> str:
 
 
 def labeller_of(request: Request, fields: Mapping[str, Any]) -> str:
-    """Return the logged-in user's name, or without a login the one sent. Raises ConfigError if there is none."""
+    """Return the logged-in user's name, or without a login the one sent; ConfigError if none is."""
     user = user_of(request.scope)
     return user.name if user else " ".join(text_of(fields, "labeller").split())
 

@@ -89,7 +89,7 @@ class AuthMiddleware:
         return RedirectResponse(LABEL_PAGE, 303) if path == "/" else _say(access.NOT_YOURS, 403)
 
     async def _logout(self, connection: HTTPConnection) -> Response:
-        """End the session. The browser forgets it also when the server cannot record that, and the answer says so."""
+        """End the session in the browser, and report when the server cannot record its end."""
         try:
             await self._looks.run(self.users.end, connection.cookies.get(COOKIE, ""))
         except DailiesError as error:

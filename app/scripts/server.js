@@ -8,7 +8,7 @@ export const reach = async (server, name, argument = "") =>
   (await server[name](argument)) ?? { problem: unreachable, away: true };
 
 // Call `look` when the element is shown, and while it is visible `wait()` milliseconds after the last call, unless that is
-// null. Returns a function that plans the next call anew, after a time if one is given.
+// null. Returns a function that plans the next call again, after a time if one is given.
 export function poll(element, look, wait) {
   let timer = null,
     looking = false,

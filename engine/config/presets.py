@@ -184,7 +184,7 @@ def write_preset(folder: Path, key: str, table: Mapping[str, Any], comments: Ite
 
 
 def check_new_key(folder: Path, key: str) -> None:
-    """Raise ConfigError for a key in use by a preset of the kind of `folder`, or an invalid one of a mix or reward."""
+    """Raise ConfigError for a key that a preset of `folder`'s kind has, or an invalid one."""
     if folder.name in NAMED and not NAME.fullmatch(key):
         name = f"name of a {KINDS[folder.name]}"
         raise ConfigError(f"The {name} may have letters, digits, _ and - only, but got {key[:40]!r}.")

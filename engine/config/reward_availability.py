@@ -1,4 +1,6 @@
-"""Networks of the rewards that a training preset trains on: which of them this machine lacks. Imports no torch."""
+"""Networks that the rewards of a training preset need and this machine lacks.
+
+Imports no torch."""
 
 from engine.config.presets import load_preset
 from engine.config.schema import TrainPreset
@@ -16,7 +18,7 @@ def missing_networks(preset: TrainPreset) -> dict[str, Weights]:
 
 
 def why_rewards_unavailable(preset: TrainPreset) -> str:
-    """Return a sentence on the missing networks of the rewards, with the command to get them; "" if none is."""
+    """Return a sentence on the missing networks and the command to get them, or ""."""
     missing = missing_networks(preset)
     if not missing:
         return ""

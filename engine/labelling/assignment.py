@@ -267,7 +267,7 @@ def _pair_with_free_slot(
 
 
 def shuffle_position(connection: Connection, request: AssignmentRequest) -> float:
-    """Return where the labeller's last pair is in the shuffled order (`PAIRS.shuffle`), -1 before the first."""
+    """Return the place of the labeller's last pair in `PAIRS.shuffle`, or -1."""
     shown = select(PAIRS.c.shuffle).join(ASSIGNMENTS, ASSIGNMENTS.c.pair_id == PAIRS.c.id)
     shown = shown.where(*_of_labeller(request), ASSIGNMENTS.c.is_repeat.is_(False))
     last = connection.scalar(shown.order_by(ASSIGNMENTS.c.place.desc()).limit(1))

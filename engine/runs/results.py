@@ -11,7 +11,7 @@ Role = Literal["trained", "held_out", "judge", "monitor"]
 
 
 class StoredModel(FrozenModel):
-    """A model that is stored with NaN and infinity as constants: the default, null, could not be read back."""
+    """A model stored with NaN and infinity as constants, because null could not be read back."""
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 

@@ -30,7 +30,7 @@ def add_variations(parser: argparse.ArgumentParser, default: int, description: s
 
 
 def read_setting(text: str) -> tuple[str, Any]:
-    """Parse KEY=VALUE; a value that is not JSON is a string. Raises ConfigError for a text without "=" or a key."""
+    """Parse KEY=VALUE; a value that is not JSON is a string. Raises ConfigError otherwise."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ConfigError(f"--set takes KEY=VALUE, but got '{text}'.")

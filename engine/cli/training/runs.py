@@ -80,7 +80,7 @@ RUN_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def list_states(options: argparse.Namespace) -> None:
-    """Print all runs with the states of the page. A damaged run has a remark on stderr, and hides no other."""
+    """Print all runs with their states, and remarks on damaged ones on stderr."""
     rows, remarks = [], dict[str, list[str]]()
     states = run_states(open_queue(options), sys.maxsize)
     for state in states:

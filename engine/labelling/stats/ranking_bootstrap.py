@@ -157,7 +157,7 @@ def resample(pairs: PairCounts, fitted: Strengths, *, seed: int, resamples: int)
 def _batches(
     rng: np.random.Generator, group: np.ndarray, grouped: PairCounts, resamples: int
 ) -> Iterator[tuple[np.ndarray, Prior]]:
-    """Yield resamples `times[R,P]` of grouped pairs and their priors in batches that keep the arrays small."""
+    """Yield resamples `times[R,P]` and their priors in small batches."""
     count, rows, size = len(group), len(grouped.first), grouped.size
     step = max(1, min(BATCH_VALUES // size**2, DRAWN_VALUES // rows))
     for start in range(0, resamples, step):

@@ -113,7 +113,7 @@ class PromptEmbeddings:
 
 
 def without_padding(rows: Conditioning) -> Conditioning:
-    """Return the rows without text tokens that are padding in all of them, in float32; unchanged without a mask."""
+    """Return float32 rows without the tokens that are padding in all of them."""
     if rows.mask is None or rows.embeds.dtype != torch.float32 or not rows.mask.any():
         return rows
     used = int(rows.mask.any(0).nonzero().max()) + 1

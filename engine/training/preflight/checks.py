@@ -217,7 +217,7 @@ def _gap(trainer: VideoDPOTrainer, row: Mapping[str, Any], at: int) -> torch.Ten
 
 
 def _clips(trainer: ClipLossTrainer, rows: Sequence[Mapping[str, Any]]) -> Iterator[PreflightCheck]:
-    """Encode the first clips, and check that those of KTO are not all good or all bad; nothing without rows."""
+    """Encode the first clips, and check that KTO has both good and bad ones."""
     for at in range(min(PAIRS_LOOKED_AT, len(rows))):
         trainer.clip_latents.chosen([rows[at]])
     if len(rows):

@@ -1,4 +1,4 @@
-"""Scoring of a generation batch in parts: clips are scored while the next ones are decoded or generated."""
+"""Scoring of a generation batch in parts, while the next clips are decoded or generated."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -210,7 +210,7 @@ def _step_at(
 
 
 def _kept(step: DenoiseStep, rows: Sequence[int], means: bool) -> KeptStep:
-    """The step of some clips of a batch. A GPU's copies are made while it goes on; wait for it before you read them."""
+    """One step of some clips of a batch; wait for a GPU before you read it."""
 
     def on_cpu(values: Tensor) -> Tensor:
         chosen = values if len(rows) == len(values) else values[list(rows)]
