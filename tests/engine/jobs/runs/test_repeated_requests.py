@@ -4,8 +4,8 @@ import pytest
 
 from engine.config.presets import load_train_preset
 from engine.errors import JobError
-from engine.jobs.handlers.run_actions import extend, resume
 from engine.jobs.queue import JobQueue
+from engine.jobs.runs.run_actions import extend, resume
 from engine.jobs.spec import Status
 from engine.process_identity import ProcessIdentity
 from engine.runs.run import Run
