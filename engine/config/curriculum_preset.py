@@ -2,8 +2,9 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from engine.config.schema import named_as_today
 from rewards.models import FiniteModel
 
 
@@ -83,6 +84,18 @@ class Stage(FiniteModel):
     """Overrides of the preset's settings."""
     gate: CurriculumGate
     """Conditions for advancing to the next stage."""
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _settings_named_as_today(cls, settings: object) -> object:
+        return named_as_today(settings)
+
+    @field_validator("changes", mode="before")
+    @classmethod
+    def _changes_named_as_today(cls, changes: object) -> object:
+        if not isinstance(changes, dict) or "settings" not in changes:
+            return changes
+        return {**changes, "settings": named_as_today(changes["settings"])}
 
 
 class CurriculumPreset(FiniteModel):

@@ -166,6 +166,17 @@ class ModelPreset(FiniteModel):
 Setting = str | bool | int | float | list[str] | list[float] | None
 
 
+FORMER_SETTINGS = {"checkpoint_blocks": "gradient_checkpointing"}
+
+
+def named_as_today(settings: object) -> object:
+    """Return settings of a stored run or preset with the present names in the place of former ones."""
+    if not isinstance(settings, dict):
+        return settings
+    present = {FORMER_SETTINGS.get(name, name): value for name, value in settings.items()}
+    return present | {name: settings[name] for name in present if name in settings}
+
+
 class TrainPreset(FrozenModel):
     """A training preset: algorithm, model, training data, and settings of the trainer's config.
 
@@ -211,6 +222,11 @@ class TrainPreset(FrozenModel):
     """Source of the numbers."""
     notes: str = ""
     """Measurements with these numbers, with hardware and date; or "not measured"."""
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _named_as_today(cls, settings: object) -> object:
+        return named_as_today(settings)
 
     @field_validator("algorithm")
     @classmethod

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from engine.config.algorithms import ALGORITHMS
+from engine.config.curriculum_preset import Stage
 from engine.config.form_settings import settings_of
 from engine.config.presets import load_curriculum, load_preset, load_train_preset, preset_keys
 from engine.config.prompts import read_prompts
+from engine.config.schema import TrainPreset
 from engine.errors import ConfigError
 from engine.estimation.model_forecast import CARDS
 from engine.estimation.run_estimate import forecast
@@ -156,3 +158,16 @@ def test_what_is_replayed_on_a_gpu_is_replayed_in_the_batches_that_it_was_made_i
         preset = load_train_preset(key)
         if preset.algorithm == "grpo" and load_preset("models", preset.model).dtype == "bfloat16":
             assert preset.settings["rollout_batch"] == preset.settings["per_device_train_batch_size"], key
+
+
+def test_a_former_name_of_a_setting_is_read() -> None:
+    """Runs and presets from before the rename have it; a present name beside it counts."""
+    fields = {"key": "one", "title": "One", "algorithm": "nft", "mix": "mini_train", "prompts": "mini_held_out"}
+    former = TrainPreset.model_validate({**fields, "settings": {"checkpoint_blocks": True, "max_steps": 2}})
+    assert former.settings == {"gradient_checkpointing": True, "max_steps": 2}
+    both = {"gradient_checkpointing": False, "checkpoint_blocks": True}
+    assert TrainPreset.model_validate({**fields, "settings": both}).settings == {"gradient_checkpointing": False}
+    gate = {"conditions": [{"metric": "mix", "at_least": 0.0}]}
+    changes = {"settings": {"checkpoint_blocks": True}}
+    stage = Stage.model_validate({"name": "one", "preset": "one", "gate": gate, "changes": changes, **changes})
+    assert stage.settings == stage.changes["settings"] == {"gradient_checkpointing": True}
