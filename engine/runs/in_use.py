@@ -192,8 +192,11 @@ def _clips_of_campaigns(store: Library, judged: Collection[str]) -> Iterator[tup
 
 
 def _tables(path: Path) -> list[Path]:
-    """Return a path, or the files of a folder, if they are tables of text."""
-    files = path.iterdir() if path.is_dir() else [path]
+    """Return a path, or the files of a folder, if they are tables of text. Raises StoreError if that is not known."""
+    try:
+        files = list(path.iterdir()) if path.is_dir() else [path]
+    except OSError as error:
+        raise _unknown(path, error) from error
     return [file for file in files if file.suffix in TEXT_TABLES]
 
 
@@ -205,6 +208,8 @@ def _clips_named_in(table: Path) -> set[str]:
     except (FileNotFoundError, NotADirectoryError):
         return set()
     except OSError as error:
-        raise StoreError(
-            f"{table} cannot be read ({error.strerror or error}), so it is not known which clips it needs."
-        ) from error
+        raise _unknown(table, error) from error
+
+
+def _unknown(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be read ({error.strerror or error}), so it is not known which clips it needs.")

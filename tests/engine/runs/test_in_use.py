@@ -146,6 +146,26 @@ def test_a_table_that_cannot_be_read_keeps_all_clips(store: Library, users: Any)
     assert purge(store, older_than=timedelta(0)) == 1
 
 
+def test_a_folder_that_cannot_be_read_keeps_all_clips(
+    store: Library, library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip_id, denied = library(1, 1)[0], tmp_path / "denied"
+    denied.mkdir()
+    Run.create(store.workspace, load_train_preset("mini_dpo", {"pairs": str(denied)}))
+    store.delete([clip_id])
+    looked = Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if path == denied:
+            raise PermissionError(13, "Permission denied")
+        return looked(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    assert purge(store, older_than=timedelta(0)) == 0
+    with pytest.raises(StoreError, match=r"denied cannot be read \(Permission denied\)"):
+        check_unused(store, [clip_id])
+
+
 def test_a_curriculum_needs_the_runs_of_all_its_attempts(store: Library) -> None:
     made = Curriculum.create(store.workspace, CurriculumPreset(key="c", title="C", stages=STAGES))
     passed = GateResult(verdict="pass", action="advance", sentence="")
