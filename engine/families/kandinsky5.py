@@ -99,7 +99,7 @@ class Kandinsky5Family(DiffusersFamily):
 
         assert conditioning.mask is not None
         if bool(conditioning.mask.all()):
-            return self._velocity(latents, sigma, conditioning, MAX_TOKENS)
+            return self._velocity(latents, sigma, conditioning, conditioning.mask.shape[1])
         lengths = conditioning.mask.sum(dim=1)
         velocity = torch.empty_like(latents, dtype=torch.float32)
         for length in lengths.unique().tolist():

@@ -1,6 +1,7 @@
 """Encoded prompts on disk: the same embeddings again, for the same text encoder only, and nothing torn is believed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from engine.families.base import DiffusersFamily
 from engine.families.loading import on_device
 from engine.families.prompt_cache import PromptCache
 from engine.family_interface import Conditioning
+from engine.training.data.prompt_embeddings import TEXT_MULTIPLE, without_padding
 
 PROMPTS = ["a red circle", "the blue star"]
 
@@ -47,6 +49,29 @@ def test_every_part_of_the_conditioning_is_kept(tiny_open: SimpleNamespace, tmp_
     assert set(kept.extras or {}) == set(fresh.extras or {})
     for name, value in (fresh.extras or {}).items():
         assert torch.allclose((kept.extras or {})[name], value, atol=1e-5)
+
+
+MASKED = ("hunyuanvideo", "hunyuanvideo15", "kandinsky5", "ltx", "ltx2", "mochi")
+
+
+@pytest.mark.toys(lambda model: model.family in MASKED)
+@pytest.mark.alike
+def test_padding_that_is_left_out_changes_no_prediction(tiny_open: SimpleNamespace) -> None:
+    """Also where it leaves no padding at all, as with a prompt of just as many tokens as are kept."""
+    family, request = tiny_open.family, tiny_open.model.request
+    row = replace(family.encode(PROMPTS[:1]), fps=request.fps)
+    given = family.encode_pictures(tiny_open.model.pictures(1), tiny_open.model.places, request.num_frames)
+    row = replace(row, extras={**(row.extras or {}), **given}) if tiny_open.model.places else row
+    assert row.mask is not None
+    mask = torch.zeros_like(row.mask)
+    mask[:, :TEXT_MULTIPLE] = True
+    full = replace(row, mask=mask)
+    short = without_padding(full)
+    assert short.mask is not None and short.mask.shape[1] == TEXT_MULTIPLE and short.mask.all()
+    latents, sigma = family.init_latents(request, [torch.Generator().manual_seed(0)]), torch.tensor([0.7])
+    torch.testing.assert_close(
+        family.predict(latents, sigma, short), family.predict(latents, sigma, full), rtol=1e-4, atol=1e-5
+    )
 
 
 class Wanderer:
