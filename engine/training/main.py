@@ -97,7 +97,7 @@ def train(run: Run, recorder: Recorder, actors: Resources | None = None) -> bool
     """
     preset = run.preset()
     on_rank_zero(lambda: _claim_run(run, preset))
-    if reason := why_rewards_unavailable(preset):  # before the model is loaded
+    if actors is None and (reason := why_rewards_unavailable(preset)):  # before the model is loaded; actors score
         raise TrainingError(f"The run was not started. {reason}")
     trainer = recorder.trainer = build_trainer(preset, run, callbacks=[recorder])
     if actors is not None:
