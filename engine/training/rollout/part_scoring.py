@@ -13,14 +13,17 @@ from torch import Tensor
 from engine.training.rollout.reward_calls import RewardFunc, score
 from rewards.clip import Clip
 
+PART = 2  # clips: those that are decoded together
+
 
 class PartScoring:
     """Scores the clips of a generation batch, in the order of its `rows`, in a thread of its own.
 
     Functions with a true attribute `splittable` are called with parts: a value of theirs depends on the clip, and on
     the other clips of its prompt if they compare clips. Other functions get the whole batch at the end. The parts are
-    whole groups of `group` clips, as soon as the last clip of a group is handed over. They do not depend on timing, and
-    neither do the values. `extras` are further arguments of the functions.
+    whole groups of `group` clips if a function compares clips, otherwise of `PART` clips or more, as soon as their last
+    clip is handed over. They do not depend on timing, and neither do the values. `extras` are further arguments
+    of the functions.
 
     Use it as a context manager: leaving it waits for the running call and cancels the others.
     """
@@ -36,7 +39,8 @@ class PartScoring:
     ) -> None:
         self._functions, self.rows, self._extras = functions, rows, extras
         self._early = [index for index, function in enumerate(functions) if getattr(function, "splittable", False)]
-        self._group = group
+        compares = any(getattr(functions[index], "compares_clips", False) for index in self._early)
+        self._multiple = group if compares else min(group, PART)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rewards")
         self._stream = _side_stream(device)
         self._parts: list[Future[Tensor]] = []
@@ -57,7 +61,7 @@ class PartScoring:
             if part.done():
                 part.result()
         self._waiting += clips
-        ready = len(self._waiting) // self._group * self._group
+        ready = len(self._waiting) // self._multiple * self._multiple
         if self._early and ready:
             self._submit(ready)
 

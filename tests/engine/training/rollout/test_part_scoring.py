@@ -59,7 +59,7 @@ def test_values_are_those_of_one_call_in_the_order_of_functions_and_clips(size: 
 def test_functions_get_parts_whole_groups_or_the_whole_batch() -> None:
     apart, whole = Recorded(splittable=True), Recorded(splittable=False, compares=True)
     score_in_parts([apart, whole], 3)
-    assert apart.calls == [[0, 1, 2, 3], [4, 5, 6, 7]] and whole.calls == [list(range(8))]
+    assert apart.calls == [[0, 1], [2, 3, 4, 5], [6, 7]] and whole.calls == [list(range(8))]
     comparing = Recorded(splittable=True, compares=True)
     score_in_parts([comparing], 3)
     assert comparing.calls == [[0, 1, 2, 3], [4, 5, 6, 7]]
