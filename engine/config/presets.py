@@ -185,9 +185,9 @@ def write_preset(folder: Path, key: str, table: Mapping[str, Any], comments: Ite
 
 def check_new_key(folder: Path, key: str) -> None:
     """Raise ConfigError for a key that a preset of `folder`'s kind has, or an invalid one."""
-    if folder.name in NAMED and not NAME.fullmatch(key):
+    if not is_name(key) or (folder.name in NAMED and not NAME.fullmatch(key)):
         name = f"name of a {KINDS[folder.name]}"
-        raise ConfigError(f"The {name} may have letters, digits, _ and - only, but got {key[:40]!r}.")
+        raise ConfigError(f"The {name} may have up to 200 letters, digits, _ and -, but got {key[:40]!r}.")
     if key in preset_keys(folder.name) or (folder / f"{key}.toml").exists():
         raise ConfigError(_taken(folder, key))
 

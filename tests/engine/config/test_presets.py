@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.presets import load_preset, overlay, preset_keys, to_toml
+from engine.config.presets import check_new_key, load_preset, overlay, preset_keys, to_toml
 from engine.config.schema import REQUEST_FIELDS, ModelPreset
 from engine.errors import ConfigError
 from engine.families.registry import family_spec
@@ -270,3 +270,9 @@ def test_checking_is_cheap() -> None:
 def test_models_that_runs_cannot_train_say_why(key: str, sentence: str | None) -> None:
     why = why_untrainable(load_preset("models", key))
     assert why is None if sentence is None else sentence in str(why)
+
+
+def test_a_key_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    for kind in ("models", "train", "rewards"):
+        with pytest.raises(ConfigError, match="may have up to 200 letters, digits"):
+            check_new_key(tmp_path / kind, "a" * 300)
