@@ -71,13 +71,12 @@ def estimate_form(context: AppContext, choices: Mapping[str, Any]) -> dict[str, 
 
 
 def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
-    """Return what a stage lacks, "models" or "data", and the reason; "" if all stages can run."""
+    """Return the reason why a stage cannot run, "" for none, and before it "models" or "data" if it lacks these."""
     for stage in preset.stages:
         training_preset = stage_preset(stage)
-        if reason := why_rewards_unavailable(training_preset):
-            return "data", training.blocked_stage(stage.name, reason)
-        if reason := why_unavailable(load_preset("models", training_preset.model)):
-            return "models", training.blocked_stage(stage.name, reason)
+        no_model = why_unavailable(load_preset("models", training_preset.model))
+        if reason := " ".join(filter(None, (why_rewards_unavailable(training_preset), no_model))):
+            return "models" if no_model else "", training.blocked_stage(stage.name, reason)
         if training_preset.pairs and not find_clips(training_preset.pairs).exists():
             return "data", training.blocked_stage(stage.name, training.no_data(training_preset.pairs))
     return "", ""
