@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from app.text import general, monitor, score, system
 from engine.config.presets import load_train_preset
@@ -16,6 +16,7 @@ from tests.browser.conftest import add_clip
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
+ATTEMPTS = 4  # of a call without an answer, see app/scripts/requests.js
 Away = Callable[[], AbstractContextManager[None]]
 
 
@@ -30,11 +31,16 @@ def open_tab(page: Page, bench: Any, tab: str) -> None:
     page.get_by_role("tab", name=tab, exact=True).click()
 
 
-def said_of(page: Page, act: Callable[[], None]) -> None:
-    """What the Monitor says once `act` got no answer; news that get none say the same, so they are waited out."""
-    with page.expect_event(
-        "requestfailed", lambda request: request.post_data_json["fn_name"] not in ("news", "points")
-    ):
+def said_of(page: Page, name: str, act: Callable[[], None]) -> None:
+    """What the Monitor says once the page has given up its calls of the server's function `name`."""
+    failed: list[Request] = []
+
+    def is_given_up(request: Request) -> bool:
+        if request.method == "POST" and (request.post_data_json or {}).get("fn_name") == name:
+            failed.append(request)
+        return len(failed) == ATTEMPTS
+
+    with page.expect_event("requestfailed", is_given_up):
         act()
     expect(page.locator("#monitor-curves .said")).to_have_text(general.UNREACHABLE)
 
@@ -48,7 +54,7 @@ def test_a_run_keeps_its_former_name_until_the_server_has_the_new_one(
     form = page.locator("#monitor-curves .describing")
     form.locator('[name="name"]').fill("the careful one")
     with server_away():
-        said_of(page, form.locator('[type="submit"]').click)
+        said_of(page, "describe", form.locator('[type="submit"]').click)
         expect(form).to_be_visible()
         expect(row.locator(".name")).to_have_text(runs[0].id)
     form.locator('[type="submit"]').click()
@@ -67,8 +73,8 @@ def test_runs_that_are_not_compared_or_deleted_say_so(
         there.locator(f'[data-id="{run.id}"] input').check()
     expect(there.locator('[data-table="compare"]')).to_be_enabled()
     with server_away():
-        said_of(page, there.locator('[data-table="compare"]').click)
-        said_of(page, there.locator('[data-table="delete"]').click)
+        said_of(page, "compare_settings", there.locator('[data-table="compare"]').click)
+        said_of(page, "delete_runs", there.locator('[data-table="delete"]').click)
         expect(there.locator(".differences")).to_be_hidden()
         expect(there.locator(".deleted")).to_be_hidden()
     assert all(run.folder.is_dir() for run in runs)
