@@ -122,7 +122,7 @@ class Storm:
                     self.bench.call("train-board", "resume", one.run.id)
                     self.resumed += 1
             for job_id in self._clips_to_retry():
-                self.bench.call("generate-jobs", "again", job_id)
+                self.bench.call("masthead", "retry_job", job_id)
                 self.retried.add(job_id)
             unfinished = sum(one.state != "finished" for one in states)
             if unfinished < self.waiting and (self._left or self.submitted < self.waiting):
