@@ -110,7 +110,7 @@ def metrics() -> str:
     """Return one row per metric of training: its title on the page, its meaning, a healthy range, what to do."""
     return markdown(
         ("metric", "title on the page", "meaning", "healthy", "otherwise"),
-        ((name, METRICS[name], *notes) for name, notes in METRIC_NOTES.items()),
+        ((name, METRICS[name].replace("|", "\\|"), *notes) for name, notes in METRIC_NOTES.items()),
     )
 
 

@@ -28,7 +28,7 @@ Loss = Callable[[np.random.Generator], Tensor]
 class Spent:
     """Cost of a training: processor time in s, and the first step and the last planned step of each run.
 
-    The learning rate decays towards the last planned step, so the plan of each run is part of the recipe.
+    The learning rate decays towards the last planned step, so the plan of each run is part of the settings.
     """
 
     cpu_s: float = 0.0
