@@ -8,8 +8,10 @@ DailiesError          one sentence for the user: the failure, the value, the rem
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class DailiesError(Exception):
@@ -36,7 +38,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}." if names else ""
 
 
-def first_problem(error: ValidationError, whole: str = "the file") -> str:
+def first_problem(error: "ValidationError", whole: str = "the file") -> str:
     """Return the place and the message of the first problem.
 
     `whole` is the place of one that is of no field.
