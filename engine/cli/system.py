@@ -9,7 +9,7 @@ from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_table
 from engine.hardware.environment import environment
 from engine.hardware.rocm import torch_build
-from engine.jobs.handlers.maintenance import ask
+from engine.jobs.handlers.device_questions import ask
 from engine.jobs.spec import JobProgress
 from engine.workspace import Workspace
 

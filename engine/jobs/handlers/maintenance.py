@@ -1,21 +1,17 @@
 """Maintenance jobs: later samples of a run, downloads of weights, and an inspection of the machine."""
 
-import json
-import sys
 import threading
 from collections.abc import Callable, Generator
 from functools import partial
-from tempfile import TemporaryFile
-from typing import BinaryIO, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from engine.config import model_downloads as downloads
 from engine.config.presets import load_model_preset
 from engine.errors import ConfigError, DailiesError, JobError
-from engine.execution.child import run_child
 from engine.families.lora import activate_adapter
-from engine.hardware.environment import process_environment
 from engine.hub.download import Progress
 from engine.jobs.context import JobContext
+from engine.jobs.handlers.device_questions import ask
 from engine.jobs.kinds import JobSteps
 from engine.jobs.maintenance_configs import InspectConfig, ModelConfig, SamplesConfig, WeightsConfig
 from engine.jobs.spec import JobProgress
@@ -23,13 +19,11 @@ from engine.runs.run import Run
 from engine.runs.samples import RunSamples
 from engine.storage.images import load_picture
 from engine.training.data.prompt_embeddings import PromptEmbeddings
-from engine.workspace import Workspace
 from rewards.errors import RewardError
 from rewards.weights import catalog
 
 POLL_S = 0.2
 T = TypeVar("T")
-PROBE_S = 900.0  # the first convolution on ROCm may search for its kernel for minutes
 
 
 def make_samples(config: SamplesConfig, context: JobContext) -> JobSteps:
@@ -134,25 +128,3 @@ def inspect(config: InspectConfig, context: JobContext) -> JobSteps:
         progress = JobProgress(phase="inspect", step=position, of=len(config.questions))
         answers[question] = yield from ask(question, context.store.workspace, progress)
     return {"found": answers}
-
-
-def ask(question: str, workspace: Workspace, progress: JobProgress) -> JobSteps:
-    """Return the answer of `python -m engine.hardware.probe QUESTION`; yield `progress` while it runs."""
-    command = [sys.executable, "-m", "engine.hardware.probe", question]
-    environment = process_environment(workspace)
-    with TemporaryFile() as stdout, TemporaryFile() as stderr:
-        code = yield from run_child(command, progress, env=environment, stdout=stdout, stderr=stderr, limit_s=PROBE_S)
-        answer, errors = _lines(stdout), _lines(stderr)
-    if code is None:
-        return {"problem": f"The process did not finish within {PROBE_S:.0f} s."}
-    try:
-        if code == 0 and answer:
-            return dict(json.loads(answer[-1]))
-    except ValueError:
-        errors = answer
-    return {"problem": f"The process ended with code {code}: {errors[-1][:200] if errors else 'no output'}"}
-
-
-def _lines(file: BinaryIO) -> list[str]:
-    file.seek(0)
-    return file.read().decode(errors="replace").strip().splitlines()

@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import ConfigError, JobError
 from engine.jobs.context import JobContext
-from engine.jobs.handlers import maintenance
+from engine.jobs.handlers import device_questions
 from engine.jobs.kinds import KINDS, JobSteps, kind_of
 from engine.jobs.maintenance_configs import inspect_job, samples_job, weights_job
 from engine.jobs.spec import JobProgress
@@ -94,9 +94,9 @@ def test_what_pytorch_finds(start: Callable[..., JobSteps], monkeypatch: pytest.
 
 def test_a_probe_that_fails_is_an_answer(store: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_DEVICE", "cuda:99")
-    ask = partial(maintenance.ask, "attention", store.workspace, JobProgress(phase="inspect"))
+    ask = partial(device_questions.ask, "attention", store.workspace, JobProgress(phase="inspect"))
     assert "DAILIES_DEVICE=cuda:99" in str(drain(ask())[1]["problem"])
-    monkeypatch.setattr(maintenance, "PROBE_S", 0.01)
+    monkeypatch.setattr(device_questions, "PROBE_S", 0.01)
     assert "did not finish within" in str(drain(ask())[1]["problem"])
 
 
