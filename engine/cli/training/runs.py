@@ -82,7 +82,9 @@ RUN_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 def list_states(options: argparse.Namespace) -> None:
     """Print all runs with their states, and remarks on damaged ones on stderr."""
     rows, remarks = [], dict[str, list[str]]()
-    states = run_states(open_queue(options), sys.maxsize)
+    queue = open_queue(options)
+    with closing(queue.store):
+        states = run_states(queue, sys.maxsize)
     for state in states:
         problems = state.run.problems()
         remarks[state.run.id] = [*problems, *([state.note] if state.note else [])]
@@ -129,7 +131,9 @@ def last_reward(state: RunState) -> float | None:
 
 def show_run(options: argparse.Namespace) -> None:
     """Print a run's state, the reason of a failure, and its preflight checks that did not pass."""
-    state = run_state(open_queue(options), options.run_id)
+    queue = open_queue(options)
+    with closing(queue.store):
+        state = run_state(queue, options.run_id)
     verdicts = [asdict(check) for check in read_verdicts(state.run)]
     if options.json:
         print_json({**to_dict(state), "folder": str(state.run.folder), "preflight": verdicts})
