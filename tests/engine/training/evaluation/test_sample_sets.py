@@ -153,8 +153,11 @@ def test_the_base_is_the_model_before_training(trained_run: Run, new_run: Callab
         assert file is not None
         return read_video(file)[0]
 
-    assert (frames(trained_run, None) == frames(other, None)).all()
-    assert (frames(trained_run, 2) != frames(other, 2)).any()
+    def change(step: int | None) -> float:
+        return float(np.abs(frames(trained_run, step).astype(int) - frames(other, step)).mean())
+
+    # Another number of clips in a batch may round differently, as on processors with AMX: 3 of 255 in 0.02 % of values.
+    assert change(None) < 0.01 and change(2) > 1
 
 
 def test_training_is_not_disturbed(trained_run: Run, new_run: Callable[..., Run]) -> None:
