@@ -60,8 +60,9 @@ def test_padding_that_is_left_out_changes_no_prediction(tiny_open: SimpleNamespa
     """Also where it leaves no padding at all, as with a prompt of just as many tokens as are kept."""
     family, request = tiny_open.family, tiny_open.model.request
     row = replace(family.encode(PROMPTS[:1]), fps=request.fps)
-    given = family.encode_pictures(tiny_open.model.pictures(1), tiny_open.model.places, request.num_frames)
-    row = replace(row, extras={**(row.extras or {}), **given}) if tiny_open.model.places else row
+    if places := tiny_open.model.places:
+        given = family.encode_pictures(tiny_open.model.pictures(1), places, request.num_frames)
+        row = replace(row, extras={**(row.extras or {}), **given})
     assert row.mask is not None
     mask = torch.zeros_like(row.mask)
     mask[:, :TEXT_MULTIPLE] = True
