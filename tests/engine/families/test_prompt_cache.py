@@ -59,7 +59,7 @@ MASKED = ("hunyuanvideo", "hunyuanvideo15", "kandinsky5", "ltx", "ltx2", "mochi"
 def test_padding_that_is_left_out_changes_no_prediction(tiny_open: SimpleNamespace) -> None:
     """Also where it leaves no padding at all, as with a prompt of just as many tokens as are kept."""
     family, request = tiny_open.family, tiny_open.model.request
-    row = replace(family.encode(PROMPTS[:1]), fps=request.fps)
+    row = replace(family.encode(PROMPTS[:1]), fps=request.fps, guidance=6.0)
     if places := tiny_open.model.places:
         given = family.encode_pictures(tiny_open.model.pictures(1), places, request.num_frames)
         row = replace(row, extras={**(row.extras or {}), **given})
