@@ -146,7 +146,7 @@ def use(root: Path) -> dict[str, Any]:
         assert time.monotonic() < deadline, f"the queued job is {job['status']} after 2 minutes"
         time.sleep(0.2)
     command(root, "worker", "stop")
-    unfinished = [one for one in command(root, "runs", "ls") if one["state"] == "not finished"]
+    unfinished = [one for one in command(root, "runs", "ls") if one["state"] != "finished"]
     (interrupted,) = (one["run"] for one in unfinished)
     before = len((root / "runs" / interrupted / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     resumed = command(root, "resume", interrupted)
