@@ -70,8 +70,9 @@ export default function mount({ element, trigger, props, watch }) {
     if (had !== undefined) refocus(had);
   }
 
+  // News may arrive while a question is open: it stays, with the present words.
   watch("value", () => {
-    asked = null;
+    if (!props.value?.rows?.some((row) => row.key === asked && row.really)) asked = null;
     show(props.value);
   });
   show(props.value);
