@@ -60,14 +60,14 @@ def bench(new_workbench: Callable[..., Any], hub: StubHub, tmp_path: Path, page:
 
 
 @pytest.fixture
-def opened(page: Page, bench: Any) -> Callable[[], Locator]:
+def opened(page: Page, bench: Any, watched: Any) -> Callable[[], Locator]:
     """`opened()`: start the page if necessary, open System, and return the row of the model `small`."""
 
     def open_system() -> Locator:
         if bench.process is None:
             bench.start()
-        page.goto(bench.address)
-        page.wait_for_load_state("networkidle")
+        with watched.leaving():
+            page.goto(bench.address)
         page.get_by_role("tab", name=text_system.SYSTEM, exact=True).click()
         row = page.locator('#system-models tr[data-key="small"]:not(.asked)')
         expect(row).to_be_visible()
@@ -170,11 +170,12 @@ def test_a_hub_that_is_not_reached_is_named(
     )
 
 
-def test_the_forms_lead_to_the_list(page: Page, bench: Any) -> None:
+def test_the_forms_lead_to_the_list(page: Page, bench: Any, watched: Any) -> None:
     bench.start()
     for tab in (general.GENERATE, "Train"):
-        page.goto(bench.address)
-        page.wait_for_load_state("networkidle")
+        with watched.leaving():
+            page.goto(bench.address)
+            page.wait_for_load_state("networkidle")
         page.get_by_role("tab", name=tab, exact=True).click()
         page.get_by_role("link", name=text.MANAGE).and_(page.locator(":visible")).click()
         expect(page.locator('#system-models tr[data-key="small"]')).to_be_visible()
