@@ -144,7 +144,7 @@ def test_pairs_train_on_no_reward_and_their_samples_are_measured_all_the_same(cl
 
 def test_the_base_is_the_model_before_training(trained_run: Run, new_run: Callable[..., Run]) -> None:
     """The adapter's first set differs from the base; made again by the reference, the base comes out the same."""
-    other = new_run(max_steps=2, learning_rate=0.5, sample_clips=1)
+    other = new_run(max_steps=2, learning_rate=0.5)
     assert train(other, Recorder(other))
     assert RunSamples(trained_run).requests()[0] == RunSamples(other).requests()[0]
 
@@ -153,11 +153,8 @@ def test_the_base_is_the_model_before_training(trained_run: Run, new_run: Callab
         assert file is not None
         return read_video(file)[0]
 
-    def change(step: int | None) -> float:
-        return float(np.abs(frames(trained_run, step).astype(int) - frames(other, step)).mean())
-
-    # Another number of clips in a batch may round differently, as on processors with AMX: 3 of 255 in 0.02 % of values.
-    assert change(None) < 0.01 and change(2) > 1
+    assert (frames(trained_run, None) == frames(other, None)).all()
+    assert (frames(trained_run, 2) != frames(other, 2)).any()
 
 
 def test_training_is_not_disturbed(trained_run: Run, new_run: Callable[..., Run]) -> None:
