@@ -23,7 +23,7 @@ from rewards.clip import Clip
 from rewards.errors import RewardError
 from rewards.features import ClipFeatures
 from rewards.matrix.perturbations import PERTURBATIONS, Perturbation
-from rewards.matrix.reasons import EXPLAINED
+from rewards.matrix.reasons import EXPLAINED, MEASURED_RISES, ROUNDING
 from rewards.matrix.reference_clips import read_manifest, read_others, read_reference
 from rewards.matrix.rows import ALL_ROWS, HACKS, Row
 from rewards.mix import Mix, RewardReport, combine
@@ -86,10 +86,14 @@ class Cell:
     def explained(self) -> str:
         """Return the known reason for a cell that does not hold; empty when there is none.
 
-        A reason for clips of a folder counts only where it names the worst one: another folder has other clips.
+        A reason for clips of a folder counts only where it names the worst one, since another folder has other clips,
+        and only up to the rise that was measured there.
         """
         reason = EXPLAINED.get((self.domain, self.row, self.column), "")
-        return reason if self.domain != FOLDER or f"`{self.worst}`" in reason else ""
+        if self.domain != FOLDER:
+            return reason
+        is_known = max(self.changes.values()) <= MEASURED_RISES.get((self.row, self.column), 0.0) + ROUNDING
+        return reason if is_known and f"`{self.worst}`" in reason else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,19 @@ def test_a_cell_that_fails_says_so() -> None:
     assert "falls +0.01 (−0.04) !" in text and "- `clip_vid`: No." in text
 
 
+@pytest.mark.parametrize(("rise", "is_explained"), [(0.18, True), (0.25, False)])
+def test_a_reason_explains_no_larger_rise_than_was_measured(rise: float, is_explained: bool) -> None:
+    found = Cell(
+        domain="clips",
+        row="vignette",
+        column="total.semantic",
+        kind="falls",
+        bound=0.0,
+        changes={"arm_wrestling.mp4": rise, "pillow.mp4": 0.01},
+    )
+    assert not found.holds and bool(found.explained) == is_explained
+
+
 def test_the_table_names_what_exists() -> None:
     gates = {*GATES}
     later = {"t_lpips", "fvd_lite", "identity_lock", "clip_vid", "caption_consistency"}
