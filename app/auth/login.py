@@ -196,7 +196,8 @@ def _question(known: str, other: str, token: str) -> Response:
 
 
 def _page(file: str, words: Mapping[str, str], status: int) -> Response:
-    page = (HERE / file).read_text(encoding="utf-8")
+    style = (HERE / "login.css").read_text(encoding="utf-8")
+    page = (HERE / file).read_text(encoding="utf-8").replace("<style></style>", f"<style>\n{style}</style>")
     for name, value in words.items():
         page = page.replace(f"{{{{words.{name}}}}}", html.escape(value, quote=True))
     return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})
