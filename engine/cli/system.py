@@ -1,12 +1,13 @@
 """`dailies system`: devices, PyTorch, attention kernels and the environment of compute processes."""
 
 import argparse
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.output import print_json, print_table
+from engine.cli.terminal.progress import run_to_end
 from engine.hardware.environment import environment
 from engine.hardware.rocm import torch_build
 from engine.jobs.handlers.device_questions import ask
@@ -29,7 +30,7 @@ def build_system(parser: argparse.ArgumentParser) -> None:
 def show_system(options: argparse.Namespace) -> None:
     workspace, build = Workspace.from_env(options.workspace), torch_build()
     questions = ("devices", "attention", "convolutions") if options.measure else ("devices",)
-    answers = {question: _answer(question, workspace) for question in questions}
+    answers = {question: run_to_end(ask(question, workspace, JobProgress(phase="inspect"))) for question in questions}
     variables = environment(workspace)
     if options.json:
         settings = [asdict(setting) for setting in variables.settings]
@@ -45,19 +46,6 @@ def show_system(options: argparse.Namespace) -> None:
         print_table(("variable", "value", "set by", "reason"), rows)
     for warning in variables.warnings:
         print(f"Warning: {warning}")
-
-
-def _answer(question: str, workspace: Workspace) -> dict[str, Any]:
-    return _result(ask(question, workspace, JobProgress(phase="inspect")))
-
-
-def _result(steps: Generator[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """Run a job's steps to their end, and return their result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return dict(end.value)
 
 
 def _print_devices(answer: Mapping[str, Any]) -> None:

@@ -2,19 +2,14 @@
 
 import argparse
 import sys
-from contextlib import closing
 
 from engine.cli.options.shared import add_shared_options
+from engine.cli.terminal.job_commands import run_in_process
 from engine.cli.terminal.output import print_json, print_table
 from engine.cli.training.train import read_changes
 from engine.config.presets import load_train_preset
-from engine.jobs.context import JobContext
-from engine.jobs.handlers.preflight import run_preflight
-from engine.jobs.kinds import check_preflight
 from engine.jobs.spec import PreflightConfig
-from engine.storage.library import Library
 from engine.training.preflight.preflight_check import CHECKS
-from engine.workspace import Workspace
 
 LEVELS = {"ok": "passed", "unknown": "not checked", "warning": "warning", "stop": "error"}
 """Words for the levels of a check, as on the page."""
@@ -37,15 +32,7 @@ def build_preflight(parser: argparse.ArgumentParser) -> None:
 
 def show_preflight(options: argparse.Namespace) -> None:
     config = PreflightConfig(preset=load_train_preset(options.preset, read_changes(options.set)), adapter=options.start)
-    check_preflight(config)
-    with closing(Library(Workspace.from_env(options.workspace))) as store:
-        steps = run_preflight(config, JobContext(store=store))
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                verdicts = end.value["verdicts"]
-                break
+    verdicts = run_in_process("preflight", config.model_dump(mode="json"), options)["verdicts"]
     if options.json:
         print_json(verdicts)
     else:

@@ -10,6 +10,7 @@ from engine.config.presets import load_train_preset
 from engine.execution.attempt import Attempt, ProcessSpec, keep_process
 from engine.jobs.queue import JobQueue
 from engine.jobs.runs.run_actions import submit_run
+from engine.jobs.spec import JobProgress
 from engine.process_identity import ProcessIdentity
 from engine.runs.run import Run
 from engine.storage.library import Library
@@ -87,10 +88,10 @@ def test_a_preflight_that_would_refuse_the_run_ends_with_an_error(
     store: Library, level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def checked(*_: object) -> Any:
-        yield {}
+        yield JobProgress(phase="preflight")
         return {"verdicts": [{"name": "clip_range", "level": level, "sentence": "It never acts."}]}
 
-    monkeypatch.setattr("engine.cli.training.preflight.run_preflight", checked)
+    monkeypatch.setattr("engine.jobs.handlers.preflight.run_preflight", checked)
     assert main(["preflight", "mini_nft"]) == code
     said = capsys.readouterr()
     assert "Clip range" in said.out and "It never acts." in said.out
