@@ -71,7 +71,7 @@ def estimate_form(context: AppContext, choices: Mapping[str, Any]) -> dict[str, 
 
 
 def _blocked(preset: CurriculumPreset) -> tuple[str, str]:
-    """Return the reason why a stage cannot run, "" for none, and before it "models" or "data" if it lacks these."""
+    """Return what a stage lacks, "models", "data" or "", and why it cannot run; "" if all stages can."""
     for stage in preset.stages:
         training_preset = stage_preset(stage)
         no_model = why_unavailable(load_preset("models", training_preset.model))
