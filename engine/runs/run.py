@@ -27,7 +27,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,17 +301,25 @@ class Run:
 
     def progress(self) -> tuple[int, int]:
         """Return the last logged step and the total; 0 while unknown. Reads the end of the file only."""
-        try:
-            size = self.metrics_file.stat().st_size
-        except OSError:
-            return 0, 0
         step = None
-        lines = list(whole_lines(self.metrics_file, max(0, size - END_BYTES)))
-        for row in filter(None, map(metric_row, reversed(lines))):  # most of the lines need not be parsed
+        for row in self._last_rows():
             step = int(row["step"]) if step is None else step
             if "of" in row:
                 return step, int(row["of"])
         return step or 0, 0
+
+    def last_value(self, metric: str) -> float | None:
+        """Return the last logged value of a metric, None without one. Reads the end of the file only."""
+        return next((row[metric] for row in self._last_rows() if metric in row), None)
+
+    def _last_rows(self) -> Iterator[MetricRow]:
+        """Yield the readable rows of the file's end, the last one first; rows that are not asked for are not parsed."""
+        try:
+            size = self.metrics_file.stat().st_size
+        except OSError:
+            return
+        lines = list(whole_lines(self.metrics_file, max(0, size - END_BYTES)))
+        yield from filter(None, map(metric_row, reversed(lines)))
 
 
 def _relative(path: Path, folder: Path) -> Path:

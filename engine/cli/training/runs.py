@@ -81,22 +81,19 @@ RUN_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 def list_states(options: argparse.Namespace) -> None:
     """Print all runs with their states, and remarks on damaged ones on stderr."""
-    rows, remarks = [], dict[str, list[str]]()
     queue = open_queue(options)
     with closing(queue.store):
         states = run_states(queue, sys.maxsize)
-    for state in states:
-        problems = state.run.problems()
-        remarks[state.run.id] = [*problems, *([state.note] if state.note else [])]
-        rows.append((state.run.id, title_of(state), state.state, steps_of(state), last_reward(state)))
+    facts = [to_dict(state) for state in states]
     if options.json:
-        print_json([to_dict(state) for state in states])
+        print_json(facts)
         return
-    cells = [(*row[:4], decimal(row[4])) for row in rows]
-    print_table(("run", "preset", "state", "step", "reward"), cells)
-    for run_id, sentences in remarks.items():
-        if sentences:
-            print(f"{run_id}: {' '.join(sentences)}", file=sys.stderr)
+    columns = ("run", "title", "state", "step")
+    rows = [(*(one[name] for name in columns), decimal(one["reward"])) for one in facts]
+    print_table(("run", "preset", "state", "step", "reward"), rows)
+    for one in facts:
+        if sentences := " ".join(filter(None, (*one["problems"], one["note"]))):
+            print(f"{one['run']}: {sentences}", file=sys.stderr)
 
 
 def to_dict(state: RunState) -> dict[str, Any]:
@@ -106,7 +103,7 @@ def to_dict(state: RunState) -> dict[str, Any]:
         "title": title_of(state),
         "state": state.state,
         "step": steps_of(state),
-        "reward": last_reward(state),
+        "reward": state.run.last_value("reward"),
         "problem": state.problem,
         "problems": state.run.problems(),
         "note": state.note,
@@ -124,11 +121,6 @@ def title_of(state: RunState) -> str:
     return state.preset.title if state.preset is not None else "-"
 
 
-def last_reward(state: RunState) -> float | None:
-    """Return the newest logged total reward; None for a run without one."""
-    return next((row["reward"] for row in reversed(state.run.metrics()) if "reward" in row), None)
-
-
 def show_run(options: argparse.Namespace) -> None:
     """Print a run's state, the reason of a failure, and its preflight checks that did not pass."""
     queue = open_queue(options)
@@ -139,7 +131,7 @@ def show_run(options: argparse.Namespace) -> None:
         print_json({**to_dict(state), "folder": str(state.run.folder), "preflight": verdicts})
         return
     told = {"run": state.run.id, "preset": title_of(state), "state": state.state, "step": steps_of(state)}
-    told |= {"reward": decimal(last_reward(state)), "folder": str(state.run.folder)}
+    told |= {"reward": decimal(state.run.last_value("reward")), "folder": str(state.run.folder)}
     told |= {"problem": state.problem or " ".join(state.run.problems()), "note": state.note}
     for name, value in told.items():
         if value:
