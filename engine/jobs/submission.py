@@ -12,7 +12,7 @@ from engine.jobs.maintenance_configs import MODEL
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import UNFINISHED, Job, JobSpec
 from engine.jobs.worker_control import ensure_worker
-from engine.runs.in_use import user_of_data_set, user_of_model
+from engine.runs.in_use import remedy, user_of_data_set, user_of_model
 from engine.storage.schema import JOBS
 
 
@@ -75,9 +75,8 @@ def unneeded(queue: JobQueue, keys: Iterable[str] = (), data_set: str = "") -> I
             wanted[data_set] = user_of_data_set(queue.store, data_set)
         for key, user in wanted.items():
             if user:
-                raise ConfigError(
-                    f"'{key}' is needed by {user}: cancel it, wait for its end or delete it, and then remove '{key}'."
-                )
+                end = remedy(user, "cancel it, wait for its end or delete it")
+                raise ConfigError(f"'{key}' is needed by {user}: {end}, and then remove '{key}'.")
         yield
 
 

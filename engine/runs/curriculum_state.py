@@ -10,6 +10,7 @@ The runs of its stages are in the workspace's `runs` folder, and the state has t
 """
 
 import hashlib
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from engine.config.curriculum_preset import CurriculumPreset
 from engine.errors import ConfigError, StoreError
 from engine.files.atomic import write_text_atomic
 from engine.files.creation_order import newest_first, place_last
+from engine.files.locks import try_lock
 from engine.files.path_property import PathProperty
 from engine.runs.results import Interval, StoredModel
 from engine.workspace import Workspace, is_name
@@ -140,6 +142,19 @@ class Curriculum:
             return CurriculumState.model_validate_json(self.state_file.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.state_file} is damaged: {str(error).splitlines()[0]}") from error
+
+    def abandon(self) -> None:
+        """End it without another attempt; nothing of it is needed then. Raises ConfigError if it runs or is over."""
+        lock = try_lock(self.lock)
+        if lock is None:
+            raise ConfigError(f"The curriculum {self.id} is being run: cancel its job first.")
+        try:
+            state = self.state()
+            if state.status != "running":
+                raise ConfigError(f"The curriculum {self.id} is over already: it is {state.status}.")
+            self.save(state.model_copy(update={"status": "stopped", "sentence": "Abandoned."}))
+        finally:
+            os.close(lock)
 
     def save(self, state: CurriculumState) -> None:
         write_text_atomic(self.state_file, state.model_dump_json(indent=2) + "\n")

@@ -132,6 +132,12 @@ def user_of_data_set(store: Library, name: str) -> str:
     )
 
 
+def remedy(user: str, usual: str) -> str:
+    """Return how to end the need of a user, as named by `Dependent.name`: `usual`, except for a curriculum."""
+    key = user.removeprefix("the curriculum ")
+    return usual if key == user else f"cancel its job, and end it by `dailies curriculum {key} --abandon`"
+
+
 def user_of_run(store: Library, run_id: str) -> str:
     """Return the job or curriculum that needs the run, "" for none."""
     return next((user.name for user in users(store) if run_id in user.runs), "")

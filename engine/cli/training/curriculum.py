@@ -4,7 +4,7 @@ import argparse
 
 from engine.cli.options.shared import add_shared_options
 from engine.cli.terminal.job_commands import queue_job, run_in_process
-from engine.cli.terminal.output import print_json, print_table
+from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_curriculum
 from engine.jobs.spec import JobSpec
 from engine.runs.curriculum_state import Curriculum, CurriculumState, list_curricula
@@ -19,10 +19,19 @@ def build_curriculum(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("name", metavar="PRESET|ID", help="see `dailies presets ls curricula`")
     parser.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
+    parser.add_argument(
+        "--abandon",
+        action="store_true",
+        help="end the curriculum ID without training: its runs and data can be deleted then",
+    )
     parser.set_defaults(run=run_curriculum)
 
 
 def run_curriculum(options: argparse.Namespace) -> None:
+    if options.abandon:
+        Curriculum.find(Workspace.from_env(options.workspace), options.name).abandon()
+        print_result(options, {"curriculum": options.name, "status": "stopped"}, f"{options.name} is stopped.")
+        return
     curriculum = _find_or_create_curriculum(options)
     config = {"curriculum": curriculum.id}
     if options.queue:

@@ -19,7 +19,7 @@ from engine.jobs.job_rows import jobs_of, newest_by
 from engine.jobs.queue import JobQueue
 from engine.jobs.spec import ENDED, TRAIN, Job, JobSpec
 from engine.jobs.submission import submission_lock
-from engine.runs.in_use import user_of_run
+from engine.runs.in_use import remedy, user_of_run
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
 from engine.training.exit_codes import REFUSED
@@ -174,7 +174,9 @@ def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
         for run in runs:
             user = user_of_run(queue.store, run.id)
             if user:
-                raise JobError(f"The run {run.id} is used by {user}: cancel that first. No run was deleted.")
+                raise JobError(
+                    f"The run {run.id} is used by {user}: {remedy(user, 'cancel that first')}. No run was deleted."
+                )
         move_to_trash(runs)
 
 

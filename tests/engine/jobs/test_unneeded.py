@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from engine.cli.main import main
 from engine.clock import now
 from engine.config.curriculum_preset import CurriculumGate, CurriculumPreset, GateCondition, Stage
 from engine.config.presets import load_train_preset
@@ -138,7 +139,13 @@ def test_the_run_of_a_passed_stage_is_kept(queue: JobQueue) -> None:
     run = run_of(queue.store)
     curriculum = Curriculum.find(queue.store.workspace, by_curriculum(queue.store)["curriculum"])
     curriculum.save(CurriculumState(stage=1, start=run.id))
-    with pytest.raises(JobError, match=f"is used by the curriculum {curriculum.id}: cancel that first"):
+    with pytest.raises(
+        JobError, match=f"used by the curriculum {curriculum.id}: .*curriculum {curriculum.id} --abandon"
+    ):
         delete(queue, [run.id])
-    curriculum.save(CurriculumState(status="stopped", stage=1, start=run.id))
+    words = ["curriculum", curriculum.id, "--abandon", "--workspace", str(queue.store.workspace.root)]
+    with locked(curriculum.lock):
+        assert main(words) == 2, "it is being run"
+    assert main(words) == 0 and curriculum.state().status == "stopped"
+    assert main(words) == 2, "it is over"
     delete(queue, [run.id])
