@@ -144,7 +144,7 @@ class Curriculum:
             raise StoreError(f"{self.state_file} is damaged: {str(error).splitlines()[0]}") from error
 
     def abandon(self) -> None:
-        """End it without another attempt; nothing of it is needed then. Raises ConfigError if it runs or is over."""
+        """End it without another attempt. Raises ConfigError if it is being run or is over."""
         lock = try_lock(self.lock)
         if lock is None:
             raise ConfigError(f"The curriculum {self.id} is being run: cancel its job first.")

@@ -133,7 +133,7 @@ def user_of_data_set(store: Library, name: str) -> str:
 
 
 def remedy(user: str, usual: str) -> str:
-    """Return how to end the need of a user, as named by `Dependent.name`: `usual`, except for a curriculum."""
+    """Return how to end the need of a user: `usual`, or for a curriculum its command."""
     key = user.removeprefix("the curriculum ")
     return usual if key == user else f"cancel its job, and end it by `dailies curriculum {key} --abandon`"
 
@@ -198,7 +198,7 @@ def _clips_of_campaigns(store: Library, judged: Collection[str]) -> Iterator[tup
 
 
 def _tables(path: Path) -> list[Path]:
-    """Return a path, or the files of a folder, if they are tables of text. Raises StoreError if that is not known."""
+    """Return the tables of text at a path or in its folder. Raises StoreError."""
     try:
         files = list(path.iterdir()) if path.is_dir() else [path]
     except OSError as error:

@@ -313,7 +313,7 @@ class Run:
         return next((row[metric] for row in self._last_rows() if metric in row), None)
 
     def _last_rows(self) -> Iterator[MetricRow]:
-        """Yield the readable rows of the file's end, the last one first; rows that are not asked for are not parsed."""
+        """Yield the readable rows of the file's end, the last one first, parsed one at a time."""
         try:
             size = self.metrics_file.stat().st_size
         except OSError:
