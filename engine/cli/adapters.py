@@ -10,7 +10,7 @@ from typing import Any
 from engine.cli.downloads.asking import confirm_deletion, unneeded_in
 from engine.cli.options.adapters import add_adapters, combined_adapter, scales_of
 from engine.cli.options.export import add_export_options, new_export
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
@@ -37,14 +37,12 @@ from engine.workspace import Workspace
 
 
 def build_adapters(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    listing = verbs.add_parser("ls", parents=[shared], help="list adapters, imported ones and those of runs")
+    verbs = Verbs(parser)
+    listing = verbs.add("ls", show_adapters, help="list adapters, imported ones and those of runs")
     listing.add_argument("--model", metavar="KEY", help="also say whether each adapter fits this model")
-    listing.set_defaults(run=show_adapters)
-    importing = verbs.add_parser(
+    importing = verbs.add(
         "import",
-        parents=[shared],
+        import_adapter,
         help="import a LoRA file of another program",
         description="Import a LoRA file of diffusers, PEFT, ComfyUI or kohya. docs/adapters.md lists the formats by "
         "model. The file itself is not changed.",
@@ -65,18 +63,15 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, metavar="N", help="for an adapter that distils the model: its steps, without guidance"
     )
     importing.add_argument("--note", default="", metavar="TEXT", help="note on its origin")
-    importing.set_defaults(run=import_adapter)
-    removing = verbs.add_parser("rm", parents=[shared], help="delete an adapter from the workspace")
+    removing = verbs.add("rm", delete_adapter, help="delete an adapter from the workspace")
     removing.add_argument("name", metavar="NAME", help="see `dailies adapters ls`")
     removing.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    removing.set_defaults(run=delete_adapter)
-    exporting = verbs.add_parser("export", parents=[shared], help="export an adapter for another program")
+    exporting = verbs.add("export", export_adapter, help="export an adapter for another program")
     exporting.add_argument("name", metavar="NAME", help="see `dailies adapters ls`")
     add_export_options(exporting)
-    exporting.set_defaults(run=export_adapter)
-    fusing = verbs.add_parser(
+    fusing = verbs.add(
         "fuse",
-        parents=[shared],
+        fuse_adapters,
         help="write a model with adapters merged into its weights",
         description="Write a whole diffusers folder with the adapters in the weights of its networks. Programs that "
         "read the model need no adapter then.",
@@ -84,7 +79,6 @@ def build_adapters(parser: argparse.ArgumentParser) -> None:
     fusing.add_argument("folder", type=Path, help="new folder to write to")
     fusing.add_argument("--model", required=True, help="model of the adapters, see `dailies models ls`")
     add_adapters(fusing, "adapter", "adapter to merge", required=True)
-    fusing.set_defaults(run=fuse_adapters)
 
 
 def show_adapters(options: argparse.Namespace) -> None:

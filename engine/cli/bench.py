@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.benchmark.report import BenchmarkReport, Machine, Measurement, compare, read_report, write_report
 from engine.cli.generate import NO_MIX, chosen_mix
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_table
 from engine.config.data_sets import find_clips
 from engine.config.presets import load_model_preset, load_train_preset
@@ -18,8 +18,8 @@ MAX_COUNT = 1000
 
 
 def build_bench(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    running = verbs.add_parser("run", parents=[shared_options()], help="measure generation, rewards and training here")
+    verbs = Verbs(parser)
+    running = verbs.add("run", run_bench, help="measure generation, rewards and training here")
     running.description = (
         "Measure text encoding, a denoising step, decoding, a whole clip, each reward of a mix, and iterations of a "
         "training preset (a generation batch with its updates), on this machine's device. Other work on the machine "
@@ -41,15 +41,13 @@ def build_bench(parser: argparse.ArgumentParser) -> None:
     running.add_argument(
         "--out", type=Path, metavar="FILE", help="write the report as JSON, for `dailies bench compare`"
     )
-    running.set_defaults(run=run_bench)
-    comparing = verbs.add_parser("compare", parents=[shared_options()], help="compare two reports")
+    comparing = verbs.add("compare", compare_reports, help="compare two reports")
     comparing.description = (
         "Print each quantity of two reports with the ratio after / before. Quantities with other settings (another "
         "clip shape, another training preset) have no ratio. `within noise` means that the ranges of both overlap."
     )
     comparing.add_argument("before", type=Path, help="report of `dailies bench run --out`")
     comparing.add_argument("after", type=Path, help="another report")
-    comparing.set_defaults(run=compare_reports)
 
 
 def run_bench(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.cli.judging import add_judge, print_judges
-from engine.cli.options.shared import add_variations, read_setting, shared_options
+from engine.cli.options.shared import Verbs, add_settings, add_variations, read_setting
 from engine.cli.terminal.output import decimal, print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import ProgressMeter
 from engine.config.prompts import stored_rows
@@ -42,22 +42,20 @@ VOTES_LAYOUT = "votes"
 
 
 def build_campaigns(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list campaigns, newest first").set_defaults(run=list_campaigns)
-    add_create(verbs, shared)
-    show = verbs.add_parser("show", parents=[shared], help="progress, agreement and ranking of a campaign")
+    verbs = Verbs(parser)
+    verbs.add("ls", list_campaigns, help="list campaigns, newest first")
+    add_create(verbs)
+    show = verbs.add("show", show_campaign, help="progress, agreement and ranking of a campaign")
     show.add_argument("id", help="see `dailies campaigns ls`")
-    show.set_defaults(run=show_campaign)
-    add_judge(verbs, shared)
-    add_exchange(verbs, shared)
-    add_learn(verbs, shared)
+    add_judge(verbs)
+    add_exchange(verbs)
+    add_learn(verbs)
 
 
-def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
-    parser = verbs.add_parser(
+def add_create(verbs: Verbs) -> None:
+    parser = verbs.add(
         "create",
-        parents=[shared],
+        create,
         help="create a campaign",
         description="Create a campaign of pairs of clips of one prompt, by different entrants, or by one entrant with "
         "--variations 2 or more. Jobs are submitted for missing clips.",
@@ -87,16 +85,13 @@ def add_create(verbs: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--axis", action="append", default=[], metavar="NAME", help="another axis to judge; repeat the option for more"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="setting of the clips, such as num_frames=33"
-    )
+    add_settings(parser, "setting of the clips, such as num_frames=33")
     parser.add_argument("--mix", metavar="MIX", help="mix of rewards that scores the new clips")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the clips' noise (default: 0)")
-    parser.set_defaults(run=create)
 
 
-def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
-    out = verbs.add_parser("export", parents=[shared], help="export a campaign's preference pairs, or its votes")
+def add_exchange(verbs: Verbs) -> None:
+    out = verbs.add("export", export, help="export a campaign's preference pairs, or its votes")
     out.add_argument("id", help="see `dailies campaigns ls`")
     out.add_argument("target", type=Path, help="a new folder, or a file for `--layout votes`")
     layout = "huggingface (default), trl, videodpo, or votes (CSV)"
@@ -112,10 +107,9 @@ def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
         metavar="S",
         help="least share of equal preferences of the judge and people (default: 0.7; 0: not checked)",
     )
-    out.set_defaults(run=export)
-    into = verbs.add_parser(
+    into = verbs.add(
         "import",
-        parents=[shared],
+        import_source,
         help="import pairs of one of these layouts, or votes",
         description="Import a folder or a table of pairs as a file for `dailies train PRESET --set pairs=FILE`, or add "
         "a CSV of votes to the campaign of --campaign.",
@@ -123,13 +117,12 @@ def add_exchange(verbs: Any, shared: argparse.ArgumentParser) -> None:
     into.add_argument("source", type=Path, help="a folder, a table, or a CSV of votes")
     into.add_argument("--name", help="name of the pairs (default: the source's name)")
     into.add_argument("--campaign", metavar="ID", help="campaign to which the votes are added")
-    into.set_defaults(run=import_source)
 
 
-def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
-    learn = verbs.add_parser(
+def add_learn(verbs: Verbs) -> None:
+    learn = verbs.add(
         "learn",
-        parents=[shared],
+        learn_mix,
         help="learn the weights of a mix from a campaign's votes",
         description="Fit the weights of a mix so that preferred clips tend to have the higher total, and save it as a "
         "preset of the workspace (or of the folder in DAILIES_PRESETS).",
@@ -139,8 +132,7 @@ def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
     learn.add_argument(
         "--mix", required=True, metavar="MIX", help="mix whose rewards are weighted; it must have scored the clips"
     )
-    learn.set_defaults(run=learn_mix)
-    head = verbs.add_parser("head", parents=[shared], help="train a reward head on a campaign's votes")
+    head = verbs.add("head", train_reward_head, help="train a reward head on a campaign's votes")
     head.description = (
         "Train a small model over the features of the campaign's clips (rewards, CLIP, video network) on its votes, "
         "and declare it as an external reward, which mixes can name."
@@ -150,7 +142,6 @@ def add_learn(verbs: Any, shared: argparse.ArgumentParser) -> None:
     head.add_argument(
         "--mix", default="mini", metavar="MIX", help="mix whose rewards and networks describe the clips (default: mini)"
     )
-    head.set_defaults(run=train_reward_head)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.errors import ConfigError, StoreError
 from engine.files.locks import try_lock
@@ -17,18 +17,12 @@ from engine.workspace import Workspace
 
 
 def build_database(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    for name, run, help_text in (
-        ("ls", list_copies, "list the backups, newest first"),
-        ("backup", backup, "make a backup now"),
-        ("restore", restore_copy, "replace the database with a backup; the replaced file is kept"),
-        ("rebuild", rebuild_rows, "add clips that have files but are not in the database"),
-    ):
-        verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
-    verbs.choices["restore"].add_argument(
-        "copy", nargs="?", help="number or name of the backup (default: the newest undamaged one)"
-    )
+    verbs = Verbs(parser)
+    verbs.add("ls", list_copies, help="list the backups, newest first")
+    verbs.add("backup", backup, help="make a backup now")
+    restoring = verbs.add("restore", restore_copy, help="replace the database with a backup; the replaced file is kept")
+    restoring.add_argument("copy", nargs="?", help="number or name of the backup (default: the newest undamaged one)")
+    verbs.add("rebuild", rebuild_rows, help="add clips that have files but are not in the database")
 
 
 def list_copies(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_result, print_table, shorten
 from engine.cli.terminal.progress import describe
 from engine.errors import ConfigError, JobError
@@ -26,51 +26,39 @@ PIECE_BYTES = 2**20
 
 
 def build_jobs(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    listing = verbs.add_parser("ls", parents=[shared], help="list jobs, newest first")
+    verbs = Verbs(parser)
+    listing = verbs.add("ls", list_jobs, help="list jobs, newest first")
     listing.add_argument(
         "--status", help="only jobs of this status: queued, running, stopping, done, failed, cancelled, lost"
     )
     listing.add_argument("--kind", help="only jobs of this kind, such as generate or score")
     listing.add_argument("--limit", type=int, default=20, metavar="N", help="default: 20")
-    listing.set_defaults(run=list_jobs)
-    for name, run, help_text in (
+    job_verbs = (
         ("show", show_job, "show a job and its history"),
         ("cancel", cancel_job, "cancel a queued job, or stop a running one at its next step"),
         ("kill", kill_job, "kill a running job: a run loses the updates after its last checkpoint"),
         ("move", move_job, "move a queued job to another place in the queue"),
         ("priority", prioritise, "put a queued job before those of lower priority"),
         ("logs", show_log, "print a job's log"),
-    ):
-        verb = verbs.add_parser(name, parents=[shared], help=help_text)
-        optional: dict[str, Any] = {"nargs": "?"} if name == "cancel" else {}
-        verb.add_argument("id", help="the job's id, or a unique prefix of it", **optional)
-        verb.set_defaults(run=run)
-    verbs.choices["move"].add_argument("position", type=int, help="new place; 1 is the next to start")
-    verbs.choices["priority"].add_argument("priority", choices=("high", "normal", "low"), help="new priority")
-    many = verbs.choices["cancel"].add_mutually_exclusive_group()
+    )
+    parsers = {name: verbs.add(name, run, help=help_text) for name, run, help_text in job_verbs}
+    for name, verb in parsers.items():
+        verb.add_argument("id", nargs="?" if name == "cancel" else None, help="the job's id, or a unique prefix of it")
+    parsers["move"].add_argument("position", type=int, help="new place; 1 is the next to start")
+    parsers["priority"].add_argument("priority", choices=("high", "normal", "low"), help="new priority")
+    many = parsers["cancel"].add_mutually_exclusive_group()
     many.add_argument("--pending", action="store_true", help="cancel all queued jobs")
     many.add_argument("--all-but-current", action="store_true", help="cancel all jobs but the running one")
-    for name, run, help_text in (
-        ("pause", pause, "start no further job; running jobs continue"),
-        ("resume", resume, "start jobs again"),
-    ):
-        verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
-    verbs.choices["logs"].add_argument(
-        "-f", "--follow", action="store_true", help="follow the log until the job has ended"
-    )
+    verbs.add("pause", pause, help="start no further job; running jobs continue")
+    verbs.add("resume", resume, help="start jobs again")
+    parsers["logs"].add_argument("-f", "--follow", action="store_true", help="follow the log until the job has ended")
 
 
 def build_worker(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    for name, run, help_text in (
-        ("show", show_worker, "show whether a worker runs, and its job"),
-        ("release", release_model, "release the loaded model after the running job"),
-        ("stop", stop, "stop the worker; its running job returns to the queue"),
-    ):
-        verbs.add_parser(name, parents=[shared], help=help_text).set_defaults(run=run)
+    verbs = Verbs(parser)
+    verbs.add("show", show_worker, help="show whether a worker runs, and its job")
+    verbs.add("release", release_model, help="release the loaded model after the running job")
+    verbs.add("stop", stop, help="stop the worker; its running job returns to the queue")
 
 
 def open_queue(options: argparse.Namespace) -> JobQueue:

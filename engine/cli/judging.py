@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
 
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.job_commands import queue_job, run_in_process
 from engine.cli.terminal.output import decimal, print_json, print_table
 from engine.clock import now
@@ -16,8 +16,8 @@ from engine.storage.library import Library
 from engine.workspace import Workspace
 
 
-def add_judge(verbs: Any, shared: argparse.ArgumentParser) -> None:
-    judge = verbs.add_parser("judge", parents=[shared], help="let an AI labeller vote on the pairs of a campaign")
+def add_judge(verbs: Verbs) -> None:
+    judge = verbs.add("judge", judge_pairs, help="let an AI labeller vote on the pairs of a campaign")
     judge.description = (
         "Ask a pairwise judge about each pair that it has not judged yet, in both orders. Its votes are kept apart "
         "from those of people. An interrupted command continues where it stopped."
@@ -26,7 +26,6 @@ def add_judge(verbs: Any, shared: argparse.ArgumentParser) -> None:
     judge.add_argument("judge", metavar="REWARD", help='external reward with mode = "pairwise": `dailies rewards ls`')
     judge.add_argument("--again", action="store_true", help="judge all pairs, and replace the votes so far")
     judge.add_argument("--queue", action="store_true", help="submit a job to the worker instead of running here")
-    judge.set_defaults(run=judge_pairs)
 
 
 def judge_pairs(options: argparse.Namespace) -> None:

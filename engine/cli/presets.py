@@ -2,7 +2,7 @@
 
 import argparse
 
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_table, shorten
 from engine.config.presets import KINDS, load_preset, preset_files, preset_keys
 from engine.errors import DailiesError
@@ -10,15 +10,12 @@ from engine.files.text_files import text_of
 
 
 def build_presets(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    listing = verbs.add_parser("ls", parents=[shared], help="list presets of one kind, or all")
+    verbs = Verbs(parser)
+    listing = verbs.add("ls", list_presets, help="list presets of one kind, or all")
     listing.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}")
-    listing.set_defaults(run=list_presets)
-    showing = verbs.add_parser("show", parents=[shared], help="print a preset (with --json: resolved and checked)")
+    showing = verbs.add("show", show_preset, help="print a preset (with --json: resolved and checked)")
     showing.add_argument("kind", help=f"one of {', '.join(KINDS)}")
     showing.add_argument("key", help="the preset's name")
-    showing.set_defaults(run=show_preset)
 
 
 def list_presets(options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_table
 from engine.config.presets import load_preset
 from engine.errors import ConfigError
@@ -29,31 +29,27 @@ SHIPPED = ("seed", "motion", "long", "online", "semantic", "mini", "mini_train")
 
 
 def build_rewards(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list the rewards with their questions").set_defaults(
-        run=list_rewards
-    )
-    matrix = verbs.add_parser(
-        "matrix", parents=[shared], help="measure each reward's response to known damage of the reference clips"
+    verbs = Verbs(parser)
+    verbs.add("ls", list_rewards, help="list the rewards with their questions")
+    matrix = verbs.add(
+        "matrix", show_matrix, help="measure each reward's response to known damage of the reference clips"
     )
     _add_clips(matrix)
     matrix.add_argument(
         "--row", action="append", metavar="DAMAGE", help="measure only this damage (default: all, which takes minutes)"
     )
     matrix.add_argument("--write", type=Path, metavar="FILE", help="write the tables to this Markdown file")
-    matrix.set_defaults(run=show_matrix)
-    attack = verbs.add_parser(
-        "attack", parents=[shared], help="compare the totals of clips that were made to cheat and of the honest ones"
+    attack = verbs.add(
+        "attack", show_attacks, help="compare the totals of clips that were made to cheat and of the honest ones"
     )
     _add_clips(attack)
     attack.add_argument(
         "--mix", nargs="+", action="extend", metavar="KEY", help="measure only these mixes (default: all of Dailies)"
     )
-    attack.set_defaults(run=show_attacks, write=None)
-    frechet = verbs.add_parser(
+    attack.set_defaults(write=None)
+    frechet = verbs.add(
         "frechet",
-        parents=[shared],
+        show_frechet,
         help="Frechet video distance between two folders of clips, with its 95 percent interval",
     )
     frechet.add_argument("first", type=Path, metavar="FOLDER", help="folder of videos")
@@ -66,17 +62,13 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
         default="i3d-logits",
         help="features: I3D's 400 logits as in published FVDs (default), its 1,024 pooled features, or mini's",
     )
-    frechet.set_defaults(run=show_frechet)
-    testing = verbs.add_parser(
-        "test", parents=[shared_options()], help="send the probe clip to an external reward, print answer and latency"
-    )
+    testing = verbs.add("test", test_reward, help="send the probe clip to an external reward, print answer and latency")
     testing.description = (
         "Send a fixed clip to an external reward and print its raw scores, values, model and latency, and the "
         "fingerprint of its declaration."
     )
     testing.add_argument("key", help="key of the declaration in external_rewards/, or of one of its scores")
-    testing.set_defaults(run=test_reward)
-    serving = verbs.add_parser("serve", parents=[shared_options()], help="serve rewards or a mix over HTTP")
+    serving = verbs.add("serve", serve_rewards, help="serve rewards or a mix over HTTP")
     serving.description = (
         "Serve rewards over HTTP, so that a reward model has an environment or a machine of its own. A declaration "
         "with a table [http] uses it, see docs/rewards.md. `python -m rewards.server` needs only the package `rewards`."
@@ -84,7 +76,6 @@ def build_rewards(parser: argparse.ArgumentParser) -> None:
     serving.add_argument("keys", nargs="*", metavar="KEY", help="rewards to serve, built-in or declared")
     serving.add_argument("--mix", metavar="KEY", help="serve a mix, its total and its rewards")
     add_server_options(serving)
-    serving.set_defaults(run=serve_rewards)
 
 
 def _add_clips(parser: argparse.ArgumentParser) -> None:

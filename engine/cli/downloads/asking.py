@@ -1,5 +1,6 @@
 """Questions at the terminal (size and licence, access token, deletion), and permission to delete."""
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,13 @@ from engine.storage.library import Library
 from engine.workspace import Workspace
 
 Result = TypeVar("Result")
+
+
+def add_download_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask; accept size and licence")
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="access token of the hub (default: $HF_TOKEN, `hf auth login`)"
+    )
 
 
 def confirm_download(

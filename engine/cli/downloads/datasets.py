@@ -4,8 +4,14 @@ import argparse
 import sys
 from functools import partial
 
-from engine.cli.downloads.asking import confirm_deletion, confirm_download, unneeded_in, with_token
-from engine.cli.options.shared import shared_options
+from engine.cli.downloads.asking import (
+    add_download_options,
+    confirm_deletion,
+    confirm_download,
+    unneeded_in,
+    with_token,
+)
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.transfer_meter import TransferMeter
 from engine.config.data_sets import DataKind
@@ -37,13 +43,11 @@ USES: dict[DataKind, str] = {
 
 
 def build_datasets(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    listing = verbs.add_parser("ls", parents=[shared], help="list data sets with content, size, licence")
-    listing.set_defaults(run=list_data_sets)
-    getting = verbs.add_parser(
+    verbs = Verbs(parser)
+    verbs.add("ls", list_data_sets, help="list data sets with content, size, licence")
+    getting = verbs.add(
         "get",
-        parents=[shared],
+        get,
         help="download a data set, resume its download, or verify and repair it",
         description="Download a data set of the hub, find out what it contains (pairs of clips, clips with captions or "
         "labels, or prompts), and make a table of it that training reads by the data set's name. Every file is "
@@ -55,17 +59,10 @@ def build_datasets(parser: argparse.ArgumentParser) -> None:
         "--files", action="append", default=[], metavar="PATTERN", help="only these files, such as 'data/*.parquet'"
     )
     getting.add_argument("--name", help="name in the workspace (default: owner--name)")
-    getting.add_argument("-y", "--yes", action="store_true", help="do not ask; accept size and licence")
-    getting.add_argument(
-        "--token", metavar="TOKEN", help="access token of the hub (default: $HF_TOKEN, `hf auth login`)"
-    )
-    getting.set_defaults(run=get)
-    removing = verbs.add_parser(
-        "rm", parents=[shared], help="delete a data set from the workspace, and its files from the hub's cache"
-    )
+    add_download_options(getting)
+    removing = verbs.add("rm", remove, help="delete a data set from the workspace, and its files from the hub's cache")
     removing.add_argument("name", metavar="NAME", help="name of a data set, see `dailies datasets ls`")
     removing.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    removing.set_defaults(run=remove)
 
 
 def list_data_sets(options: argparse.Namespace) -> None:

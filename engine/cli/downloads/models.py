@@ -7,8 +7,14 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from engine.cli.downloads.asking import confirm_deletion, confirm_download, unneeded_in, with_token
-from engine.cli.options.shared import shared_options
+from engine.cli.downloads.asking import (
+    add_download_options,
+    confirm_deletion,
+    confirm_download,
+    unneeded_in,
+    with_token,
+)
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_result, print_table
 from engine.cli.terminal.transfer_meter import TransferMeter, is_interactive
 from engine.config.model_availability import ModelState, model_state, needed_sources
@@ -35,22 +41,15 @@ from engine.workspace import Workspace
 
 
 def build_models(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    listing = verbs.add_parser("ls", parents=[shared], help="list models with state, size, licence")
-    listing.set_defaults(run=list_models)
-    getting = verbs.add_parser("get", parents=[shared], help="download a model, or resume its download")
+    verbs = Verbs(parser)
+    verbs.add("ls", list_models, help="list models with state, size, licence")
+    getting = verbs.add("get", get, help="download a model, or resume its download")
     getting.add_argument("key", metavar="KEY", help="key of a model, see `dailies models ls`")
-    getting.add_argument("-y", "--yes", action="store_true", help="do not ask; accept size and licence")
-    getting.add_argument(
-        "--token", metavar="TOKEN", help="access token of the hub (default: $HF_TOKEN, `hf auth login`)"
-    )
-    getting.set_defaults(run=get)
-    verifying = verbs.add_parser("verify", parents=[shared], help="compare every file of a model with its checksum")
+    add_download_options(getting)
+    verifying = verbs.add("verify", verify, help="compare every file of a model with its checksum")
     verifying.add_argument("key", metavar="KEY", help="key of an installed model")
     verifying.add_argument("--repair", action="store_true", help="delete damaged files; `get` downloads them again")
-    verifying.set_defaults(run=verify)
-    adding = verbs.add_parser("add", parents=[shared], help="add a local model as a preset of the workspace")
+    adding = verbs.add("add", add, help="add a local model as a preset of the workspace")
     adding.add_argument("key", metavar="KEY", help="key of the new model: lower-case letters, digits, '.', '_', '-'")
     source = adding.add_mutually_exclusive_group(required=True)
     source.add_argument("--folder", metavar="FOLDER", help="a diffusers folder")
@@ -63,13 +62,9 @@ def build_models(parser: argparse.ArgumentParser) -> None:
     adding.add_argument(
         "--like", metavar="MODEL", help="model whose default clip it has; with --file, also whose other parts"
     )
-    adding.set_defaults(run=add)
-    removing = verbs.add_parser(
-        "rm", parents=[shared], help="delete a model's files from the hub's cache, or an added model"
-    )
+    removing = verbs.add("rm", remove, help="delete a model's files from the hub's cache, or an added model")
     removing.add_argument("key", metavar="KEY", help="key of a model")
     removing.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    removing.set_defaults(run=remove)
 
 
 def list_models(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.terminal.output import print_json, print_table
 from engine.cli.terminal.transfer_meter import ask, is_interactive
 from engine.config.reward_availability import check_rewards, missing_networks, why_rewards_unavailable
@@ -25,17 +25,12 @@ from rewards.weights.catalog import (
 
 
 def build_weights(parser: argparse.ArgumentParser) -> None:
-    shared = shared_options()
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    verbs.add_parser("ls", parents=[shared], help="list networks with size, licence, state").set_defaults(
-        run=list_weights
-    )
-    getting = verbs.add_parser("get", parents=[shared], help="download networks that are not on this machine")
+    verbs = Verbs(parser)
+    verbs.add("ls", list_weights, help="list networks with size, licence, state")
+    getting = verbs.add("get", get, help="download networks that are not on this machine")
     getting.add_argument("keys", nargs="+", metavar="KEY", help="key of a network, see `dailies weights ls`")
-    getting.set_defaults(run=get)
-    checking = verbs.add_parser("check", parents=[shared], help="check the files on this machine and their checksums")
+    checking = verbs.add("check", check, help="check the files on this machine and their checksums")
     checking.add_argument("keys", nargs="*", metavar="KEY", help="default: all networks on this machine")
-    checking.set_defaults(run=check)
 
 
 def list_weights(options: argparse.Namespace) -> None:

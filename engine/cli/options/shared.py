@@ -1,7 +1,8 @@
-"""Options of several commands: `--json`, `--workspace` and `--variations`, and values of `--set`."""
+"""Options of several commands: `--json`, `--workspace`, `--variations` and `--set`; the verbs of a command."""
 
 import argparse
 import json
+from collections.abc import Callable
 from typing import Any
 
 from engine.errors import ConfigError
@@ -19,6 +20,26 @@ def shared_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     add_shared_options(parser)
     return parser
+
+
+class Verbs:
+    """The verbs of a command, such as `ls` of `dailies models`; each has the shared options."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._choices = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
+
+    def add(
+        self, name: str, run: Callable[[argparse.Namespace], None], *, help: str, description: str | None = None
+    ) -> argparse.ArgumentParser:
+        """Return the parser of a new verb, which is executed by `run`."""
+        parser = self._choices.add_parser(name, parents=[shared_options()], help=help, description=description)
+        parser.set_defaults(run=run)
+        return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, description: str = "change a setting, as in `dailies train`") -> None:
+    """Add `--set`, see `read_setting`."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=description)
 
 
 def add_variations(parser: argparse.ArgumentParser, default: int, description: str) -> None:

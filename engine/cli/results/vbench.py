@@ -5,7 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from engine.cli.options.shared import shared_options
+from engine.cli.options.shared import Verbs
 from engine.cli.results.evaluate import print_evaluation
 from engine.cli.terminal.output import print_json, print_result
 from engine.cli.terminal.progress import run_to_end
@@ -23,10 +23,8 @@ SIDES = ("before", "after")
 
 
 def build_vbench(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
-    videos = verbs.add_parser(
-        "videos", parents=[shared_options()], help="generate the benchmark's videos before and after training"
-    )
+    verbs = Verbs(parser)
+    videos = verbs.add("videos", make_videos, help="generate the benchmark's videos before and after training")
     videos.description = (
         "Generate the videos of VBench or VBench-2.0 with the base model (FOLDER/before) and with the run's weights "
         "(FOLDER/after), under the names that the benchmark expects. Existing videos are kept, so that the command "
@@ -45,8 +43,7 @@ def build_vbench(parser: argparse.ArgumentParser) -> None:
         "--dimension", action="append", default=[], metavar="NAME", help="only this dimension; can be repeated"
     )
     videos.add_argument("--side", choices=SIDES, action="append", help="only this side (default: both)")
-    videos.set_defaults(run=make_videos)
-    reading = verbs.add_parser("read", parents=[shared_options()], help="add VBench's scores to the run's evaluation")
+    reading = verbs.add("read", read_results, help="add VBench's scores to the run's evaluation")
     reading.description = (
         "Add a measure for each dimension that both sides have to the run's evaluation, with a 95 % interval over "
         "prompts where VBench gives a score for each video."
@@ -56,7 +53,6 @@ def build_vbench(parser: argparse.ArgumentParser) -> None:
         reading.add_argument(
             f"--{side}", type=Path, nargs="+", required=True, metavar="FILE", help="_eval_results.json of VBench"
         )
-    reading.set_defaults(run=read_results)
 
 
 def make_videos(options: argparse.Namespace) -> None:

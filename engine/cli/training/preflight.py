@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from engine.cli.options.shared import add_shared_options
+from engine.cli.options.shared import add_settings, add_shared_options
 from engine.cli.terminal.job_commands import run_in_process
 from engine.cli.terminal.output import print_json, print_table
 from engine.cli.training.train import read_changes
@@ -23,9 +23,7 @@ def build_preflight(parser: argparse.ArgumentParser) -> None:
         "trained or kept. The exit code is 2 when a check would refuse the run."
     )
     parser.add_argument("preset", help="see `dailies presets ls train`")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in `dailies train`"
-    )
+    add_settings(parser)
     parser.add_argument("--start", metavar="ADAPTER", help="initial adapter (default: none)")
     parser.set_defaults(run=show_preflight)
 

@@ -14,7 +14,7 @@ from engine.cli.commands import command_help
 from engine.cli.jobs import open_queue, print_job
 from engine.cli.options.adapters import scales_of
 from engine.cli.options.devices import resources_of
-from engine.cli.options.shared import add_shared_options, shared_options
+from engine.cli.options.shared import add_settings, add_shared_options, shared_options
 from engine.cli.results.evaluate import build_evaluate
 from engine.cli.results.export import build_export
 from engine.cli.results.tensorboard import build_export_tensorboard
@@ -61,9 +61,7 @@ def build_extend(parser: argparse.ArgumentParser) -> None:
 def build_clone(parser: argparse.ArgumentParser) -> None:
     add_shared_options(parser)
     parser.add_argument("run_id", metavar="RUN", help="see `dailies runs ls`")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, as in `dailies train`"
-    )
+    add_settings(parser)
     add_start(parser)
     add_queue(parser)
     parser.set_defaults(run=clone_run)

@@ -14,7 +14,7 @@ from engine.cli.downloads.models import offer_model
 from engine.cli.downloads.weights import offer_weights
 from engine.cli.options.adapters import add_adapters, scales_of, write_combined
 from engine.cli.options.devices import add_resource_options, require_local, resources_of
-from engine.cli.options.shared import add_shared_options, read_setting
+from engine.cli.options.shared import add_settings, add_shared_options, read_setting
 from engine.cli.terminal.output import print_json, print_result
 from engine.config.presets import load_model_preset, load_train_preset
 from engine.config.schema import TrainPreset
@@ -44,13 +44,7 @@ def build_train(parser: argparse.ArgumentParser) -> None:
         "continues it. The adapter of a finished run is available in Generate."
     )
     parser.add_argument("preset", help="see `dailies presets ls train`")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a key of the preset (`mix=motion`) or a setting of its training (`max_steps=100`)",
-    )
+    add_settings(parser, "change a key of the preset (`mix=motion`) or a setting of its training (`max_steps=100`)")
     add_start(parser)
     add_queue(parser)
     parser.set_defaults(run=start)
