@@ -6,11 +6,14 @@ A process that was killed may leave a torn last line. Any other unreadable line 
 torch.
 """
 
+import io
 import json
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 STEP_LIMIT = 2**53
 """Floats represent all whole numbers below it exactly."""
@@ -31,6 +34,37 @@ def metric_row(line: bytes) -> MetricRow | None:
         return None
     step = numbers.get("step")
     return numbers if step is not None and 0 <= step < STEP_LIMIT and step == int(step) else None
+
+
+def metric_columns(text: bytes) -> dict[str, np.ndarray] | None:
+    """Return the columns `float64[N]` of N complete lines that each hold a row of numbers, NaN where a row has none.
+
+    The result has what `metric_row` finds in the lines, several times as fast. None when a line is blank or damaged,
+    has no whole `step`, or holds a list or an object, so that each line must be read by itself.
+    """
+    import pyarrow.json
+
+    count = text.count(b"\n")
+    # Each line begins and ends as an object does, so that no row is made of two torn lines.
+    if not text.startswith(b"{") or not text.endswith(b"}\n") or text.count(b"}\n{") != count - 1:
+        return None
+    try:
+        table = pyarrow.json.read_json(io.BytesIO(text))
+    except (pyarrow.ArrowException, ValueError):
+        return None
+    types = {name: table.schema.field(name).type for name in table.column_names}
+    if table.num_rows != count or len(types) != len(table.column_names):
+        return None
+    columns: dict[str, np.ndarray] = {}
+    for name, kind in types.items():
+        if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
+            columns[name] = table.column(name).to_numpy().astype(np.float64)
+        elif pyarrow.types.is_nested(kind):
+            return None
+    steps = columns.get("step")
+    if steps is None or not ((steps >= 0) & (steps < STEP_LIMIT) & (steps == np.floor(steps))).all():
+        return None
+    return columns
 
 
 def whole_lines(path: Path, start: int = 0) -> Iterator[bytes]:

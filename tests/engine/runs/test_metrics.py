@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config.presets import load_train_preset
@@ -136,6 +136,71 @@ def test_a_damaged_cache_is_passed_over(run: Run, workspace: Workspace, monkeypa
         found.read_new()
         assert points(found, "loss") == ([1.0], [1.0])
         file.write_bytes(kept)
+
+
+VALUES = st.one_of(
+    st.floats(-1e6, 1e6), st.integers(-(2**70), 2**70), st.sampled_from([None, True, "a", "2026-11-30", [1], {"a": 1}])
+)
+NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-(2**40), 2**40))
+GOOD_LINES = st.builds(
+    lambda step, row: json.dumps({"step": step, **row}),
+    st.integers(0, 9),
+    st.dictionaries(st.sampled_from(["loss", "kl", "a b"]), NUMBERS, max_size=3),
+)
+ROWS = st.dictionaries(st.sampled_from(["loss", "kl", "a b", "ü"]), VALUES, max_size=3)
+LINES = st.one_of(
+    st.tuples(st.integers(-1, 9), ROWS).map(lambda row: json.dumps({"step": row[0], **row[1]})),
+    st.sampled_from(
+        [
+            '{"step": 3, "loss": NaN}',
+            '{"step": 4, "loss": 1.0',
+            '"kl": 2.0}',
+            "",
+            "[1]",
+            '{"loss": 1.0}',
+            '{"step": 2.5}',
+        ]
+        + [
+            '{"step": 5}{"step": 6}',
+            '{"step": 7, "kl": 1, "kl": 2}',
+            '{"step": 8, "kl": 1e999}',
+            '{"step": true}',
+            "\r",
+        ]
+    ),
+)
+
+
+@given(st.lists(LINES, min_size=1, max_size=30) | st.lists(GOOD_LINES, min_size=1, max_size=30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+def test_many_rows_at_once_are_read_as_one_by_one(run: Run, lines: list[str]) -> None:
+    run.metrics_file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    found = []
+    for least in (10**9, 0):  # bytes from which on a reading takes all rows at once
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("engine.runs.metrics.WORTH_KEEPING_BYTES", 10**9)
+            patch.setattr("engine.runs.metrics.MANY_BYTES", least)
+            store = MetricStore(run)
+            store.epoch = 0
+            store.read_new()
+        columns = {name: points(store, name) for name in store.columns}
+        found.append((columns, store.last_step, store.damaged, store.epoch))
+    assert found[0] == found[1]
+
+
+def test_ordinary_rows_are_read_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a step's metrics, and of its samples, after which a resumed run continues from an earlier step."""
+    monkeypatch.setattr("engine.runs.metrics.MANY_BYTES", 0)
+    monkeypatch.setattr(MetricStore, "_take", lambda *_: pytest.fail("a line was read by itself"))
+    for step in (1, 2, 2, 3, 4, 3, 4):
+        run.append_metrics(
+            step, {"loss": float(step), "at": 1e9 + step} if step != 2 else {"samples/total": 1, "a": None}
+        )
+    found = MetricStore(run)
+    found.read_new()
+    assert points(found, "loss") == ([1.0, 3.0, 4.0], [1.0, 3.0, 4.0])
+    assert points(found, "samples/total") == ([2.0], [1.0])
+    assert found.damaged == 0 and set(found.columns) == {"loss", "at", "samples/total"}
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=400), st.integers(4, 60))
