@@ -203,10 +203,10 @@ def test_a_pair_whose_file_is_gone_is_left_out(desk: Any, page: Page, bench: Any
     gone = max(desk.order, key=desk.order.__getitem__)
     folder = bench.workspace.clip_folder(gone)
     hidden = folder.with_name(f"{gone}.hidden")
-    desk.arrive()
-    folder.rename(hidden)
+    folder.rename(hidden)  # before the page can fetch its files
     try:
-        with watched.expecting(r"status of 404 .*/voting/clip/"):  # where it was not fetched already
+        with watched.expecting(r"status of 404 .*/voting/clip/"):
+            desk.arrive()
             for _ in range(8):
                 desk.prefer()
             desk.sent()
