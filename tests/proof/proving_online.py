@@ -6,6 +6,7 @@ evaluation are in no training.
 """
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,13 @@ def prove_online(name: str, preset_key: str, *, short: bool, seed: int) -> int:
 
 
 def trained_clips(
-    proof: Proof, preset_key: str, *, short: bool, seed: int, clips: int | None = None
+    proof: Proof,
+    preset_key: str,
+    *,
+    short: bool,
+    seed: int,
+    clips: int | None = None,
+    rewards: Sequence[Any] = tuple(REWARDS),
 ) -> tuple[list[Any], list[Any]]:
     """Clips of held-out prompts before and after training by a preset, on `clips` of its own (None: as it says)."""
     family = open_mini()
@@ -52,8 +59,8 @@ def trained_clips(
     changes = {"seed": seed, **({} if clips is None else {"max_steps": updates_for(clips, preset_key)})}
     prompts = [prompt for prompt in read_prompts("mini") if moves(prompt)]
     changes |= SHORT if short else {}
-    trainer, after = train_and_make(family, preset_key, REWARDS, prompts, changes, wanted)
-    rows_of(trainer, proof, *COURSE, "time/update", *(f"rewards/{reward.__name__}/mean" for reward in REWARDS))
+    trainer, after = train_and_make(family, preset_key, list(rewards), prompts, changes, wanted)
+    rows_of(trainer, proof, *COURSE, "time/update", *(f"rewards/{reward.__name__}/mean" for reward in rewards))
     return before, after
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PROOFS = ("compare", "curriculum", "distil", "dpo", "grpo", "hack", "hackability", "nft")
+PROOFS = ("compare", "curriculum", "distil", "dpo", "grpo", "hack", "hackability", "head", "nft", "pairwise")
 
 
 @pytest.mark.slow
