@@ -57,6 +57,7 @@ class FamilySpec:
     - `text_tokens` is the maximum number of prompt tokens that the text encoder reads (None: no known limit).
     - `passes_by_prompt`: the network has no mask for padding, so a batch takes a pass for each length of prompt.
     - `has_free_noise`: with `FamilyOptions.context_frames` set, the family generates clips of any length.
+    - `lead_latents` is the number of latent frames before those of the clip: they are denoised and not decoded.
     - `block_classes` are the modules gathered one at a time when weights are sharded: each is small compared with the
       network, and together they are most of it.
     - `network_part` is the network's name in diffusers' pipelines.
@@ -78,6 +79,7 @@ class FamilySpec:
     embedded_guidance: bool = False
     passes_by_prompt: bool = False
     has_free_noise: bool = False
+    lead_latents: int = 0
     licence: str = ""
     source: str = ""
 

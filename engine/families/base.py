@@ -217,7 +217,7 @@ class DiffusersFamily:
         strides: tuple[int, int],
         multiple: int,
     ) -> "Tensor":
-        """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px).
+        """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px), lead latents included.
 
         Raises FamilyError when a side of the clip is not a multiple of `multiple` px.
         """
@@ -228,7 +228,8 @@ class DiffusersFamily:
                 f"This model needs {rule} and sides that are multiples of {multiple} px, but the request has "
                 f"{request.num_frames} frames at {request.width}x{request.height}."
             )
-        shape = (channels, (request.num_frames - 1) // stride + 1, request.height // size, request.width // size)
+        frames = self.spec.lead_latents + (request.num_frames - 1) // stride + 1
+        shape = (channels, frames, request.height // size, request.width // size)
         return unit_noise(shape, generators).to(self.device)
 
 

@@ -1,13 +1,17 @@
-"""CogVideoX 2B and 5B, text to video.
+"""CogVideoX 2B and 5B, and CogVideoX 1.5 5B, text to video.
 
 The VAE is causal, with four frames per latent after the first and two latents at a time, so clips have 8k+1 frames. The
 network predicts v at the timesteps of a noise table whose last level is pure noise. Sampling uses DDIM, regardless of
 the folder's scheduler.
+
+CogVideoX 1.5 has patches of two latents in time, but a clip has an odd number of them. One more is denoised before the
+clip's own and not decoded; in training it is a copy of the first, as in the authors' trainer.
 Source: Yang et al., CogVideoX (arXiv:2408.06072), through diffusers' CogVideoX classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.errors import FamilyError
 from engine.families.base import DiffusersFamily
@@ -50,10 +54,12 @@ class CogVideoXFamily(DiffusersFamily):
         self.table = training_sigmas(self.scheduler_config).to(self.device)
 
     def check_network(self) -> None:
-        if self.network.config.patch_size_t is not None:
-            raise FamilyError(
-                f"'{self.folder}' is CogVideoX 1.5, which pads its latents: only 2B and 5B are supported."
-            )
+        config = self.network.config
+        if config.in_channels != config.out_channels:
+            raise FamilyError(f"'{self.folder}' generates from a picture: only text-to-video models are supported.")
+        if (config.patch_size_t is not None) != bool(self.spec.lead_latents):
+            other = "cogvideox" if self.spec.lead_latents else "cogvideox15"
+            raise FamilyError(f"'{self.folder}' belongs to another family: set family = '{other}' in the preset.")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts as `embeds[B,L,D]`; the network attends to the padding too, so there is no mask."""
@@ -83,23 +89,50 @@ class CogVideoXFamily(DiffusersFamily):
         return self.vae.config.temporal_compression_ratio, int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def _rotary(self, latents: "Tensor") -> "tuple[Tensor, Tensor] | None":
-        """Return the rotary embedding of 5B for the crop of its training grid that fits the clip.
-
-        None for 2B, which has learned position embeddings.
-        """
+        """Return the rotary embedding of a clip; None for 2B, which has learned position embeddings."""
         from diffusers.models.embeddings import get_3d_rotary_pos_embed
-        from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
         config, patch = self.network.config, self.network.config.patch_size
         if not config.use_rotary_positional_embeddings:
             return None
         grid = (latents.shape[3] // patch, latents.shape[4] // patch)
-        crop = get_resize_crop_region_for_grid(grid, config.sample_width // patch, config.sample_height // patch)
         cos, sin = get_3d_rotary_pos_embed(
             embed_dim=config.attention_head_dim,
-            crops_coords=crop,
             grid_size=grid,
-            temporal_size=latents.shape[2],
+            temporal_size=latents.shape[2] // (config.patch_size_t or 1),
             device=latents.device,
+            **self._places(grid, (config.sample_height // patch, config.sample_width // patch)),
         )
         return cos, sin
+
+    def _places(self, grid: tuple[int, int], trained: tuple[int, int]) -> dict[str, Any]:
+        """Return where the grid of patches (rows, columns) lies in that of training: a crop that fits the clip."""
+        from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
+
+        return {"crops_coords": get_resize_crop_region_for_grid(grid, trained[1], trained[0])}
+
+
+class CogVideoX15Family(CogVideoXFamily):
+    """A CogVideoX 1.5 model; its authors state clips of 16k+1 frames."""
+
+    spec: ClassVar[FamilySpec] = replace(
+        CogVideoXFamily.spec,
+        key="cogvideox15",
+        title="CogVideoX 1.5",
+        frame_stride=16,
+        lead_latents=1,
+        licence="CogVideoX licence",
+    )
+
+    def decode_pixels(self, latents: "Tensor") -> "Tensor":
+        return super().decode_pixels(latents[:, :, self.spec.lead_latents :])
+
+    def encode_video(self, pixels: "Tensor") -> "Tensor":
+        import torch
+
+        latents = super().encode_video(pixels)
+        return torch.cat([latents[:, :, :1], latents], dim=2)
+
+    def _places(self, grid: tuple[int, int], trained: tuple[int, int]) -> dict[str, Any]:
+        """Return that the grid begins in the corner of that of training."""
+        return {"crops_coords": None, "grid_type": "slice", "max_size": trained}

@@ -27,6 +27,7 @@ FAMILIES = {
     "animatediff": "engine.families.animatediff:AnimateDiffFamily",
     "animatediff_sparsectrl": "engine.families.animatediff:SparseCtrlFamily",
     "cogvideox": "engine.families.cogvideox:CogVideoXFamily",
+    "cogvideox15": "engine.families.cogvideox:CogVideoX15Family",
     "hunyuanvideo": "engine.families.hunyuanvideo:HunyuanVideoFamily",
     "hunyuanvideo15": "engine.families.hunyuanvideo:HunyuanVideo15Family",
     "hunyuanvideo15_i2v": "engine.families.hunyuanvideo:HunyuanVideo15ImageFamily",

@@ -230,12 +230,14 @@ def _inbetween(
         frames = np.stack([interpolation.frames for interpolation in interpolations])
         target = group.family.encode_frames(frames).to(noise)
         if plan.flow_guidance > 0:
-            trust = torch.stack([_latent_trust(interpolation, noise) for interpolation in interpolations])
+            lead = group.family.spec.lead_latents
+            trust = torch.stack([_latent_trust(interpolation, noise, lead) for interpolation in interpolations])
             predictor = GuidedFrames(family=predictor, target=target, trust=trust, strength=plan.flow_guidance)
     if is_native:
         prompts = prompts.with_extras(**group.family.encode_pictures(pictures, places, group.first.num_frames))
     else:
-        is_keyframe = _keyframe_latents(places, group.first.num_frames, noise.shape[2])
+        lead = group.family.spec.lead_latents
+        is_keyframe = _keyframe_latents(places, group.first.num_frames, noise.shape[2], lead)
         predictor = FixedFrames(family=predictor, clean=target, held=is_keyframe, noise=noise, native=False)
     sigmas = group.sigmas(noise, group.first.num_steps, prompts)
     if draft is not None:
@@ -262,11 +264,14 @@ def takes_pictures(family: ModelFamily) -> bool:
     return "image_keyframes" in family.spec.native_conditioning
 
 
-def _keyframe_latents(places: tuple[int, ...], num_frames: int, num_latents: int) -> Tensor:
-    """Return `bool[t]`, true for latents with a keyframe (a causal VAE's first latent is one frame)."""
-    is_keyframe = torch.zeros(num_latents, dtype=torch.bool)
-    is_keyframe[_latent_index(np.array(places), num_frames, num_latents)] = True
-    return is_keyframe
+def _keyframe_latents(places: tuple[int, ...], num_frames: int, num_latents: int, lead: int) -> Tensor:
+    """Return `bool[t]`, true for latents with a keyframe (a causal VAE's first latent is one frame).
+
+    The `lead` latents before the clip's own are like the first of these.
+    """
+    is_keyframe = torch.zeros(num_latents - lead, dtype=torch.bool)
+    is_keyframe[_latent_index(np.array(places), num_frames, num_latents - lead)] = True
+    return torch.cat([is_keyframe[:1].expand(lead), is_keyframe])
 
 
 def _latent_index(frames: np.ndarray, num_frames: int, num_latents: int) -> np.ndarray:
@@ -275,13 +280,18 @@ def _latent_index(frames: np.ndarray, num_frames: int, num_latents: int) -> np.n
     return np.asarray(-(-frames // max(1, stride)))
 
 
-def _latent_trust(interpolation: Interpolation, latents: Tensor) -> Tensor:
-    """Return trust `[1,t,h,w]` of the latents: mean over a latent's pixels, minimum over its frames."""
-    t, h, w = latents.shape[2:]
+def _latent_trust(interpolation: Interpolation, latents: Tensor, lead: int) -> Tensor:
+    """Return trust `[1,t,h,w]` of the latents: mean over a latent's pixels, minimum over its frames.
+
+    The `lead` latents before the clip's own are like the first of these.
+    """
+    h, w = latents.shape[3:]
+    t = latents.shape[2] - lead
     pixels = torch.from_numpy(interpolation.trust)[:, None]
     small = torch.nn.functional.adaptive_avg_pool2d(pixels, (h, w))[:, 0]
     latent_index = _latent_index(np.arange(len(small)), len(small), t)
-    return torch.stack([small[latent_index == index].amin(dim=0) for index in range(t)])[None]
+    own = torch.stack([small[latent_index == index].amin(dim=0) for index in range(t)])
+    return torch.cat([own[:1].expand(lead, h, w), own])[None]
 
 
 def _source(request: GenerationRequest) -> str:

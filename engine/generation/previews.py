@@ -103,7 +103,7 @@ def picture(family: ModelFamily, step: DenoiseStep, colours: Tensor | None) -> n
     rows = slice(MAX_CLIPS)
     prediction = family.spec.prediction
     latents = implied_x0(prediction, step.latents[rows], step.next_latents[rows], step.sigma, step.sigma_next)
-    chosen = torch.linspace(0, latents.shape[2] - 1, FRAMES).round().long()
+    chosen = torch.linspace(family.spec.lead_latents, latents.shape[2] - 1, FRAMES).round().long()
     latents = latents[:, :, chosen.to(latents.device)]
     if colours is None:
         grey = latents.mean(1, keepdim=True)

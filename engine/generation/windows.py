@@ -104,8 +104,9 @@ def _blend(
     first, spec, plan = batch[0], family.spec, window_plan(batch[0])
     length = min(spec.nearest_frames(plan.length), at_least(spec, first.num_frames))
     window = family.init_latents(first.model_copy(update={"num_frames": length}), [generator_for(0)])
-    stride = max(1, (length - 1) // max(1, window.shape[2] - 1))
-    num_latents = max(window.shape[2], -(-(first.num_frames - 1) // stride) + 1)
+    lead = spec.lead_latents
+    stride = max(1, (length - 1) // max(1, window.shape[2] - lead - 1))
+    num_latents = max(window.shape[2], -(-(first.num_frames - 1) // stride) + 1 + lead)
     overlap = max(1, plan.overlap // stride)
     windows = blended_windows(num_latents, window.shape[2], min(overlap, window.shape[2] - 1))
     shape = (window.shape[1], num_latents, *window.shape[3:])
@@ -124,7 +125,7 @@ def _blend(
     latents = yield from denoise_to_end(predictor, noise, sigmas, prompts, first.guidance, counter)
     yield counter.progress("decode")
     frames = np.stack([decode_in_pieces(family, row, window.shape[2], stride) for row in latents.split(1)])
-    seams = tuple((stop + start) * stride // 2 for (_, stop), (start, _) in pairwise(windows))
+    seams = tuple((stop + start - 2 * lead) * stride // 2 for (_, stop), (start, _) in pairwise(windows))
     yield from _clips(batch, frames, seams)
 
 
@@ -146,11 +147,13 @@ def decode_in_pieces(family: ModelFamily, latents: Tensor, piece: int, stride: i
 
     With a causal VAE (`stride` > 1: the first latent covers one frame, the others `stride`), later pieces begin with
     latents that are already decoded, as context; their frames are dropped. A VAE that decodes frames singly needs none.
+    The first latents of each piece are those that the family does not decode (`lead_latents`).
     """
-    context = min(CONTEXT_LATENTS, piece - 1) if stride > 1 else 0
-    pieces, done = [], 0
-    for start, stop in blended_windows(latents.shape[2], piece, context):
-        num_context = done - start
+    lead = family.spec.lead_latents
+    context = min(CONTEXT_LATENTS, piece - lead - 1) if stride > 1 else 0
+    pieces, done = [], lead
+    for start, stop in blended_windows(latents.shape[2], piece, lead + context):
+        num_context = done - start - lead
         frames = family.decode(latents[:, :, start:stop])[0]
         pieces.append(frames[1 + (num_context - 1) * stride if num_context else 0 :])
         done = stop

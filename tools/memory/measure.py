@@ -41,6 +41,12 @@ def patch_of(config: Any) -> int:
     return int(size if isinstance(size, int) else size[-1])
 
 
+def frames_of_patch(config: Any) -> int:
+    """Return the number of latent frames in a network's patch."""
+    size = config.get("patch_size", 1)
+    return int((config.get("patch_size_t") or 1) if isinstance(size, int) else size[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A batch of clips: number, frames, width and height in px."""
@@ -86,8 +92,9 @@ class Subject:
         blocks = [part for part in network.modules() if type(part).__name__ in family.spec.block_classes]
         with self.mode, self.live, torch.no_grad():
             latents, _, _ = self.inputs(Shape(1, self.preset.num_frames, self.preset.width, self.preset.height))
+        own = latents.shape[2] - family.spec.lead_latents - family.spec.frame_offset
         strides = (
-            (self.preset.num_frames - family.spec.frame_offset) // max(1, latents.shape[2] - family.spec.frame_offset),
+            (self.preset.num_frames - family.spec.frame_offset) // max(1, own) * frames_of_patch(family.network.config),
             self.preset.width // latents.shape[4] * patch_of(family.network.config),
         )
         return {

@@ -106,6 +106,8 @@ class VideoDraftTrainer(DiffusionTrainer):
     def _reward(self, latents: Tensor, request: GenerationRequest) -> Tensor:
         """Return the weighted reward of the decoded clip, `float32[B]`, and log each reward."""
         count = self.args.decode_frames
+        if count is not None:
+            count += self.family.spec.lead_latents
         if count is not None and count < latents.shape[2]:
             start = int(torch.randint(latents.shape[2] - count + 1, (), generator=generator_for(request.seed)))
             latents = latents[:, :, start : start + count]

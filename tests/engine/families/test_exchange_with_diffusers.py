@@ -57,6 +57,7 @@ ONE_OF_EACH = [
     "wan_flf_experts",
     "wan_vace",
     "cogvideox_rotary",
+    "cogvideox15",
     "hunyuanvideo",
     "mochi",
     "skyreels_v2",

@@ -23,6 +23,7 @@ ONE_OF_EACH = [
     "wan_vace_without_pictures",
     "cogvideox",
     "cogvideox_rotary",
+    "cogvideox15",
     "hunyuanvideo",
     "animatediff",
 ]

@@ -30,6 +30,7 @@ DOUBLES: dict[str, str] = {
     "animatediff_sparsectrl": "animatediff_sparsectrl",
     "cogvideox_2b": "cogvideox",
     "cogvideox_5b": "cogvideox_rotary",
+    "cogvideox15_5b": "cogvideox15",
     "hunyuanvideo": "hunyuanvideo",
     "hunyuanvideo15_480p": "hunyuanvideo15",
     "hunyuanvideo15_i2v_480p": "hunyuanvideo15_i2v",
