@@ -217,9 +217,9 @@ class DiffusersFamily:
         strides: tuple[int, int],
         multiple: int,
     ) -> "Tensor":
-        """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px), lead latents included.
+        """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px).
 
-        Raises FamilyError when a side of the clip is not a multiple of `multiple` px.
+        The latents begin with `spec.lead_latents`. Raises FamilyError when a side of the clip is not a multiple of `multiple` px.
         """
         stride, size = strides
         if (request.num_frames - 1) % stride or request.width % multiple or request.height % multiple:

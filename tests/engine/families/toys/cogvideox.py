@@ -2,8 +2,8 @@
 
 Source: scripts/convert_cogvideox_to_diffusers.py of huggingface/diffusers, which wrote them; `snr_shift_scale` is 3 for
 2B and 1 for 5B. For version 1.5 it sets patches of 2 latents in time without bias and `invert_scale_latents`; layers,
-heads and the VAE's factor of 0.7 are also in sat/configs/cogvideox1.5_5b.yaml of THUDM/CogVideo, clips of 16k+1 frames in
-the model's card.
+heads and the VAE's factor of 0.7 are also in sat/configs/cogvideox1.5_5b.yaml of THUDM/CogVideo, and clips of 16k+1
+frames in the model's card.
 """
 
 from collections.abc import Mapping
