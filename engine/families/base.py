@@ -219,7 +219,8 @@ class DiffusersFamily:
     ) -> "Tensor":
         """Return unit-normal `float32[B,C,t,h,w]` for a VAE with `strides` (frames, px).
 
-        The latents begin with `spec.lead_latents`. Raises FamilyError when a side of the clip is not a multiple of `multiple` px.
+        The latents begin with `spec.lead_latents`. Raises FamilyError when a side of the clip is not a multiple of
+        `multiple` px.
         """
         stride, size = strides
         if (request.num_frames - 1) % stride or request.width % multiple or request.height % multiple:

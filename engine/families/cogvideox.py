@@ -106,7 +106,7 @@ class CogVideoXFamily(DiffusersFamily):
         return cos, sin
 
     def _places(self, grid: tuple[int, int], trained: tuple[int, int]) -> dict[str, Any]:
-        """Return where the grid of patches (rows, columns) lies in that of training: in a crop of its own shape."""
+        """Return where the grid of patches (rows, columns) lies in that of training: a crop of its shape."""
         from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
         return {"crops_coords": get_resize_crop_region_for_grid(grid, trained[1], trained[0])}
