@@ -27,7 +27,7 @@ CUT = """() => {
   for (const select of document.querySelectorAll("select")) {
     if (!shown(select) || select.title) continue;
     const style = getComputedStyle(select);
-    pen.font = style.font;
+    pen.font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`; // style.font is empty with tabular figures
     const words = select.selectedOptions[0]?.textContent ?? "", room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     if (pen.measureText(words).width > room) found.push(words);
   }
