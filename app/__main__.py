@@ -24,6 +24,8 @@ from engine.runs.stale_totals import withdraw_old_totals
 from engine.storage.library import copy_at_start
 from engine.workspace import Workspace
 
+OPEN_REQUESTS_S = 5
+"""Seconds for which a stop waits for open requests, such as the event stream of a browser tab."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("app")
@@ -149,7 +151,11 @@ def serve(options: argparse.Namespace) -> None:
         application = build_server(desk, users=users, reach=reach)
         # `app.middleware.proxy_headers` sees to the forwarding headers; uvicorn would trust them from this machine by
         # itself.
-        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", proxy_headers=False))
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=OPEN_REQUESTS_S
+            )
+        )
         address = reach.public_url or url_of(*listening.getsockname()[:2])
         log.info("Dailies is at %s, workspace %s.", address, workspace.root)
         if shared:

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
+from app.__main__ import OPEN_REQUESTS_S
 from app.auth.login import COOKIE
 from app.auth.users import Users, add_user
 from app.middleware.body_limits import LIMIT, LIMITS, UPLOAD
@@ -292,3 +293,15 @@ def test_a_workspace_is_for_the_account_that_serves_it(served: Served) -> None:
     assert len(made) > 3
     assert {oct(path.stat().st_mode & 0o077) for path in made} == {"0o0"}
     assert (served.folder / "users.json.ended").stat().st_mode & 0o077 == 0
+
+
+def test_it_stops_while_a_request_is_open(served: Served) -> None:
+    assert served.process is not None
+    length = f"Content-Length: {LIMIT}"
+    head = served.head("/voting/vote", length, "Content-Type: application/json", f"Cookie: {served.cookie()}")
+    with socket.create_connection(("127.0.0.1", served.port)) as wire:
+        wire.sendall(head + b"{")
+        assert served.ask("GET", "/login").status == 200
+        served.process.terminate()
+        assert served.process.wait(timeout=OPEN_REQUESTS_S + START_S) is not None
+    served.start()
