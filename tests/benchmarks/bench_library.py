@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from measurement import report
 from playwright.sync_api import Page
-from served_page import chromium, scratch_workspace, started_app, wait_until_served
+from served_page import OpenRequests, chromium, scratch_workspace, started_app, wait_until_served
 
 from app.views import library
 from engine.clock import now
@@ -101,10 +101,11 @@ def page_data_ms(folder: Path) -> float:
 
 def first_page_ms(page: Page, address: str) -> tuple[float, float]:
     """Load the page and open its Library tab: when its clips were laid out, and when the posters in sight were."""
+    requests = OpenRequests(page)
     page.goto(address)
     tab = page.get_by_role("tab", name="Library")
     tab.wait_for(state="visible", timeout=60_000)
-    page.wait_for_load_state("networkidle")
+    requests.wait()
     laid_out, posters = page.evaluate(OPEN_LIBRARY, [tab.element_handle(), NUM_LAID_OUT])
     return float(laid_out), float(posters)
 
@@ -112,6 +113,7 @@ def first_page_ms(page: Page, address: str) -> tuple[float, float]:
 def interactions_ms(page: Page) -> dict[str, list[float]]:
     """Times of a filter, of an opened clip and of tabs, in a page whose Library is shown."""
     found: dict[str, list[float]] = {"library_filter": [], "clip_opens": [], "tab_switch": []}
+    requests = OpenRequests(page)
     search = page.locator("#search input, #search textarea").first.element_handle()
     for number in range(NUM_LOADS):
         found["library_filter"].append(page.evaluate(FILTER, [search, str(NUM_CLIPS - 1 - number)]))
@@ -124,7 +126,7 @@ def interactions_ms(page: Page) -> dict[str, list[float]]:
         for name, content in CONTENT.items():
             tab = page.get_by_role("tab", name=name, exact=True).element_handle()
             found["tab_switch"].append(page.evaluate(SWITCH, [tab, content]))
-            page.wait_for_load_state("networkidle")
+            requests.wait()
     found["tab_switch"] = found["tab_switch"][len(CONTENT) :]  # each was shown before
     return found
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from measurement import report
 from playwright.sync_api import Browser, Page
-from served_page import chromium, scratch_workspace, started_app, wait_until_served
+from served_page import OpenRequests, chromium, scratch_workspace, started_app, wait_until_served
 
 from engine.config.presets import load_train_preset
 from engine.runs.run import Run
@@ -72,8 +72,9 @@ TABLE = """([tab, runs]) => new Promise(resolve => {
 
 def table_ms(browser: Browser, address: str) -> float:
     page = browser.new_page()
+    requests = OpenRequests(page)
     page.goto(address)
-    page.wait_for_load_state("networkidle")
+    requests.wait()
     tab = page.get_by_role("tab", name="Monitor", exact=True).element_handle()
     spent = float(page.evaluate(TABLE, [tab, LISTED]))
     page.close()
@@ -102,8 +103,9 @@ def table_of_runs(browser: Browser) -> bool:
 def choose(page: Page, runs: list[str]) -> None:
     """These runs ticked, as a person who left them so finds them again."""
     page.evaluate("runs => localStorage.setItem('dailies.monitor', JSON.stringify({chosen: runs}))", runs)
+    requests = OpenRequests(page)
     page.reload()
-    page.wait_for_load_state("networkidle")
+    requests.wait()
 
 
 def main() -> int:

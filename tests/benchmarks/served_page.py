@@ -13,12 +13,46 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 120.0
 # No look-ups of the browser's own, and no sandbox where root runs it.
 CHROMIUM_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+QUIET_S = 0.5
+
+
+class OpenRequests:
+    """Requests of a page that are not answered yet, without Gradio's event stream.
+
+    Gradio's client may leave that stream open after the last event, so that "networkidle" of Playwright never comes.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page, self._open, self._changed = page, set[Request](), time.monotonic()
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def wait(self, patience_s: float = 30.0) -> None:
+        """Wait until no request was open for half a second. Raises TimeoutError after `patience_s`."""
+        began = time.monotonic()
+        self._changed = began
+        while self._open or time.monotonic() < self._changed + QUIET_S:
+            if time.monotonic() > began + patience_s:
+                raise TimeoutError(f"not answered: {[request.url for request in self._open]}")
+            self._page.wait_for_timeout(20)  # handles the events of the page
+
+    def _begin(self, request: Request) -> None:
+        if "/queue/data" not in request.url:
+            self._open.add(request)
+            self._changed = time.monotonic()
+
+    def _end(self, request: Request) -> None:
+        self._open.discard(request)
+        self._changed = time.monotonic()
 
 
 def free_port() -> int:

@@ -34,11 +34,11 @@ from engine.storage.library import ClipRecord, Library
 from engine.workspace import Workspace
 from rewards import Clip, RewardReport, RewardResult
 from rewards.calibration import mix_calibration
+from tests.benchmarks.served_page import CHROMIUM_FLAGS, OpenRequests
 
 START_S = 180.0  # a machine that is busy with other things takes long to load gradio
 WAIT_MS = 120_000
 expect.set_options(timeout=WAIT_MS)
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
 
 @pytest.fixture(autouse=True)
@@ -282,11 +282,13 @@ class Watched:
 
     complaints: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    requests: OpenRequests = field(init=False)
 
     def watch(self, page: Page) -> None:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._request)
+        self.requests = OpenRequests(page)
 
     @contextlib.contextmanager
     def expecting(self, pattern: str) -> Iterator[list[str]]:
@@ -315,7 +317,7 @@ class Watched:
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
         yield opened
         opened.close()
 

@@ -112,11 +112,11 @@ def test_what_is_in_sight_is_not_told_and_off_is_off(page: Page, bench: Any, all
 
 
 def test_it_stays_on_when_the_page_is_opened_again_and_tells_what_came_meanwhile(
-    page: Page, bench: Any, allowed: BrowserContext
+    page: Page, bench: Any, allowed: BrowserContext, watched: Any
 ) -> None:
     opened(page, bench).click()
     page.wait_for_function("localStorage.getItem('dailies.bell.seen') !== null")
-    page.wait_for_load_state("networkidle")  # what is cut off is complained of
+    watched.requests.wait()  # what is cut off is complained of
     page.goto("about:blank")
     end_a_job(bench, "At night.")
     page.add_init_script("window.away = true;")

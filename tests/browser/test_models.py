@@ -175,7 +175,7 @@ def test_the_forms_lead_to_the_list(page: Page, bench: Any, watched: Any) -> Non
     for tab in (general.GENERATE, "Train"):
         with watched.leaving():
             page.goto(bench.address)
-            page.wait_for_load_state("networkidle")
+            watched.requests.wait()
         page.get_by_role("tab", name=tab, exact=True).click()
         page.get_by_role("link", name=text.MANAGE).and_(page.locator(":visible")).click()
         expect(page.locator('#system-models tr[data-key="small"]')).to_be_visible()

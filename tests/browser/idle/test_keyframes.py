@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
-def strip(page: Page, idle: Any, jobs: JobQueue) -> Locator:
+def strip(page: Page, idle: Any, jobs: JobQueue, watched: Any) -> Locator:
     """What a job drew, as the page finds it when it is opened."""
     request = GenerationRequest(prompt="a cross", mode="keyframes", num_frames=17, seed=3)
     drawn = jobs.submit(JobSpec.keyframes(request, "mini"))
@@ -28,7 +28,7 @@ def strip(page: Page, idle: Any, jobs: JobQueue) -> Locator:
     kept = [{"frame": 8 * index, "picture": name} for index, name in enumerate(names)]
     jobs.finish(drawn.id, "done", result={"keyframes": kept})
     page.goto(idle.address)
-    page.wait_for_load_state("networkidle")
+    watched.requests.wait()
     strip = page.locator("#generate-keyframes")
     expect(strip.locator("li")).to_have_count(3)
     return strip

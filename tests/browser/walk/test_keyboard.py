@@ -84,7 +84,7 @@ def test_deleting_leads_to_undo_and_undo_to_the_clip(page: Page, furnished: Any)
     expect(cards).to_have_count(count - 1)
 
 
-def test_escape_closes_a_clip_but_not_while_typing_or_choosing(page: Page, furnished: Any) -> None:
+def test_escape_closes_a_clip_but_not_while_typing_or_choosing(page: Page, furnished: Any, watched: Any) -> None:
     cards = go(page, furnished, general.LIBRARY)
     cards.first.locator(".thumb").press("Enter")
     facts = page.locator("#library-facts .prompt")
@@ -93,7 +93,7 @@ def test_escape_closes_a_clip_but_not_while_typing_or_choosing(page: Page, furni
     page.locator("#order input").click()
     expect(page.get_by_role("option").first).to_be_visible()
     page.keyboard.press("Escape")
-    page.wait_for_load_state("networkidle")  # closing asks the server
+    watched.requests.wait()  # closing asks the server
     expect(facts).to_be_visible()
     cards.first.locator(".pick input").press("Escape")
     expect(facts).to_have_count(0)
