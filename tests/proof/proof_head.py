@@ -1,8 +1,9 @@
 """A reward head from 300 simulated votes, against a learned mix and the best single reward on the same votes.
 
 The judge, with noise, votes on three clips of each of 100 prompts. Accuracies are those of the product: nested
-cross-validation over prompts, on votes that were held out. The goal is 5 points over the learned mix. `SEEDS` are
-those of clips and labellers.
+cross-validation over prompts, on votes that were held out. The goal is 5 points over the learned mix. `ceiling` is the
+accuracy of the judge's own order on these votes, which no head exceeds but by chance. `SEEDS` are those of clips and
+labellers.
 """
 
 import os
@@ -31,10 +32,10 @@ SHAPE: dict[str, Any] = {"num_frames": 17, "width": 64, "height": 64, "fps": 8.0
 VOTES = {"left": 1.0, "right": 0.0, "tie": 0.5}
 
 
-def tallies_of(clips: Sequence[Clip], seed: int) -> list[PairTally]:
-    """One vote on each pair of clips of a prompt; pairs that the labeller skips are left out."""
+def tallies_of(clips: Sequence[Clip], seed: int) -> tuple[list[PairTally], float]:
+    """One vote on each pair of clips of a prompt, without pairs that the labeller skips; and the ceiling."""
     labeller, scores = SimulatedLabeller(name="careful", noise=0.1, seed=seed), judged(clips)
-    tallies = []
+    tallies, agreed = [], []
     for start in range(0, len(clips), SAMPLES):
         for one, other in combinations(range(start, start + SAMPLES), 2):
             left, right = scores[one], scores[other]
@@ -42,9 +43,11 @@ def tallies_of(clips: Sequence[Clip], seed: int) -> list[PairTally]:
                 continue
             pair = f"{one} {other}"
             score = VOTES[labeller.choose(left, right, pair)]
+            if score != VOTES["tie"]:
+                agreed.append(0.5 if left == right else float((left > right) == (score == VOTES["left"])))
             sides = {"clip_a": str(one), "clip_b": str(other), "entrant_a": "mini", "entrant_b": "mini"}
             tallies.append(PairTally(pair_id=pair, prompt=clips[one].prompt, votes=1, score=score, **sides))
-    return tallies
+    return tallies, mean(agreed)
 
 
 def accuracies(proof: Proof, family: Any, seed: int, *, short: bool) -> tuple[float, float]:
@@ -62,7 +65,7 @@ def accuracies(proof: Proof, family: Any, seed: int, *, short: bool) -> tuple[fl
     for number, clip in enumerate(clips):
         features = suite.features(clip)
         embeddings[str(number)] = embed(features, suite.score_features(features).results, rewards)
-    tallies = tallies_of(clips, seed)
+    tallies, ceiling = tallies_of(clips, seed)
     card = {"key": "proof", "title": "Proof", "created_at": datetime.now(UTC), "source": "simulated votes"}
     head = train_head(tallies, embeddings, mix=mix, rewards=rewards, card=card, seed=seed).card
     found = head.accuracy or 0.0, head.mix_accuracy or 0.0
@@ -73,6 +76,7 @@ def accuracies(proof: Proof, family: Any, seed: int, *, short: bool) -> tuple[fl
         ties=sum(tally.score == VOTES["tie"] for tally in tallies),
         head=round(found[0], 4),
         learned_mix=round(found[1], 4),
+        ceiling=round(ceiling, 4),
         best_reward=head.best_reward,
         best_reward_accuracy=round(head.best_reward_accuracy or 0.0, 4),
         penalties=head.penalties,
