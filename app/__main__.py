@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.auth.users import Users, add_first_user
 from app.context import AppContext
+from app.gradio_import import without_stub_files
 from app.middleware.origin_check import Reach
 from app.queue_monitor import QueueMonitor
 from app.text import access
@@ -146,7 +147,8 @@ def serve(options: argparse.Namespace) -> None:
         QueueMonitor(desk.queue).start()
         import uvicorn
 
-        from app.page import build_server
+        with without_stub_files():
+            from app.page import build_server
 
         application = build_server(desk, users=users, reach=reach)
         # `app.middleware.proxy_headers` sees to the forwarding headers; uvicorn would trust them from this machine by

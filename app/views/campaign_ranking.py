@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from app.text import general, score
 from app.views import clips
@@ -181,6 +180,8 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < MIN_SHARED:
         return float("nan")
+    from scipy.stats import rankdata
+
     x, y = rankdata(a[both]), rankdata(b[both])
     spread = x.std() * y.std()
     return float(((x - x.mean()) * (y - y.mean())).mean() / spread) if spread > 0 else float("nan")

@@ -154,3 +154,21 @@ def test_the_import_style_rules_can_fail() -> None:
     bad = {"engine/x.py": ast.parse("from __future__ import annotations\nfrom . import errors")}
     assert future_annotations(bad) == ["engine/x.py"]
     assert relative_imports(bad) == ["engine/x.py:2"]
+
+
+START = """
+import json, sys
+written = []
+sys.addaudithook(lambda event, args: event == "open" and str(args[0]).endswith(".pyi") and written.append(args))
+from app.gradio_import import without_stub_files
+with without_stub_files():
+    import app.page
+print(json.dumps([sorted({name.split(".")[0] for name in sys.modules} & {"scipy", "torch", "transformers"}), written]))
+"""
+
+
+def test_the_page_starts_without_scipy_and_without_stub_files(root: Path, python: str) -> None:
+    """Both would take half a second or more; the stub files are written by a private function of Gradio."""
+    done = subprocess.run([python, "-c", START], cwd=root, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], []]

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse, stats
 
 from engine.labelling.stats.bradley_terry import (
     Prior,
@@ -27,6 +26,8 @@ from engine.labelling.stats.bradley_terry import (
 )
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from engine.labelling.stats.ranking import VoteTable
 
 
@@ -93,6 +94,8 @@ class PairCounts:
 
     def _summing(self, *parts: np.ndarray) -> "sparse.csc_array":
         """Return the matrix `[K*N*N,P]` that sums K parts `[P]` by entrants."""
+        from scipy import sparse
+
         cells, count = self.first * self.size + self.second, len(parts)
         rows = cells[:, None] + np.arange(count) * self.size**2
         starts = np.arange(len(cells) + 1) * count
@@ -218,9 +221,11 @@ def _quantiles(drawn: np.ndarray, num_pairs: np.ndarray, confidence: float) -> t
 
     Weibull quantiles of `drawn` are valid for any number of resamples.
     """
+    from scipy.stats import t
+
     tails = np.array([(1 + confidence) / 2, (1 - confidence) / 2])
     high, low = np.quantile(drawn, tails, axis=0, method="weibull")
-    student = stats.t.ppf(tails[0], num_pairs + FREEDOM)
+    student = t.ppf(tails[0], num_pairs + FREEDOM)
     return np.maximum(high, student), np.maximum(-low, student)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau
 
 from engine.labelling.preference_pairs import PairTally, tally_pairs
 from engine.labelling.stats.agreement import Proportion, wilson
@@ -106,4 +105,6 @@ def _ranking_tau(reward: str, tallies: Sequence[PairTally], scores: Scores) -> f
 def _tau(votes: Sequence[float], rewards: Sequence[float]) -> float | None:
     if len(set(votes)) < 2 or len(set(rewards)) < 2:
         return None
+    from scipy.stats import kendalltau
+
     return float(kendalltau(votes, rewards).statistic)

@@ -2,13 +2,13 @@
 
 P(a is preferred) = sigmoid(w . (x_a - x_b)). A tie counts as half a vote for each clip. Shared by learned mixes and
 reward heads.
+
+SciPy takes half a second to import. The page imports this module when it starts, so functions import SciPy.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
 
 from engine.labelling.preference_pairs import PairTally
 
@@ -17,6 +17,8 @@ FOLDS = 5
 
 def log_likelihood(logits: np.ndarray, score: np.ndarray, votes: np.ndarray) -> float:
     """Return the log-likelihood of the votes; all arguments are `[P]`, `score` in 0..1."""
+    from scipy.special import log_expit
+
     return float((votes * (score * log_expit(logits) + (1 - score) * log_expit(-logits))).sum())
 
 
@@ -28,6 +30,8 @@ def fit_weights(
     The penalty is `penalty / 2` times the squared weights. `inputs[P,D]` are the differences of the features, clip a
     minus clip b.
     """
+    from scipy.optimize import minimize
+    from scipy.special import expit
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = inputs @ weights

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
-from scipy import stats
 
 from engine.runs.results import Interval
 
@@ -114,7 +113,9 @@ def upper_bound(values: np.ndarray, tail: float) -> float:
 
 @cache
 def _student(tail: float, freedom: int) -> float:
-    return float(stats.t.isf(tail, freedom))
+    from scipy.stats import t
+
+    return float(t.isf(tail, freedom))
 
 
 def _by_group(sides: Sequence[Values], groups: Sequence[str]) -> np.ndarray:
@@ -151,7 +152,9 @@ def _interval(prompts: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], 
 @cache
 def tail_of(count: int) -> float:
     """Return the tail probability cut off on each side for `count` >= 2 prompts: from 0 towards 0.025."""
-    return float(stats.norm.cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1)))
+    from scipy.stats import norm, t
+
+    return float(norm.cdf(-math.sqrt(count / (count - 1)) * t.ppf(0.975, count - 1)))
 
 
 UNBOUNDED = 1e9
