@@ -1,5 +1,6 @@
 // Curricula under way and over. `props.value` = {curricula: [see app/views/training/curriculum_progress.py]}. Asks
 // `server.news()` for what is new while one of them is running and visible.
+import { confirming } from "../scripts/confirm.js";
 import { make, showLine } from "../scripts/dom.js";
 import { poll, reach } from "../scripts/server.js";
 
@@ -7,6 +8,7 @@ export default function mount({ element, props, server, watch }) {
   const { words } = props;
   const $ = (selector) => element.querySelector(selector);
   const ASK_MS = 4000;
+  const doubt = confirming(element, words);
   let running = false,
     before = "";
   const schedule = poll(
@@ -39,18 +41,21 @@ export default function mount({ element, props, server, watch }) {
     stages.append(...one.stages.map(stage));
     box.append(make("h3", {}, one.title), make("p", { className: "sentence" }, one.sentence), stages);
     if (one.can_resume) {
-      const button = make("button", { className: "resume" }, words.resume);
-      button.title = words.resume_hint;
-      button.addEventListener("click", async () => {
-        button.disabled = true;
-        const found = await reach(server, "go_on", one.id);
-        if (!found.problem) return show(found);
-        box.querySelector(".sentence").textContent = found.problem;
-        button.disabled = false;
-      });
-      box.append(button);
+      const resume = make("button", { className: "resume", title: words.resume_hint }, words.resume);
+      const abandon = make("button", { className: "abandon", title: words.abandon_hint }, words.abandon);
+      resume.addEventListener("click", () => order(box, resume, "go_on", one.id));
+      abandon.addEventListener("click", (event) => doubt.passes(event, abandon) && order(box, abandon, "end", one.id));
+      box.append(make("div", { className: "actions" }, resume, abandon));
     }
     return box;
+  }
+
+  async function order(box, button, name, id) {
+    button.disabled = true;
+    const found = await reach(server, name, id);
+    if (!found.problem) return show(found);
+    box.querySelector(".sentence").textContent = found.problem;
+    button.disabled = false;
   }
 
   function show(value) {
@@ -61,10 +66,12 @@ export default function mount({ element, props, server, watch }) {
     if (now !== before) {
       before = now;
       $(".curricula").replaceChildren(...value.curricula.map(curriculum));
+      doubt.check();
     }
     schedule();
   }
 
+  element.addEventListener("click", ({ target }) => target.closest('[data-do="keep"]') && doubt.keep());
   watch("value", () => show(props.value));
   show(props.value);
 }

@@ -7,7 +7,7 @@ from app.context import AppContext
 from app.events import with_problem
 from app.middleware.idempotency import once
 from app.text import monitor as text
-from app.views.training.curriculum_progress import curriculum_list, resume
+from app.views.training.curriculum_progress import abandon, curriculum_list, resume
 
 
 class CurriculumProgress(Component):
@@ -21,11 +21,15 @@ class CurriculumProgress(Component):
             resume(context, curriculum_id)
             return curriculum_list(context)
 
+        def end(curriculum_id: str) -> dict[str, Any]:
+            abandon(context, curriculum_id)
+            return curriculum_list(context)
+
         super().__init__(
             "curriculum_progress",
             {"curricula": []},
             words=text.STAGES_WORDS,
             elem_id=name,
-            server_functions=[with_problem(news), with_problem(once(go_on))],
+            server_functions=[with_problem(news), with_problem(once(go_on)), with_problem(once(end))],
             render=render,
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.text.general import count
+from app.text.system import TABLE_WORDS
 
 MONITOR = "Monitor"
 NO_RUNS = ("No runs yet", "Runs started in Train or with `dailies train` appear here.")
@@ -154,6 +155,9 @@ TOTALS = {"mix": "Total of the mix", "judge": "Judge"}
 STAGES_WORDS = {
     "resume": "Resume",
     "resume_hint": "This curriculum was interrupted: continue from its last state",
+    "abandon": "Abandon",
+    "abandon_hint": "It cannot be resumed then; its runs stay",
+    **TABLE_WORDS,
 }
 STAGE_STATES = {"done": "passed", "now": "running", "later": "pending", "failed": "not passed"}
 TRACKIO = "Open in Trackio"

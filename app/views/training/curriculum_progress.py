@@ -30,6 +30,11 @@ def resume(context: AppContext, curriculum_id: str) -> None:
     context.submit(JobSpec(kind=KIND, config={"curriculum": curriculum}), alone=f"The curriculum {curriculum}")
 
 
+def abandon(context: AppContext, curriculum_id: str) -> None:
+    """End an interrupted curriculum. Raises ConfigError if it is being run or is over."""
+    Curriculum.find(context.workspace, curriculum_id).abandon()
+
+
 def _curriculum(curriculum: Curriculum, active: bool) -> dict[str, Any]:
     try:
         preset, state = curriculum.preset(), curriculum.state()

@@ -201,6 +201,7 @@ ARGUMENTS: dict[str, Callable[[Scene], list[Any]]] = {
     "ScoreTab.draw_overlays": lambda s: [{"id": s.clip().id}, "mini"],
     "ScoreTab.import_videos": lambda s: [[s.video("a.mp4"), s.video("b.mp4")], "", "p", "mini"],
     "CurriculumProgress.go_on": lambda s: [s.curriculum().id],
+    "CurriculumProgress.end": lambda s: [s.curriculum().id],
     "SystemTab.ask_torch": lambda s: [],
     "SystemTab.clean": lambda s: [None, None, event(key=deleted(s) and "deleted")],
     "SystemTab.download": lambda s: [event(key="alexnet")],

@@ -51,7 +51,8 @@ def test_chosen_runs_that_are_gone_are_forgotten(page: Page, idle: Any, watched:
     expect(page.locator("#monitor-curves .empty")).to_be_hidden()
 
 
-def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, problem_of: Problem) -> None:
+def curriculum(page: Page, idle: Any) -> Curriculum:
+    """One that was interrupted, shown in Monitor."""
     gate = {"conditions": [{"metric": "seam", "at_least": 0.5}]}
     stage = {"name": "short", "preset": "mini_nft", "frames": 17, "gate": gate}
     preset = CurriculumPreset.model_validate({"key": "longer", "title": "Longer", "stages": [stage]})
@@ -60,12 +61,33 @@ def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, 
     open_tab(page, idle, monitor.MONITOR)
     page.locator('#monitor-curves button[data-view="curriculum"]').click()
     expect(page.locator("#monitor-stages .stage")).to_have_count(1)
+    return made
+
+
+def test_an_interrupted_curriculum_is_abandoned_after_a_second_press(page: Page, idle: Any) -> None:
+    made = curriculum(page, idle)
+    button = page.locator("#monitor-stages .abandon")
+    button.click()
+    page.locator('#monitor-stages [data-do="keep"]').click()
+    expect(button).to_have_text(monitor.STAGES_WORDS["abandon"])
+    button.click()
+    assert made.state().status == "running"
+    button.click()
+    expect(button).to_have_count(0)
+    expect(page.locator("#monitor-stages .sentence")).to_have_text("Abandoned.")
+    assert made.state().status == "stopped"
+    made.discard()
+
+
+def test_a_curriculum_says_what_keeps_it_from_being_read(page: Page, idle: Any, problem_of: Problem) -> None:
+    made = curriculum(page, idle)
     problem = page.locator("#monitor-stages .problem")
     expect(problem).to_be_hidden()
     with problem_of("news", SENTENCE):
         expect(problem).to_have_text(SENTENCE)
         expect(page.locator("#monitor-stages .stage")).to_have_count(1)
     expect(problem).to_be_hidden()
+    made.discard()
 
 
 def test_the_devices_say_why_they_are_not_read(page: Page, idle: Any, problem_of: Problem) -> None:
