@@ -1,4 +1,4 @@
-// Adapters and their strengths. `props.value` = {names, triggers: {name: text}, rows: [{name, scale}]}; what is chosen
+// Adapters and their strengths. `props.value` = {names, titles: {name: text}, triggers: {name: text}, rows: [{name, scale}]}; what is chosen
 // here is written to its rows. Without one, a single row has the base model. A mistake is marked at its field, and told
 // below, as is a text that the prompt lacks for the effect of an adapter, with a button that inserts it.
 import { listen, make, stamp } from "../scripts/dom.js";
@@ -11,7 +11,7 @@ export default function mount({ element, props, watch }) {
 
   function show(value) {
     const next = value?.rows ?? [];
-    const same = JSON.stringify([next, value?.names]) === $(".rows").dataset.shown;
+    const same = JSON.stringify([next, value?.names, value?.titles]) === $(".rows").dataset.shown;
     rows = next.map((row) => ({ ...row }));
     if (same) paintTriggers();
     else build();
@@ -19,7 +19,7 @@ export default function mount({ element, props, watch }) {
 
   function build() {
     const shown = rows.length ? rows : [{ name: "", scale: 1 }];
-    $(".rows").dataset.shown = JSON.stringify([rows, names()]);
+    $(".rows").dataset.shown = JSON.stringify([rows, names(), props.value?.titles]);
     $(".rows").replaceChildren(...shown.map(makeRow));
     paint();
   }
@@ -29,9 +29,12 @@ export default function mount({ element, props, watch }) {
   function makeRow({ name, scale }) {
     const made = stamp($("template")),
       select = made.querySelector("select");
+    const titles = props.value?.titles ?? {};
     const gone = name && !names().includes(name) ? [name] : [];
     select.append(
-      ...["", ...names(), ...gone].map((one) => make("option", { value: one, textContent: one || words.base })),
+      ...["", ...names(), ...gone].map((one) =>
+        make("option", { value: one, textContent: titles[one] || one || words.base }),
+      ),
     );
     select.value = name;
     select.disabled = !names().length && !name;
@@ -86,7 +89,7 @@ export default function mount({ element, props, watch }) {
   }
 
   function tell() {
-    $(".rows").dataset.shown = JSON.stringify([rows, names()]);
+    $(".rows").dataset.shown = JSON.stringify([rows, names(), props.value?.titles]);
     props.value = { ...props.value, rows: rows.map((row) => ({ ...row })) };
     paint();
   }

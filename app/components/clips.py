@@ -146,7 +146,7 @@ class AdapterRows(Component):
     """
 
     def __init__(self, name: str, *, render: bool = True) -> None:
-        nothing: dict[str, Any] = {"names": [], "triggers": {}, "rows": []}
+        nothing: dict[str, Any] = {"names": [], "titles": {}, "triggers": {}, "rows": []}
         super().__init__("adapter_rows", nothing, words=general.ADAPTER_WORDS, elem_id=name, render=render)
 
 

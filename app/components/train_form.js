@@ -160,8 +160,8 @@ export default function mount({ element, trigger, props, server, watch }) {
   const showJudges = (chosen) => options("judge", [{ key: "", title: words.no_judge }, ...form.offered.judges], chosen);
 
   function showAdapters(chosen = "") {
-    const names = form.offered.adapters[named("model").value] ?? [];
-    options("adapter", [{ key: "", title: words.no_adapter }, ...names.map((key) => ({ key, title: key }))], chosen);
+    const adapters = form.offered.adapters[named("model").value] ?? [];
+    options("adapter", [{ key: "", title: words.no_adapter }, ...adapters], chosen);
   }
 
   function showSettings() {

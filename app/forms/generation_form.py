@@ -15,7 +15,7 @@ import gradio as gr
 from app.components.clips import AdapterRows, PromptHistory, SavedSettings
 from app.context import AppContext
 from app.forms import mode_fields
-from app.forms.adapter_fields import scales_in
+from app.forms.adapter_fields import OfferedAdapter, offered_adapters, scales_in
 from app.forms.adapter_fields import shown as shown_adapters
 from app.forms.batch_fields import BATCH_FIELDS, LIST, ONE, PROMPTS, SWEEP, BatchFields, read_batch
 from app.forms.field_help import FieldHelp
@@ -35,9 +35,7 @@ from engine.generation.clip_plan import PICTURES
 from engine.generation.prompt_length import truncation_warnings, unknown_words
 from engine.generation.validation import check_request
 from engine.request import SEED_LIMIT, GenerationRequest, SweepAxis, adapter_fields
-from engine.runs.adapters import list_adapters
 from engine.runs.checkpoints import list_checkpoints, publish_named
-from engine.workspace import Workspace
 
 DRAWN_SEED_LIMIT = 10**9  # keeps random seeds short enough to read aloud
 MAX_VARIATIONS = 16
@@ -130,17 +128,12 @@ class Ranges:
         return cls(first_frames=first, last_frames=longest, frame_step=spec.frame_stride, size_step=size_step)
 
 
-def adapter_triggers(workspace: Workspace, model: str) -> dict[str, str]:
-    """Return the adapters for this model by name, each with its trigger text, "" without one."""
-    return {adapter.name: adapter.card.trigger for adapter in list_adapters(workspace, model)}
-
-
 def settings_of(
-    model: str, adapters: Mapping[str, str], values: Mapping[str, Any] | None = None, mode: str | None = None
+    model: str, adapters: Mapping[str, OfferedAdapter], values: Mapping[str, Any] | None = None, mode: str | None = None
 ) -> list[Any]:
     """Return updates for the components of `SETTINGS`: ranges, adapters and defaults of a model in a mode.
 
-    `adapters` are trigger texts by name. `values` override the defaults; their "adapters" are names and strengths.
+    `values` override the defaults; their "adapters" are names and strengths.
     """
     preset: ModelPreset = load_preset("models", model)
     ranges = Ranges.of(preset)
@@ -205,7 +198,7 @@ class RequestForm:
         model = values.get("model", self.model)
         updates: dict[str, Any] = {name: gr.update(value=value) for name, value in values.items()}
         if model:
-            known = adapter_triggers(self.workspace, model)
+            known = offered_adapters(self.workspace, model)
             asked = {name: values[name] for name in SETTINGS if values.get(name) is not None}
             asked["adapters"] = scales_in(values.get("adapters"))
             updates |= zip(SETTINGS, settings_of(model, known, asked, values.get("mode")), strict=True)
@@ -220,7 +213,7 @@ class RequestForm:
 
     def defaults(self, model: str, mode: str | None = None) -> list[Any]:
         """Return updates for `settings` after a model was chosen."""
-        return settings_of(model, adapter_triggers(self.workspace, model), mode=mode)
+        return settings_of(model, offered_adapters(self.workspace, model), mode=mode)
 
     def offer(self, model: str | None, adapters: Any) -> list[Any]:
         """Return updates for the fields of the model and the adapters: what there is to choose now."""
@@ -228,7 +221,7 @@ class RequestForm:
             return [gr.update(choices=model_choices()), adapters]
         why = why_unusable(preset := load_preset("models", model))
         shown = gr.update(choices=model_choices(), info=why or preset.recommended)
-        return [shown, shown_adapters(adapter_triggers(self.workspace, model), scales_in(adapters))]
+        return [shown, shown_adapters(offered_adapters(self.workspace, model), scales_in(adapters))]
 
     @property
     def by_model(self) -> list[Any]:
@@ -256,7 +249,7 @@ class RequestForm:
     def fill(self, request: GenerationRequest) -> list[Any]:
         """Return updates for `inputs` that show a request, with its seed locked."""
         values = request.model_dump(include={*ASKED, *PICTURES})
-        known = adapter_triggers(self.workspace, request.model)
+        known = offered_adapters(self.workspace, request.model)
         asked = {name: value for name, value in values.items() if name not in PICTURES}
         asked["adapters"] = list(request.scales.items())
         settings = settings_of(request.model, known, asked, request.mode)
@@ -270,10 +263,10 @@ class RequestForm:
         model = fields["model"] or ""
         if fields["batch"] == SWEEP and "checkpoint" in (fields["columns"], fields["rows"]):
             names = {checkpoint.name for checkpoint in list_checkpoints(self.workspace, model)}
-            batch = read_generation(fields, {*names, *adapter_triggers(self.workspace, model)})
+            batch = read_generation(fields, {*names, *offered_adapters(self.workspace, model)})
             publish_named(self.workspace, model, {name for request in batch.requests for name in request.scales})
             return batch
-        return read_generation(fields, adapter_triggers(self.workspace, model))
+        return read_generation(fields, offered_adapters(self.workspace, model))
 
     def submit_batch(
         self, fields: Mapping[str, Any], submit: Callable[[GenerationBatch], None]

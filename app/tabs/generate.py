@@ -16,13 +16,13 @@ from app.components.keyframe_editor import KeyframeEditor, uploaded
 from app.context import AppContext
 from app.events import bind, show_warning
 from app.forms import picture_fields, saved_settings
+from app.forms.adapter_fields import offered_adapters
 from app.forms.batch_fields import read_file, shown_for
 from app.forms.generation_form import (
     FIELDS,
     SAVED,
     GenerationBatch,
     RequestForm,
-    adapter_triggers,
     draw_seed,
     named_values,
     settings_of,
@@ -194,7 +194,7 @@ class GenerateTab:
         newest = newest_of_runs(self.context.workspace).get(run_id) or find_adapter(
             self.context.workspace, run_id, model
         )
-        known = adapter_triggers(self.context.workspace, model)
+        known = offered_adapters(self.context.workspace, model)
         return settings_of(model, known, {"adapters": [(newest.name, 1)], **newest.card.recommended})
 
     def again(self, event: gr.EventData, *values: Any) -> list[Any]:

@@ -62,7 +62,7 @@ class LibraryTab:
             )
         with gr.Row(elem_classes="tight"):
             models = library.choices(general.ANY_MODEL, store.models())
-            adapters = library.choices(general.ANY_ADAPTER, store.adapters())
+            adapters = library.adapter_choices(store)
             sources = [(general.ANY_SOURCE, library.ALL), *_pairs(general.SOURCES)]
             model = gr.Dropdown(models, value=library.ALL, label=general.MODEL, min_width=150, elem_id="filter-model")
             adapter = gr.Dropdown(
@@ -153,7 +153,7 @@ class LibraryTab:
         """Refresh clips, models and adapters when the tab is opened."""
         store = self.context.store
         models = gr.update(choices=library.choices(general.ANY_MODEL, store.models()))
-        adapters = gr.update(choices=library.choices(general.ANY_ADAPTER, store.adapters()))
+        adapters = gr.update(choices=library.adapter_choices(store))
         return [watched_jobs(self.context, KIND), self.find(*filters), models, adapters]
 
     def find(self, *filters: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from pydantic import ValidationError
 
 from app.context import AppContext
-from app.forms.generation_form import adapter_triggers
+from app.forms.adapter_fields import offered_adapters
 from app.forms.preset_choices import preset_choices
 from app.plots.labelling import reward_bars, strengths, win_matrix
 from app.text import labelling as text
@@ -32,6 +32,7 @@ from engine.labelling.stats.ranking import rank, vote_table
 from engine.labelling.stats.reward_agreement import agreement_by_reward, scores_by_clip
 from engine.labelling.votes import StoredVote
 from engine.runs.checkpoints import list_checkpoints
+from engine.runs.run_notes import adapter_title
 from engine.suggestions import validation_message
 
 FIELDS = (
@@ -59,11 +60,13 @@ def entrant_choices(context: AppContext, models: Sequence[tuple[str, str]]) -> l
     choices = []
     for title, model in models:
         choices.append((title, model))
-        names = list(adapter_triggers(context.workspace, model))
+        names = list(offered_adapters(context.workspace, model))
         names += [
             checkpoint.name for checkpoint in list_checkpoints(context.workspace, model) if checkpoint.name not in names
         ]
-        choices += [(f"{title} + {name}", f"{model}{SEPARATOR}{name}") for name in names]
+        choices += [
+            (f"{title} + {adapter_title(context.workspace, name)}", f"{model}{SEPARATOR}{name}") for name in names
+        ]
     return choices
 
 

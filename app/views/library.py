@@ -7,6 +7,7 @@ from typing import Any
 from app.text import general, score
 from app.views.clips import card
 from engine.clock import now
+from engine.runs.run_notes import adapter_title
 from engine.storage.library import ClipFilter, Library
 from rewards import known_rewards, reward_spec
 
@@ -81,6 +82,14 @@ def empty(which: ClipFilter) -> dict[str, str]:
     unfiltered = ClipFilter(order=which.order, best_by=which.best_by) == which
     title, hint = general.LIBRARY_EMPTY if unfiltered else general.NOTHING_FOUND
     return {"title": title, "hint": hint}
+
+
+def adapter_choices(store: Library) -> list[tuple[str, str]]:
+    """Return the choices of the filter by adapter; that of a run with a name has it."""
+    return [
+        (general.ANY_ADAPTER, ALL),
+        *((adapter_title(store.workspace, name), name) for name in store.adapters()),
+    ]
 
 
 def choices(label: str, names: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Name, tags and notes that people give to a run, in `notes.json` of its folder."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, ValidationError
@@ -7,9 +8,11 @@ from pydantic import Field, StringConstraints, ValidationError
 from engine.errors import ConfigError
 from engine.files.atomic import write_text_atomic
 from engine.runs.run import Run
+from engine.workspace import Workspace, is_name
 from rewards.models import FrozenModel
 
 MOST_TAGS = 12
+OF_RUN = re.compile(r"(.+?)(?:-to-\d+|@\d+)?")  # an adapter or a checkpoint, named after its run
 
 
 class RunNotes(FrozenModel):
@@ -36,6 +39,14 @@ def read_notes(run: Run) -> RunNotes:
 def name_of(run: Run) -> str:
     """Return the name of a run, else its id."""
     return read_notes(run).name or run.id
+
+
+def adapter_title(workspace: Workspace, adapter: str) -> str:
+    """Return "name (adapter)" for an adapter or a checkpoint of a run that was named, else the adapter's own name."""
+    match = OF_RUN.fullmatch(adapter)
+    run = match[1] if match else ""
+    name = read_notes(Run(workspace.runs / run)).name if is_name(run) else ""
+    return f"{name} ({adapter})" if name else adapter
 
 
 def write_notes(run: Run, name: str, tags: list[str], text: str = "") -> RunNotes:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.forms import preset_choices as choices_of_models
+from app.forms.adapter_fields import OfferedAdapter
 from app.forms.generation_form import (
     FIELDS,
     MAX_VARIATIONS,
@@ -235,11 +236,12 @@ def test_settings_are_the_models_defaults_or_what_is_given() -> None:
 
 def test_adapters_are_offered_and_those_of_a_clip_are_shown_even_if_they_are_gone() -> None:
     none = settings_of("mini", {})[1]
-    known = {"run-2": "", "film": "film look"}
+    known = {"run-2": OfferedAdapter("Softer (run-2)"), "film": OfferedAdapter("film", "film look")}
     some = settings_of("mini", known, {"adapters": [("gone", 0.5)]})[1]
-    assert none == {"names": [], "triggers": {}, "rows": []}
+    assert none == {"names": [], "titles": {}, "triggers": {}, "rows": []}
     assert some == {
         "names": ["film", "run-2"],
+        "titles": {"run-2": "Softer (run-2)"},
         "triggers": {"film": "film look"},
         "rows": [{"name": "gone", "scale": 0.5}],
     }

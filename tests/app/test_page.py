@@ -17,7 +17,7 @@ from PIL import Image
 from starlette.routing import Mount
 
 from app.context import AppContext
-from app.forms.adapter_fields import shown
+from app.forms.adapter_fields import OfferedAdapter, shown
 from app.forms.generation_form import FIELDS, draw_seed
 from app.forms.mode_fields import MODE_FIELDS, shown_mode
 from app.forms.preset_choices import model_choices
@@ -146,7 +146,7 @@ def test_an_adapter_of_the_model_can_be_asked_for(tabs: Any, context: AppContext
     write_card(folder, AdapterCard(model="mini"))
     offered = dict(zip(FIELDS, tabs[0].form.start(), strict=True))["adapters"]
     assert offered["names"] == ["run-2"]
-    tabs[0].submit(*typed(adapters=shown({"run-2": ""}, [("run-2", 1)])))
+    tabs[0].submit(*typed(adapters=shown({"run-2": OfferedAdapter("run-2")}, [("run-2", 1)])))
     assert context.queue.list()[0].config["requests"][0]["adapter"] == "run-2"
     problem = tabs[0].submit(*typed(adapters=shown({}, [("run-3", 1)])))[-1]
     assert "Unknown adapter 'run-3'" in problem["sentence"] and problem["field"] == "adapters"
@@ -163,7 +163,7 @@ def test_what_came_since_is_offered_when_generate_is_opened(tabs: Any, context: 
     write_card(folder, AdapterCard(model="mini"))
     job = context.queue.submit(JobSpec.generate([GenerationRequest(prompt="a red circle")], None))
     _, offered, strip, *_ = tabs[0].on_tab_selected("mini", shown({}, [("gone", 0.5)]))
-    assert offered == shown({"run-2": ""}, [("gone", 0.5)]), "what is chosen stays"
+    assert offered == shown({"run-2": OfferedAdapter("run-2")}, [("gone", 0.5)]), "what is chosen stays"
     assert strip["active"] == [job.id]
 
 
@@ -289,7 +289,7 @@ def test_several_adapters_fill_the_form_with_their_strengths(tabs: Any, make_cli
     assert record.adapter == "film 0.8 + motion 1"
     updates = dict(zip(FIELDS, tabs[0].fill(record), strict=False))
     rows = [{"name": "film", "scale": 0.8}, {"name": "motion", "scale": 1.0}]
-    assert updates["adapters"] == {"names": [], "triggers": {}, "rows": rows}
+    assert updates["adapters"] == {"names": [], "titles": {}, "triggers": {}, "rows": rows}
 
 
 def test_a_rolled_seed_fits_the_form() -> None:

@@ -14,11 +14,14 @@ from engine.labelling.campaign_spec import CampaignSpec, Entrant
 from engine.labelling.campaigns import Campaigns
 from engine.request import GenerationRequest
 from engine.runs.adapters import AdapterCard, write_card
+from engine.runs.run import Run
+from engine.runs.run_notes import write_notes
 from engine.storage.library import Library
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 PROMPT = "a red circle moving left"
+TITLE = "Softer (trained-second)"
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +80,15 @@ def test_generate_and_train_offer_what_came_since(page: Page, bench: Any) -> Non
     campaigns.select_option(campaign.id)
 
     add_adapter(bench, "trained-second")
+    run = Run(bench.workspace.runs / "trained-second")
+    run.folder.mkdir(parents=True)
+    write_notes(run, "Softer", [])
     go(page, general.GENERATE)
     expect(adapter).to_have_value("trained-first")
-    expect(adapter.locator("option")).to_have_count(3)
+    expect(adapter.locator("option")).to_have_text([general.ADAPTER_WORDS["base"], "trained-first", TITLE])
     expect(adapter).to_have_value("trained-first")
     go(page, training.TRAIN)
-    expect(start.locator("option")).to_have_count(3)
+    expect(start.locator("option")).to_have_text([training.FORM_WORDS["no_adapter"], "trained-first", TITLE])
     expect(start).to_have_value("trained-first")
     expect(campaigns).to_have_value(campaign.id)
     expect(rate).to_have_value("1e-5")

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from app.api.server_folders import opened_path
 from app.context import AppContext
+from app.forms.adapter_fields import offered_adapters
 from app.forms.preset_choices import model_groups, preset_choices
 from app.middleware.idempotency import request_key
 from app.text import jobs, training
@@ -34,7 +35,7 @@ from engine.hardware.telemetry.monitor import device_gib
 from engine.jobs.spec import JobSpec
 from engine.labelling.campaigns import Campaigns
 from engine.labelling.judge_votes import pairwise_judges
-from engine.runs.adapters import find_adapter, list_adapters
+from engine.runs.adapters import find_adapter
 from engine.runs.run import Run, list_runs
 from engine.runs.run_notes import write_notes
 from engine.training.run_creation import create_run
@@ -118,7 +119,10 @@ def current_options(context: AppContext) -> dict[str, Any]:
     return {
         "models": models,
         "adapters": {
-            model["key"]: [item.name for item in list_adapters(context.workspace, model["key"])] for model in models
+            model["key"]: _options(
+                [(adapter.title, name) for name, adapter in offered_adapters(context.workspace, model["key"]).items()]
+            )
+            for model in models
         },
         "judges": [{"key": key, "title": title} for key, title in pairwise_judges().items()],
         "campaigns": [{"key": item.id, "title": item.title} for item in Campaigns(context.store).list()],

@@ -7,7 +7,7 @@ import pytest
 from engine.config.presets import load_train_preset
 from engine.errors import ConfigError
 from engine.runs.run import Run
-from engine.runs.run_notes import RunNotes, read_notes, write_notes
+from engine.runs.run_notes import RunNotes, adapter_title, read_notes, write_notes
 from engine.workspace import Workspace
 
 
@@ -33,3 +33,11 @@ def test_what_is_too_long_is_refused_and_changes_nothing(run: Run, name: str, ta
 def test_a_damaged_file_reads_as_none(run: Run) -> None:
     run.notes_file.write_text('{"name": 7')
     assert read_notes(run) == RunNotes()
+
+
+def test_an_adapter_has_its_runs_name(run: Run) -> None:
+    assert adapter_title(run.workspace, run.id) == run.id
+    write_notes(run, "softer", [])
+    for adapter in (run.id, f"{run.id}-to-20", f"{run.id}@8"):
+        assert adapter_title(run.workspace, adapter) == f"softer ({adapter})"
+    assert adapter_title(run.workspace, "film 0.8 + ../x") == "film 0.8 + ../x"
