@@ -164,7 +164,7 @@ def _connect_actions(
     bind(generate.welcome.new_campaign, lambda: [go("label"), go("new")], None, [tabs, label.views])
 
 
-def build_voting_page(context: AppContext) -> gr.Blocks:
+def build_voting_page() -> gr.Blocks:
     """Build the page for labellers: the voting panel alone, without Gradio events or uploads."""
     with gr.Blocks(title=general.TITLE, analytics_enabled=False, fill_width=True) as page:
         VotingPanel("label-desk", offers_new=False)
@@ -194,7 +194,7 @@ def build_server(context: AppContext, users: Users | None = None, reach: Reach |
     server.add_middleware(SameOrigin, reach=reach or Reach(), has_login=users is not None)
     server.add_middleware(ForwardedHeaders, reach=reach or Reach())
     server.add_middleware(SafeHeaders)
-    _mount(server, build_voting_page(context), LABEL_PAGE.rstrip("/"))
+    _mount(server, build_voting_page(), LABEL_PAGE.rstrip("/"))
     return _mount(server, build_page(context), "/")
 
 
