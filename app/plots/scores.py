@@ -57,7 +57,9 @@ def reward_bars(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | Non
         figure.add_trace(_bar(name, scores, None if len(clips) == 1 else SERIES[index % len(SERIES)]))
     for score in clips[0][1] if len(clips) == 1 else ():
         if score.value is None:
-            figure.add_annotation(x=0.01, y=score.title, text=general.NOT_APPLICABLE, hovertext=hover(score), **_NOTE)
+            figure.add_annotation(
+                x=0.01, y=score.spec.title, text=general.NOT_APPLICABLE, hovertext=hover(score), **_NOTE
+            )
     height = len(rows) * max(BAR_PX, 18 * len(clips) + 12) + CHROME_PX + TITLE_PX
     hatched = len(clips) == 1 and any(not score.weight and score.value is not None for score in clips[0][1])
     figure.update_xaxes(title=axis_title(text_score.score_axis(hatched=hatched)))
@@ -74,10 +76,12 @@ def timeline(scores: Sequence[Score]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for score in shown:
-        colour, dash = style_of(score.key)
+        colour, dash = style_of(score.spec.key)
         line = {"color": colour, "width": 2, "dash": dash}
-        label = f"{score.title} %{{y:.2f}}<extra></extra>"
-        figure.add_trace(go.Scatter(y=score.per_frame, name=score.title, mode="lines", line=line, hovertemplate=label))
+        label = f"{score.spec.title} %{{y:.2f}}<extra></extra>"
+        figure.add_trace(
+            go.Scatter(y=score.per_frame, name=score.spec.title, mode="lines", line=line, hovertemplate=label)
+        )
     height = 196 + TITLE_PX + LEGEND_ROW_PX * max(0, (len(shown) + 1) // 2 - LEGEND_ROWS)
     figure.update_layout(**{**layout(height), "hovermode": "x unified", "showlegend": True, "legend": _LEGEND})
     longest = max(len(score.per_frame) for score in shown)
@@ -95,7 +99,7 @@ def radar(clips: Sequence[tuple[str, Sequence[Score]]]) -> go.Figure | None:
         return None
     figure = go.Figure()
     for index, (name, scores) in enumerate(clips):
-        values = {score.title: score.value for score in scores}
+        values = {score.spec.title: score.value for score in scores}
         around = [*titles, titles[0]]
         figure.add_trace(
             go.Scatterpolar(
@@ -151,28 +155,28 @@ def squares(
 
 def hover(score: Score) -> str:
     """Return the hover text of a bar: the reward's question, its measurement, back end and weight."""
-    lines = [f"<b>{score.title}</b>", *wrapped(score.question)]
+    lines = [f"<b>{score.spec.title}</b>", *wrapped(score.spec.question)]
     if score.value is None:
-        return "<br>".join([*lines, *wrapped(general.reason(score.reason))])
+        return "<br>".join([*lines, *wrapped(general.reason(score.result.reason))])
     lines.append(general.score_of(score.value, score.weight))
-    if score.raw is not None:
-        lines.append(general.measured(score.raw, score.unit, score.low, score.high))
-    lines.append(general.measured_by(score.backend, score.confidence))
-    if score.details:
-        lines += wrapped(general.details(score.details))
-    lines += [line for note in score.notes[:MAX_NOTES] for line in wrapped(note)]
+    if score.result.raw is not None:
+        lines.append(general.measured(score.result.raw, score.spec.unit, score.spec.low, score.spec.high))
+    lines.append(general.measured_by(score.result.backend, score.result.confidence))
+    if score.result.details:
+        lines += wrapped(general.details(score.result.details))
+    lines += [line for note in score.result.notes[:MAX_NOTES] for line in wrapped(note)]
     return "<br>".join(lines)
 
 
 def _bar(name: str, scores: Sequence[Score], colour: str | None) -> go.Bar:
     """Return the bars of one clip, in its colour among several, else in those of the rewards."""
     alone = colour is None
-    own = [style_of(score.key)[0] for score in scores]
+    own = [style_of(score.spec.key)[0] for score in scores]
     shapes = ["/" if alone and not score.weight else "" for score in scores]
     return go.Bar(
         name=name,
         orientation="h",
-        y=[score.title for score in scores],
+        y=[score.spec.title for score in scores],
         x=[score.value for score in scores],
         text=[("" if alone else f"{name}  ") + general.score(score.value) for score in scores],
         textposition="outside",
@@ -187,7 +191,7 @@ def _bar(name: str, scores: Sequence[Score], colour: str | None) -> go.Bar:
 
 
 def _titles(clips: Sequence[tuple[str, Sequence[Score]]]) -> list[str]:
-    return list(dict.fromkeys(score.title for _, scores in clips for score in scores))
+    return list(dict.fromkeys(score.spec.title for _, scores in clips for score in scores))
 
 
 def wrapped(words: str) -> list[str]:

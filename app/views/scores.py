@@ -17,29 +17,22 @@ GATE_OPEN = 0.995  # below this a penalty lowers the total by more than rounding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One reward of one clip: `value` in 0..1, or None with a `reason`.
+    """One reward of one clip, and its weight in the mix."""
 
-    `per_frame` has None for frames without a value.
-
-    `raw` is the measured quantity in `unit`, from `low` (a bad clip) to `high` (a good one), measured by `backend` with
-    a `confidence` of 0..1. `details` are further numbers, `notes` sentences.
-    """
-
-    key: str
-    title: str
-    question: str
-    unit: str
-    low: float
-    high: float
-    value: float | None
-    raw: float | None
-    reason: str
-    backend: str
-    confidence: float
-    details: Mapping[str, float]
-    notes: tuple[str, ...]
+    spec: RewardSpec
+    result: RewardResult
     weight: float
-    per_frame: tuple[float | None, ...]
+
+    @property
+    def value(self) -> float | None:
+        """0..1, or None with a `result.reason`."""
+        return self.result.value
+
+    @property
+    def per_frame(self) -> list[float | None]:
+        """One value per frame in 0..1, None for a frame without one; empty if the reward has no such values."""
+        series = [] if self.result.per_frame is None else self.result.per_frame.tolist()
+        return [value if math.isfinite(value) else None for value in series]
 
 
 def scores(stored: Mapping[str, Any] | None) -> list[Score]:
@@ -47,7 +40,10 @@ def scores(stored: Mapping[str, Any] | None) -> list[Score]:
     if not stored:
         return []
     report = RewardReport.from_dict(stored)
-    return [_score(key, result, report.weights.get(key, 0.0)) for key, result in report.results.items()]
+    return [
+        Score(spec=spec_of(key), result=result, weight=report.weights.get(key, 0.0))
+        for key, result in report.results.items()
+    ]
 
 
 def remarks(stored: Mapping[str, Any] | None) -> list[str]:
@@ -71,28 +67,6 @@ def is_old(stored: Mapping[str, Any]) -> bool:
         return not measures_alike(stored.get("calibration"), present)
     except (DailiesError, RewardError):
         return False
-
-
-def _score(key: str, result: RewardResult, weight: float) -> Score:
-    spec = spec_of(key)
-    series = [] if result.per_frame is None else result.per_frame.tolist()
-    return Score(
-        key=key,
-        title=spec.title,
-        question=spec.question,
-        unit=spec.unit,
-        low=spec.low,
-        high=spec.high,
-        value=result.value,
-        raw=result.raw,
-        reason=result.reason,
-        backend=result.backend,
-        confidence=result.confidence,
-        details=result.details,
-        notes=result.notes,
-        weight=weight,
-        per_frame=tuple(value if math.isfinite(value) else None for value in series),
-    )
 
 
 def _omitted(notes: Sequence[str]) -> list[str]:

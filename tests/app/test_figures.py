@@ -6,17 +6,19 @@ import numpy as np
 
 from app.plots.scores import hover, matrix, radar, reward_bars, style_of, timeline
 from app.views.scores import Score
+from rewards import RewardResult, RewardSpec
 from rewards.registry import REWARDS
 
 QUESTION = "Does what moves go on moving as it did, or does it jump & stutter?"
 
 
-def score(**changes: Any) -> Score:
-    given = {"key": "smooth", "title": "Smoothness", "question": QUESTION, "unit": "px", "low": 6.0, "high": 0.0}
-    given |= {"value": 0.8, "raw": 1.2, "reason": "", "weight": 0.5, "per_frame": (None, 0.1, 0.9)}
-    given |= {"backend": "mini", "confidence": 0.75, "details": {"percentile": 93.0, "stretches": 4.0}}
-    given |= {"notes": ("seen: a <ball>",)}
-    return Score(**{**given, **changes})
+def score(*, weight: float = 0.5, **changes: Any) -> Score:
+    spec = {"key": "smooth", "title": "Smoothness", "question": QUESTION, "unit": "px", "low": 6.0, "high": 0.0}
+    result = {"value": 0.8, "raw": 1.2, "per_frame": np.array([np.nan, 0.1, 0.9]), "notes": ("seen: a <ball>",)}
+    result |= {"backend": "mini", "confidence": 0.75, "details": {"percentile": 93.0, "stretches": 4.0}}
+    of_spec = {name: value for name, value in changes.items() if name in spec}
+    of_result = {name: value for name, value in changes.items() if name not in spec}
+    return Score(spec=RewardSpec(**{**spec, **of_spec}), result=RewardResult(**{**result, **of_result}), weight=weight)
 
 
 def test_bars_have_one_row_a_reward_in_order() -> None:
@@ -36,11 +38,11 @@ def test_clips_stand_beside_each_other() -> None:
 
 def test_nothing_scored_is_no_figure() -> None:
     assert reward_bars([]) is None and reward_bars([("A", []), ("B", [])]) is None
-    assert timeline([]) is None and timeline([score(per_frame=())]) is None
+    assert timeline([]) is None and timeline([score(per_frame=np.array([]))]) is None
 
 
 def test_the_timeline_spans_the_frames_and_has_gaps() -> None:
-    figure = timeline([score(), score(title="Other", per_frame=(0.5,))])
+    figure = timeline([score(), score(title="Other", per_frame=np.array([0.5]))])
     assert [line.name for line in figure.data] == ["Smoothness", "Other"]
     assert tuple(figure.data[0].y) == (None, 0.1, 0.9)
     assert tuple(figure.layout.xaxis.range) == (0, 2)
@@ -54,7 +56,7 @@ def test_a_reward_has_one_colour_whichever_rewards_apply() -> None:
     lines = [timeline(one).data[1].line for one in (some, other)]
     assert {(line.color, line.dash) for line in lines} == {style_of(keys[7])}
     other = [score(key=keys[3], title="Other"), score(key=keys[7])]
-    assert reward_bars([("", other)]).data[0].marker.color == tuple(style_of(one.key)[0] for one in other)
+    assert reward_bars([("", other)]).data[0].marker.color == tuple(style_of(one.spec.key)[0] for one in other)
 
 
 def test_axes_have_titles_and_hatched_bars_are_explained() -> None:
@@ -64,7 +66,7 @@ def test_axes_have_titles_and_hatched_bars_are_explained() -> None:
     figure = reward_bars([("", [score(), score(title="Other", weight=0.0)])])
     assert figure.layout.xaxis.title.text == "Score (0 to 1); hatched: not in the total"
     assert figure.data[0].marker.pattern.shape == ("", "/")
-    without = score(title="Other", weight=0.0, value=None)
+    without = score(title="Other", weight=0.0, value=None, reason="too short")
     assert reward_bars([("", [score(), without])]).layout.xaxis.title.text == "Score (0 to 1)"
 
 

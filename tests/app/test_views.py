@@ -27,9 +27,9 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 # ---- Scores
 def test_scores_say_what_was_measured_and_why_not(make_clip: MakeClip, context: AppContext) -> None:
     smooth, loop = scores(context.store.report(make_clip(score=0.7).id))
-    assert (smooth.key, smooth.value, smooth.raw, smooth.weight) == ("flow_smoothness", 0.7, 1.25, 1.0)
-    assert smooth.per_frame[:2] == (None, 0.0) and len(smooth.per_frame) == 9
-    assert loop.value is None and loop.reason == "the clip is shorter than two loops" and loop.weight == 0
+    assert (smooth.spec.key, smooth.value, smooth.result.raw, smooth.weight) == ("flow_smoothness", 0.7, 1.25, 1.0)
+    assert smooth.per_frame[:2] == [None, 0.0] and len(smooth.per_frame) == 9
+    assert loop.value is None and loop.result.reason == "the clip is shorter than two loops" and loop.weight == 0
 
 
 def test_a_clip_that_nothing_scored_has_no_scores() -> None:
@@ -62,7 +62,7 @@ def test_a_score_of_another_calibration_is_marked_and_not_ranked(make_clip: Make
 def test_a_reward_that_is_gone_keeps_its_score(report: Any) -> None:
     stored = report("x", 0.5).to_dict()
     stored["results"]["retired"] = stored["results"].pop("flow_smoothness")
-    assert "retired" in [score.title for score in scores(stored)]
+    assert "retired" in [score.spec.title for score in scores(stored)]
 
 
 # ---- Clips
