@@ -1,6 +1,6 @@
 // What is known of one clip, and what can be done with it. `props.value` = see `facts` in app/views/clips.py, or null.
 // Each action is an event of its own name that carries {id, ids: [id], starred}, `starred` being what a click on the star wants.
-import { setAddress } from "../scripts/address.js";
+import { setAddress, setShown } from "../scripts/address.js";
 import { copy } from "../scripts/clipboard.js";
 import { fill, listen, make, visible } from "../scripts/dom.js";
 import { composes, pressed, typing } from "../scripts/keyboard.js";
@@ -57,6 +57,7 @@ export default function mount({ element, trigger, props, watch }) {
     const action = event.target.closest("[data-action]")?.dataset.action;
     if (action && EVENTS.includes(action))
       trigger(action, { id: props.value.id, ids: [props.value.id], starred: !props.value.starred });
+    if (action === "close_clip" && props.part === "alone") setShown("score", null, true);
     const copies = event.target.closest('[data-do="copy"]');
     if (copies) copy(copies, $('[data-link="permalink"]').href);
   });

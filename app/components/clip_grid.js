@@ -3,7 +3,7 @@
 // `props.mode` is "library" or "takes". With `axes` [{title, values}], of columns and rows, takes are a table by them, in
 // which a clip that does not exist is null; `job` is its address. `ready` {ids, sentence} are jobs whose clips wait to be
 // shown. Events: see `tell` below; each carries what it is about.
-import { setAddress } from "../scripts/address.js";
+import { followShown, setAddress, setShown, shownAt } from "../scripts/address.js";
 import { fill, listen, make, stamp } from "../scripts/dom.js";
 import { composes, pressed } from "../scripts/keyboard.js";
 
@@ -18,17 +18,24 @@ export default function mount({ element, trigger, props, watch }) {
   let refocus = null; // a selector: gets the focus after the cards are rebuilt, where the focused one is removed
   const HOVER_MS = 120,
     COMPARED = 4;
+  const GENERATE = props.mode === "takes" && "generate"; // the tab whose address has the opened clip
+  let automatic = null; // the clip that was shown last without a press
+  let wanted = shownAt(GENERATE); // the clip of the address at the beginning
   root.classList.toggle("is-takes", props.mode === "takes");
 
   const tell = {
     open: (id) => {
       current = id;
+      setShown(GENERATE, id, true);
       paint();
       trigger("open_clip", { id });
     },
     star: (id) => trigger("star_clip", { ids: [id], starred: !shownClip(id).starred }),
     star_chosen: () => trigger("star_clip", { ids: [...chosen], starred: !allStarred() }),
-    compare: () => trigger("compare", { ids: [...chosen] }),
+    compare: () => {
+      setShown(GENERATE, null, true);
+      trigger("compare", { ids: [...chosen] });
+    },
     label: () => {
       trigger("label_these", { ids: [...chosen] });
       choose();
@@ -124,7 +131,7 @@ export default function mount({ element, trigger, props, watch }) {
     root.classList.toggle("is-table", axes.length === 2);
     root.classList.toggle("is-list", axes.length === 1);
     cards.replaceChildren(...(axes.length === 2 ? makeTable(axes, made) : list.map(makeCard)));
-    if (props.mode === "takes" && value?.cards) setAddress({ sweep: value.job ?? null });
+    if (props.mode === "takes" && value?.cards) showAddress(value);
     $(".empty").hidden = !value?.empty;
     fill($(".empty"), value?.empty ?? {});
     $(".undo-bar").hidden = !value?.undo;
@@ -134,6 +141,17 @@ export default function mount({ element, trigger, props, watch }) {
     showPager(value ?? {});
     paint();
     if (next) $(next)?.focus({ preventScroll: true });
+  }
+
+  // What is shown without a press has no address of its own: a reload shows it, or what is newer.
+  function showAddress(value) {
+    setAddress({ sweep: value.job ?? null });
+    if (!value.opened_at) {
+      automatic = value.current;
+      setShown(GENERATE, wanted);
+      if (wanted) trigger("open_clip", { id: wanted });
+    }
+    wanted = null;
   }
 
   function showPager({ pages = 0, page = 0, first, last, total }) {
@@ -261,6 +279,8 @@ export default function mount({ element, trigger, props, watch }) {
     event.stopPropagation();
   });
 
+  if (GENERATE)
+    followShown(element, GENERATE, (id) => (id ?? automatic) && trigger("open_clip", { id: id ?? automatic }));
   watch("value", () => show(props.value));
   show(props.value);
 }

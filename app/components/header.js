@@ -29,7 +29,7 @@ export default function mount({ element, trigger, props, server }) {
     const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
     if (open !== here) {
       here = open;
-      const came = addressOf("tab") === open ? {} : { view: null };
+      const came = addressOf("tab") === open ? {} : { view: null, shown: null };
       setAddress({ tab: open, ...came, ...(open === "library" ? {} : { clip: null }) }, true);
     }
     followView();

@@ -1,4 +1,5 @@
 // Which reward would choose differently. `props.value` = [{key, id, poster, sentence}]. Event: open_clip {id}.
+import { setShown } from "../scripts/address.js";
 import { fill, stamp } from "../scripts/dom.js";
 
 export default function mount({ element, trigger, props, watch }) {
@@ -13,7 +14,10 @@ export default function mount({ element, trigger, props, watch }) {
     const made = stamp($("template"));
     fill(made, one);
     made.querySelector("img").src = one.poster;
-    made.querySelector("button").addEventListener("click", () => trigger("open_clip", { id: one.id }));
+    made.querySelector("button").addEventListener("click", () => {
+      setShown("score", one.id, true);
+      trigger("open_clip", { id: one.id });
+    });
     return made;
   }
 

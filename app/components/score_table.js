@@ -1,7 +1,8 @@
 // Clips by score. `props.value` = {columns: [{key, title, question}], rows: [{id, prompt, poster, link, seed, model,
 // file, total, apart: {total, why} | null, values: {key: 0..1 | null}}] the best first, failed: [{name, why}],
 // empty: {title, hint} | null, imported: {which, mix, sentence} | null}; a row's `reasons` say why a reward has no value.
-// Events: open_clip {id}, compare {ids}, label_these {ids}, show_set {which, mix}.
+// Events: open_clip {id}, close_clip, compare {ids}, label_these {ids}, show_set {which, mix}.
+import { followShown, setShown, shownAt } from "../scripts/address.js";
 import { fill, make, stamp } from "../scripts/dom.js";
 import { csv, save } from "../scripts/files.js";
 
@@ -139,7 +140,10 @@ export default function mount({ element, trigger, props, watch }) {
 
   // ---- Actions
   const actions = {
-    compare: () => trigger("compare", { ids: [...chosen] }),
+    compare: () => {
+      setShown("score", null, true);
+      trigger("compare", { ids: [...chosen] });
+    },
     label: () => trigger("label_these", { ids: chosen.size ? [...chosen] : rows().map((row) => row.id) }),
     clear: () => {
       chosen.clear();
@@ -157,10 +161,15 @@ export default function mount({ element, trigger, props, watch }) {
     if (by) sortBy(by.dataset.sort);
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab gets the permalink
     event.preventDefault();
-    current = link.closest("tr").dataset.id;
-    paint();
-    trigger("open_clip", { id: current });
+    open(link.closest("tr").dataset.id);
   });
+
+  function open(id, step = true) {
+    current = id;
+    setShown("score", id, step);
+    paint();
+    trigger("open_clip", { id });
+  }
 
   function sortBy(key) {
     sort = { key, down: key === sort.key ? !sort.down : key !== "clip" };
@@ -175,6 +184,8 @@ export default function mount({ element, trigger, props, watch }) {
     else chosen.delete(id);
     paint();
   });
+  followShown(element, "score", (id) => (id ? open(id, false) : trigger("close_clip")));
+  if (shownAt("score")) open(shownAt("score"), false);
   watch("value", () => show(props.value));
   show(props.value);
 }

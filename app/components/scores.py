@@ -23,11 +23,11 @@ class NewMix(TypedDict):
 class ScoreTable(Component):
     """Clips by score, one column a reward. `value` comes from `app.views.campaign_ranking.table`.
 
-    Events: open_clip {id}, compare {ids}, label_these {ids} (the selected clips, or all if none is selected),
-    show_set {which, mix}.
+    Events: open_clip {id}, close_clip, compare {ids}, label_these {ids} (the selected clips, or all if none
+    is selected), show_set {which, mix}.
     """
 
-    custom_events = ("open_clip", "compare", "label_these", "show_set")
+    custom_events = ("open_clip", "close_clip", "compare", "label_these", "show_set")
 
     def __init__(self, name: str, *, render: bool = True) -> None:
         super().__init__("score_table", words=general.TABLE_WORDS, elem_id=name, render=render)

@@ -21,3 +21,25 @@ export function setAddress(parts, step = false) {
   }
   if (url.href !== location.href) history[step ? "pushState" : "replaceState"](history.state, "", url);
 }
+
+// The clip that was opened in Generate or Score is `shown` in the address of its tab.
+const shown = {}; // ids by tab
+const isAt = (tab) => (addressOf("tab") ?? "generate") === tab;
+
+export const shownAt = (tab) => (isAt(tab) ? addressOf("shown") : null);
+
+export function setShown(tab, id, step = false) {
+  shown[tab] = id;
+  if (isAt(tab)) setAddress({ shown: id }, step);
+}
+
+// Call `go` with the clip that Back or Forward leads to, null for none.
+export function followShown(element, tab, go) {
+  function follow() {
+    if (!element.isConnected) return removeEventListener("popstate", follow);
+    if (!isAt(tab) || addressOf("shown") === (shown[tab] ?? null)) return;
+    shown[tab] = addressOf("shown");
+    go(shown[tab]);
+  }
+  addEventListener("popstate", follow);
+}

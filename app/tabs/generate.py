@@ -318,7 +318,9 @@ class GenerateTab:
         return self._show({}, clip_ids(job), compared=compared)
 
     def show_take(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
-        return self._show({**shown, "opened_at": time.time()}, ids_of(shown), event.id)
+        """Show one clip, alone if it is none of the strip."""
+        ids = ids_of(shown) if event.id in ids_of(shown) else [self.context.store.clip(event.id).id]
+        return self._show({**shown, "opened_at": time.time()}, ids, event.id)
 
     def compare(self, shown: dict[str, Any], event: gr.EventData) -> list[Any]:
         """Show a few clips synchronised."""
@@ -350,11 +352,11 @@ class GenerateTab:
             return self._outputs(clip_panel.NOTHING, clip_panel.takes([], None))
         chosen = clip_panel.in_order(self.context.store, compared)
         shown = next((record for record in records if record.id == current), records[0])
-        takes = clip_panel.takes(records, None if chosen else shown.id)
+        takes = {**clip_panel.takes(records, None if chosen else shown.id), "ids": [*ids]}
         takes |= {name: batch[name] for name in ("opened_at", "ready") if name in batch}
         takes |= {"compared": [*compared]} if chosen else {}
         if axes := batch.get("axes"):
-            takes |= {"axes": axes, "job": batch["job"], "ids": [*ids], "cards": sweeps.cards(axes, ids, found)}
+            takes |= {"axes": axes, "job": batch["job"], "cards": sweeps.cards(axes, ids, found)}
         if chosen:
             return self._outputs(clip_panel.several(self.context.store, chosen), takes)
         rest = [record for record in records if record is not shown]

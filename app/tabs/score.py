@@ -147,6 +147,7 @@ class ScoreTab:
         weighed = [self.mix, self.sliders]
         bind(self.table.open_clip, self.open_event, weighed, self.opened)
         bind(self.disagreements.open_clip, self.open_event, weighed, self.opened)
+        bind(self.table.close_clip, self.close, None, self.opened)
         bind(self.table.compare, self.compare, self.mix, self.opened)
         bind(self.facts.close_clip, self.close, None, self.opened)
         bind(self.facts.star_clip, once(self.star), weighed, self.opened)
@@ -215,12 +216,17 @@ class ScoreTab:
         return watched_jobs(self.context, KINDS)
 
     # ---- One clip, or several
-    def open(self, clip_id: str, mix: str, sliders: dict[str, Any] | None = None, overlay: str = "") -> list[Any]:
+    def open(
+        self, clip_id: str, mix: str | None, sliders: dict[str, Any] | None = None, overlay: str = ""
+    ) -> list[Any]:
         """Show a clip with its scores by a mix, and next to it the `overlay` of this name if it exists.
 
-        The total is that of the weights of the `sliders`, if these are of this mix.
+        The total is that of the weights of the `sliders`, if these are of this mix. Without a mix it is the one that
+        suits the clip.
         """
-        record, preset = self.context.store.clip(clip_id), load_preset("rewards", mix)
+        record = self.context.store.clip(clip_id)
+        mix = mix or clip_sets.mix_for([record])
+        preset = load_preset("rewards", mix)
         view = clip_panel.one(self.context.store, record, ACTIONS, mix=mix)
         weights = sliders["weights"] if sliders and sliders["mix"] == mix else preset.weights
         row = ranking.row(record, self.context.store.report(clip_id, mix), mix_calibration(preset))
@@ -232,7 +238,7 @@ class ScoreTab:
         )
         return [gr.update(visible=True), facts, player, *_plots(view), pick, gr.update(visible=True)]
 
-    def open_event(self, mix: str, sliders: dict[str, Any], event: gr.EventData) -> list[Any]:
+    def open_event(self, mix: str | None, sliders: dict[str, Any], event: gr.EventData) -> list[Any]:
         return self.open(event.id, mix, sliders)
 
     def compare(self, mix: str, event: gr.EventData) -> list[Any]:

@@ -78,6 +78,29 @@ def test_back_and_forward_open_and_close_clips(page: Page, archive: Any) -> None
     expect(page).to_have_url(re.compile("clip=[0-9a-f]{16}"))
 
 
+def test_the_clip_that_score_shows_has_an_address(page: Page, archive: Any, watched: Any) -> None:
+    page.goto(f"{archive.address}?tab=score")
+    links, prompt = page.locator("#score-table td.clip a"), page.locator("#score-facts .prompt")
+    prompts = [str(links.nth(place).locator(".prompt").text_content()) for place in range(2)]
+    for place, wanted in enumerate(prompts):
+        links.nth(place).click()
+        expect(prompt).to_have_text(wanted)
+    expect(page).to_have_url(re.compile("shown=[0-9a-f]{16}"))
+    with watched.leaving():
+        page.reload()
+    expect(prompt).to_have_text(prompts[1])
+    page.go_back()
+    expect(prompt).to_have_text(prompts[0])
+    page.go_back()
+    expect(prompt).to_be_hidden()
+    page.go_forward()
+    expect(prompt).to_have_text(prompts[0])
+    page.locator('#score-facts [data-action="close_clip"]').click()
+    expect(page).not_to_have_url(re.compile("shown="))
+    page.go_back()
+    expect(prompt).to_have_text(prompts[0])
+
+
 def test_back_and_forward_go_through_runs_and_views(page: Page, archive: Any, watched: Any) -> None:
     runs = [Run.create(archive.workspace, load_train_preset("mini_nft")) for _ in range(2)]
     for run in runs:

@@ -55,6 +55,25 @@ def test_several_variations_are_starred_and_sent_to_labelling(page: Page, furnis
     expect(page.locator("#campaign-which input")).to_have_value(general.which_chosen(2))
 
 
+def test_the_opened_variation_has_an_address(page: Page, furnished: Any, watched: Any) -> None:
+    opened(page, furnished)
+    cards = page.locator(CARDS)
+    for place in (1, 2):
+        cards.nth(place).locator(".thumb").click()
+        expect(cards.nth(place)).to_have_class(re.compile("is-current"))
+        expect(page).to_have_url(re.compile(f"shown={cards.nth(place).get_attribute('data-id')}"))
+    with watched.leaving():
+        page.reload()
+    expect(cards.nth(2)).to_have_class(re.compile("is-current"))
+    page.go_back()
+    expect(cards.nth(1)).to_have_class(re.compile("is-current"))
+    page.go_back()
+    expect(cards.nth(0)).to_have_class(re.compile("is-current"))
+    expect(page).not_to_have_url(re.compile("shown="))
+    page.go_forward()
+    expect(cards.nth(1)).to_have_class(re.compile("is-current"))
+
+
 def test_a_reload_finds_the_form_as_it_was(page: Page, furnished: Any, watched: Any) -> None:
     opened(page, furnished)
     page.locator("#prompt textarea").fill("a green heart rising")
