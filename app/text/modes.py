@@ -30,8 +30,8 @@ STRIP_WORDS = {
     "fill": "Generate in-betweens",
     "drop": "Discard",
     "frame": "frame",
-    "sending": "Uploading the image...",
-    "not_sent": "The upload failed: the image is too large, or the server is not responding. Try again.",
+    "sending": "Uploading the picture...",
+    "not_sent": "The upload failed: the picture is too large, or the server is not responding. Try again.",
     "drawing": "Regenerating...",
 }
 

@@ -43,7 +43,7 @@ PARTS = {
     "trash": "Deleted runs",
     "adapters": "Adapters",
     "uploads": "Uploads waiting for their job",
-    "pictures": "Images and keyframes",
+    "pictures": "Pictures and keyframes",
     "prompts": "Prompt embeddings (cache)",
     "cache": "Metric and kernel caches",
     "trackio": "Trackio data",
