@@ -157,7 +157,7 @@ def check_preflight(config: PreflightConfig) -> None:
     check_available(load_model_preset(config.preset.model))
 
 
-def check_judge(config: JudgeConfig) -> None:
+def check_judge_config(config: JudgeConfig) -> None:
     judge_table(config.judge)
 
 
@@ -220,7 +220,7 @@ TABLE = (
     JobKind(
         "overlays", OverlaysConfig, HANDLERS + "score:make_overlays", check_overlays, share=SMALL, is_interactive=always
     ),
-    JobKind("judge", JudgeConfig, HANDLERS + "judge:judge_campaign", check_judge, monitored=True),
+    JobKind("judge", JudgeConfig, HANDLERS + "judge:judge_campaign", check_judge_config, monitored=True),
     JobKind("samples", SamplesConfig, HANDLERS + "maintenance:make_samples", share=SMALL, is_interactive=always),
     JobKind(
         "weights",
