@@ -94,6 +94,8 @@ CLIPS = Table(
     Index(None, "deleted_at", "number", "id"),
     Index(None, "deleted_at", "created_at", "id"),
     Index(None, "deleted_at", "total", "id"),
+    Index(None, "deleted_at", "model"),
+    Index(None, "deleted_at", "adapter"),
 )
 
 # One row for each mix that has scored a clip; scoring it again replaces the row.

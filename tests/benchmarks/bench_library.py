@@ -1,8 +1,9 @@
-"""The Library with 10,000 clips, in a browser.
+"""The Library with 100,000 clips, in a browser.
 
-Bars on two cores, each the median of several times: 300 ms from the click on the tab of a freshly loaded page to 24
-clips laid out (beside it: when the posters in sight were there); 150 ms from a word in the search field to the clips
-that have it, from the click on a clip to its details, and from the click on a tab that was shown before to its content.
+Bars on two cores, each the median of several times: 150 ms from the click on the tab of a freshly loaded page to 24
+clips laid out (beside it: when the posters in sight were there); 200 ms from words in the search field to the clips
+that have them, of one clip and of 5,000; 150 ms from a filter to its clips, from the click on a clip to its details,
+and from the click on a tab that was shown before to its content.
 """
 
 import statistics
@@ -25,8 +26,9 @@ from engine.storage.library import ClipFilter, ClipRecord, Library
 from engine.workspace import Workspace
 from rewards.clip import Clip
 
-BAR_MS, INTERACTION_BAR_MS = 300.0, 150.0
-NUM_CLIPS = 10_000
+BAR_MS, SEARCH_BAR_MS = 150.0, 200.0
+NUM_CLIPS = 100_000
+TOGETHER = 10_000  # clips stored in one transaction
 NUM_WITH_FILES = 100  # the newest, which the first page shows
 NUM_LAID_OUT = 24  # a screen full
 NUM_LOADS = 5
@@ -55,13 +57,16 @@ TIMED = """(act, done) => new Promise(resolve => {
   const look = () => requestAnimationFrame(() => (done() ? resolve(performance.now() - began) : look()));
   look();
 })"""
-FILTER = f"""([field, words]) => ({TIMED})(() => {{
+SEARCH = f"""([field, words]) => ({TIMED})(() => {{
   Object.getOwnPropertyDescriptor(field.constructor.prototype, "value").set.call(field, words);
   field.dispatchEvent(new Event("input", {{ bubbles: true }}));
 }}, () => {{
-  const found = document.querySelectorAll("#library-grid .card .prompt");
-  return found.length === 1 && found[0].textContent.endsWith(words);
+  const found = [...document.querySelectorAll("#library-grid .card .prompt")];
+  const wanted = words.includes(" ") ? found.length > 1 : found.length === 1;
+  return wanted && found.every(prompt => prompt.textContent.includes(words));
 }})"""
+STARRED = f"""box => ({TIMED})(() => box.click(),
+  () => (document.querySelectorAll("#library-grid .card").length === 1) === box.checked)"""
 OPEN = f"""card => ({TIMED})(() => card.querySelector(".thumb").click(), () => {{
   const opened = document.querySelector("#library-facts .prompt");
   return opened?.offsetHeight > 0 && opened.textContent === card.querySelector(".prompt").textContent;
@@ -75,14 +80,19 @@ def fill(folder: Path) -> None:
     """Clips that were made one a minute until now, with scores; the newest have files."""
     workspace, rng, end = Workspace(folder), np.random.default_rng(0), now()
     store = Library(workspace)
+    records = []
     for index in range(NUM_CLIPS):
         prompt = f"a {COLOURS[index % 4]} {SHAPES[index % 5]} moving right, take {index}"
         request = GenerationRequest(prompt=prompt, seed=index)
         age = timedelta(minutes=NUM_CLIPS - index)
-        store.add_clip(replace(ClipRecord.generated(request), created_at=end - age, total=float(rng.random())))
+        records.append(replace(ClipRecord.generated(request), created_at=end - age, total=float(rng.random())))
+        if len(records) == TOGETHER or index == NUM_CLIPS - 1:
+            store.add_clips(records)
+            records = []
         if index >= NUM_CLIPS - NUM_WITH_FILES:
             frames = rng.integers(0, 256, (9, 64, 64, 3), np.uint8)
             save_clip(workspace, request.id, Clip(frames=frames, fps=8, prompt=prompt), request)
+    store.star([request.id])
     assert store.count() == NUM_CLIPS
     store.close()
 
@@ -112,13 +122,17 @@ def first_page_ms(page: Page, address: str) -> tuple[float, float]:
 
 def interactions_ms(page: Page) -> dict[str, list[float]]:
     """Times of a filter, of an opened clip and of tabs, in a page whose Library is shown."""
-    found: dict[str, list[float]] = {"library_filter": [], "clip_opens": [], "tab_switch": []}
+    found: dict[str, list[float]] = {"library_search": [], "library_filter": [], "clip_opens": [], "tab_switch": []}
     requests = OpenRequests(page)
     search = page.locator("#search input, #search textarea").first.element_handle()
     for number in range(NUM_LOADS):
-        found["library_filter"].append(page.evaluate(FILTER, [search, str(NUM_CLIPS - 1 - number)]))
+        for words in (f"{COLOURS[number % 4]} {SHAPES[number % 5]}", str(NUM_CLIPS - 1 - number)):
+            found["library_search"].append(page.evaluate(SEARCH, [search, words]))
     page.locator("#search input, #search textarea").first.fill("")
     page.locator("#library-grid .card").nth(NUM_LAID_OUT - 1).wait_for()
+    starred = page.locator("#starred input").element_handle()
+    for _ in range(2 * NUM_LOADS):  # on and off
+        found["library_filter"].append(page.evaluate(STARRED, starred))
     for number in range(NUM_LOADS):
         card = page.locator("#library-grid .card").nth(number).element_handle()
         found["clip_opens"].append(page.evaluate(OPEN, card))
@@ -146,7 +160,8 @@ def main() -> int:
     good = [report("library_first_page", statistics.median(times), "ms", bar=BAR_MS, **details)]
     for name, spent in interactions.items():
         worst = round(max(spent), 1)
-        good.append(report(name, statistics.median(spent), "ms", bar=INTERACTION_BAR_MS, worst=worst, clips=NUM_CLIPS))
+        bar = SEARCH_BAR_MS if name == "library_search" else BAR_MS
+        good.append(report(name, statistics.median(spent), "ms", bar=bar, worst=worst, clips=NUM_CLIPS))
     return int(not all(good))
 
 
