@@ -12,6 +12,7 @@ export default function mount({ element, trigger, props, watch }) {
   const chosen = new Set(),
     COMPARED = 4;
   let sort = { key: "total", down: true },
+    isGrouped = false, // by prompt, in the order of the first clip of each
     current = null;
 
   // ---- Sorting: what has no value stands last, whichever way
@@ -22,12 +23,16 @@ export default function mount({ element, trigger, props, watch }) {
 
   function sorted() {
     const down = sort.down ? -1 : 1;
-    return [...rows()].sort((a, b) => {
+    const list = [...rows()].sort((a, b) => {
       const x = valueOf(a, sort.key),
         y = valueOf(b, sort.key);
       if (x === null || y === null) return (x === null) - (y === null);
       return x < y ? -down : x > y ? down : 0;
     });
+    if (!isGrouped) return list;
+    const groups = new Map();
+    for (const row of list) groups.set(row.prompt, [...(groups.get(row.prompt) ?? []), row]);
+    return [...groups.values()].flat();
   }
 
   // ---- Showing
@@ -69,13 +74,15 @@ export default function mount({ element, trigger, props, watch }) {
 
   function showRows() {
     $("tbody").replaceChildren(...sorted().map(makeRow));
+    for (const row of $("tbody").children)
+      row.classList.toggle("is-first", isGrouped && row.dataset.prompt !== row.previousElementSibling?.dataset.prompt);
     paint();
   }
 
   function makeRow(row) {
     const made = stamp($("template")),
       link = made.querySelector("a");
-    made.dataset.id = row.id;
+    Object.assign(made.dataset, { id: row.id, prompt: row.prompt });
     made.querySelector(".place").textContent = row.total === null ? "" : rankOf(row);
     made.querySelector("input").setAttribute("aria-label", words.select + ": " + row.prompt);
     link.href = row.link;
@@ -120,6 +127,8 @@ export default function mount({ element, trigger, props, watch }) {
     for (const name of ["compare", "clear"]) $('[data-do="' + name + '"]').hidden = chosen.size === 0;
     $('[data-do="compare"]').disabled = chosen.size < 2 || chosen.size > COMPARED;
     $('[data-do="label"]').disabled = (chosen.size || rows().length) < 2;
+    $('[data-do="group"]').setAttribute("aria-pressed", isGrouped);
+    $('[data-do="group"]').disabled = new Set(rows().map((row) => row.prompt)).size < 2;
     $('[data-do="csv"]').disabled = !rows().length;
   }
 
@@ -150,6 +159,10 @@ export default function mount({ element, trigger, props, watch }) {
       paint();
     },
     csv: download,
+    group() {
+      isGrouped = !isGrouped;
+      showRows();
+    },
     show_set: () => trigger("show_set", props.value.imported),
   };
 

@@ -153,6 +153,8 @@ TABLE_WORDS = {
     "clip": "Clip",
     "total": "Total",
     "csv": "Export CSV",
+    "group": "Group by prompt",
+    "group_hint": "Clips of the same prompt together, the prompt of the best clip first",
     "compare": "Compare",
     "compare_hint": "Two to four clips, side by side",
     "label": LABEL_THESE,

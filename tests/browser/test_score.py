@@ -12,6 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.text import general
 from app.text import score as text
+from engine.storage.library import Library
+from tests.browser.conftest import add_clip
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -111,6 +113,25 @@ def click_in_timeline(page: Page, share: float) -> None:
     place = {"x": box["width"] * share, "y": box["height"] / 2}
     plot.hover(position=place)  # type: ignore[arg-type]
     plot.click(position=place)  # type: ignore[arg-type]
+
+
+def test_clips_are_grouped_by_prompt(score: Page, archive: Any) -> None:
+    store = Library(archive.workspace)
+    worst = add_clip(store, "a red circle moving left", 9, 0.01)
+    try:
+        score.get_by_role("tab", name=general.LIBRARY, exact=True).click()
+        score.get_by_role("tab", name=general.SCORE, exact=True).click()
+        expect(score.locator(ROWS)).to_have_count(7)
+        before, group = prompts(score), score.locator("#score-table [data-do=group]")
+        group.click()
+        expect(score.locator(f"{ROWS}.is-first")).to_have_count(6)
+        again = before.index(before[0], 1)
+        assert prompts(score) == [before[0], before[0], *before[1:again], *before[again + 1 :]]
+        group.click()
+        expect(score.locator(f"{ROWS}.is-first")).to_have_count(0)
+    finally:
+        store.delete([worst.id])
+        store.close()
 
 
 def test_a_dip_is_clicked_and_the_player_is_there(score: Page) -> None:
