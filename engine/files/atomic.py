@@ -18,7 +18,7 @@ def replace_folder(partial: Path, target: Path) -> None:
         fsync_path(path)
     fsync_path(partial)
     if target.exists():
-        replaced = partial.with_name(f"{partial.name}-replaced")
+        replaced = replaced_path(partial)
         shutil.rmtree(replaced, ignore_errors=True)  # of a process that died
         os.replace(target, replaced)
         os.replace(partial, target)
@@ -26,6 +26,11 @@ def replace_folder(partial: Path, target: Path) -> None:
     else:
         os.replace(partial, target)
     fsync_path(target.parent)
+
+
+def replaced_path(partial: Path) -> Path:
+    """Return where `replace_folder` keeps the replaced folder until the new one has its name."""
+    return partial.with_name(f"{partial.name}-replaced")
 
 
 @contextmanager

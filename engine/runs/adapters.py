@@ -152,7 +152,7 @@ def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Calla
 
     check_new_name(workspace, name)
     try:
-        with replaced_folder(workspace, workspace.adapters / name) as partial:
+        with replaced_folder(workspace.adapters / name) as partial:
             write(partial)
             write_card(partial, card)
     except (OSError, SafetensorError) as error:
@@ -163,7 +163,7 @@ def add_adapter(workspace: Workspace, name: str, card: AdapterCard, write: Calla
 def remove_adapter(workspace: Workspace, name: str) -> None:
     """Delete an adapter of the workspace. Raises ConfigError for an unknown name, StoreError."""
     try:
-        remove_whole(workspace, get_adapter(workspace, name).folder)
+        remove_whole(get_adapter(workspace, name).folder)
     except OSError as error:
         raise StoreError(f"The adapter '{name}' cannot be deleted: {error.strerror or error}.") from error
 
@@ -191,7 +191,7 @@ def has_card(folder: Path) -> bool:
 
 
 def _read_all(workspace: Workspace) -> Iterator[Adapter]:
-    for path in sorted(workspace.adapters.glob(f"*/{CARD}")):
+    for path in sorted(workspace.adapters.glob(f"[!.]*/{CARD}")):
         try:
             card = read_card(path.parent)
         except StoreError as error:

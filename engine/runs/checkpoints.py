@@ -69,7 +69,7 @@ def _publish(workspace: Workspace, checkpoint: Checkpoint) -> None:
         )
     card = AdapterCard(model=checkpoint.model, note=f"Run {checkpoint.run} after {checkpoint.step} steps.")
     try:
-        with replaced_folder(workspace, workspace.adapters / checkpoint.name) as partial:
+        with replaced_folder(workspace.adapters / checkpoint.name) as partial:
             for name in WEIGHT_FILES:
                 if (checkpoint.folder / name).is_file():
                     shutil.copy2(checkpoint.folder / name, partial)

@@ -14,7 +14,7 @@ from engine.runs.checkpoint_series import REJECTED, TORN, damage
 from engine.runs.purge import purge
 from engine.runs.run import list_runs
 from engine.storage.library import Library
-from engine.storage.temp_folders import remove_orphans
+from engine.storage.temp_folders import remove_orphans, temp_folders
 from engine.workspace import Workspace
 
 OLD_LOG_S = 30 * 24 * 3600.0
@@ -114,7 +114,7 @@ def _paths(store: Library, key: str) -> list[Path]:
     if key == "checkpoints":
         return _outdated(workspace)
     if key == "half_written":
-        return [workspace.tmp]
+        return temp_folders(workspace)
     if key == "old_logs":
         return [path for path in workspace.jobs.glob("*.log") if time.time() - path.stat().st_mtime > OLD_LOG_S]
     return [{"prompts": workspace.prompts, "cache": workspace.cache}[key]]

@@ -140,7 +140,7 @@ class RunSamples:
         )
         sample_set = SampleSet(step=step, samples=samples)
         try:
-            with replaced_folder(self.run.workspace, self.folder / sample_set.name) as partial:
+            with replaced_folder(self.folder / sample_set.name) as partial:
                 for clip, sample in zip(clips, samples, strict=True):
                     writer.write_mp4(partial / sample.file, clip.frames, clip.fps)
                 (partial / "set.json").write_text(sample_set.model_dump_json() + "\n", encoding="utf-8")
@@ -159,12 +159,12 @@ class RunSamples:
 
     def sets(self) -> list[SampleSet]:
         """Return all readable sets, the base first, then by step."""
-        sets = [read for file in self.folder.glob("*/set.json") if (read := _read(file)) is not None]
+        sets = [read for file in self.folder.glob("[!.]*/set.json") if (read := _read(file)) is not None]
         return sorted(sets, key=lambda sample_set: -1 if sample_set.step is None else sample_set.step)
 
     def names(self) -> list[str]:
         """Return the names of the complete sets, without reading them."""
-        return sorted(file.parent.name for file in self.folder.glob("*/set.json") if not file.parent.suffix)
+        return sorted(file.parent.name for file in self.folder.glob("[!.]*/set.json") if not file.parent.suffix)
 
     def file(self, name: str, sample: str) -> Path | None:
         """Return a clip's file; None when it does not exist.

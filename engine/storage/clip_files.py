@@ -21,7 +21,7 @@ from engine.files.locks import locked
 from engine.request import GenerationRequest
 from engine.storage.images import fit_picture, load_picture
 from engine.storage.library import ClipRecord, Library
-from engine.storage.temp_folders import temp_path
+from engine.storage.temp_folders import staged_path
 from engine.video import writer
 from engine.video.reader import checksum, read_lossless
 from engine.workspace import Workspace
@@ -175,11 +175,11 @@ def remove_files(workspace: Workspace, clip_id: str) -> None:
 
 
 def set_aside(workspace: Workspace, clip_id: str) -> Path | None:
-    """Rename a clip's folder into `tmp` and return its path there; None without a folder. Raises OSError."""
+    """Rename a clip's folder, out of sight, and return its new path; None without a folder. Raises OSError."""
     folder = workspace.clip_folder(clip_id)
     if not folder.exists():
         return None
-    doomed = temp_path(workspace, clip_id)
+    doomed = staged_path(folder)
     folder.rename(doomed)
     return doomed
 
@@ -201,10 +201,9 @@ def _sidecar(
 
 def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], None]) -> None:
     try:
-        with _filled(workspace, folder.name, write) as finished, locked(workspace.clips_lock):
+        with _filled(folder, write) as finished, locked(workspace.clips_lock):
             if is_intact(workspace, folder.name):  # another process has written the same clip
                 return
-            folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists():  # incomplete or damaged
                 remove_files(workspace, folder.name)
             finished.rename(folder)
@@ -215,12 +214,12 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
 
 
 @contextmanager
-def _filled(workspace: Workspace, name: str, write: Callable[[Path], None]) -> Iterator[Path]:
-    """Yield a temporary folder with its files synced to disk.
+def _filled(target: Path, write: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` with its files synced to disk.
 
     It is removed afterwards unless it was moved.
     """
-    folder = temp_path(workspace, name)
+    folder = staged_path(target)
     folder.mkdir(parents=True)
     try:
         write(folder)

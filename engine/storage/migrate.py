@@ -126,7 +126,7 @@ def _back_up(database: Database, workspace: Workspace) -> Backup:
 
 def _refuse_beside_clips(database: Database, workspace: Workspace) -> None:
     """Raise StoreError for an empty database in a workspace with clips: the database was lost."""
-    clips = sum(1 for _ in workspace.clips.glob("*/*/request.json"))
+    clips = sum(1 for _ in workspace.clips.glob("*/[!.]*/request.json"))
     if clips:
         raise StoreError(
             f"The database {database.name} is empty or was missing, but {workspace.clips} holds {clips} clips. "

@@ -29,7 +29,7 @@ def rebuild(workspace: Workspace) -> Rebuilt:
     store = Library(workspace, beside_clips=True)
     try:
         records, damaged = [], []
-        for sidecar in sorted(workspace.clips.glob(f"*/*/{SIDECAR}"), key=lambda path: path.stat().st_mtime_ns):
+        for sidecar in sorted(workspace.clips.glob(f"*/[!.]*/{SIDECAR}"), key=lambda path: path.stat().st_mtime_ns):
             record = _record_of(sidecar)
             if record is None:
                 damaged.append(sidecar.parent.name)

@@ -45,7 +45,7 @@ def publish(run: Run, workspace: Workspace) -> str | None:
         return before.name
     name = run.id if before is None else f"{run.id}-to-{run.progress()[0]}"
     try:
-        with replaced_folder(workspace, workspace.adapters / name) as partial:
+        with replaced_folder(workspace.adapters / name) as partial:
             shutil.copytree(run.adapter, partial, dirs_exist_ok=True)
             if not has_card(partial):
                 preset = run.preset()

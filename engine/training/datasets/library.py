@@ -145,7 +145,7 @@ def fetch_data_set(
     (snapshot,) = download((plan.download,), progress, token)
     wanted, listing = plan.wanted, plan.download.listing
     try:
-        with replaced_folder(workspace.prepare(), workspace.data_sets / wanted.name) as partial:
+        with replaced_folder(workspace.prepare().data_sets / wanted.name) as partial:
             _fill(partial / FILES, snapshot, plan.download.files, free_b(workspace.root) - SPARE_B)
             card = _card(plan, make_table(wanted.source.repository, partial))
             write_text_atomic(partial / CARD, card.model_dump_json(indent=2) + "\n")
@@ -185,7 +185,7 @@ def _fill(folder: Path, snapshot: Path, files: tuple[HubFile, ...], room_b: int)
 
 def data_sets(workspace: Workspace) -> list[DataSetCard]:
     """Return the cards of the workspace's data sets by name. Folders without a readable card are left out."""
-    cards = (read_card(workspace, folder.name) for folder in sorted(workspace.data_sets.glob("*")))
+    cards = (read_card(workspace, folder.name) for folder in sorted(workspace.data_sets.glob("[!.]*")))
     return [card for card in cards if card is not None]
 
 

@@ -1,5 +1,6 @@
 """Clips on disk: exact, whole or not there at all."""
 
+import errno
 import json
 import os
 import resource
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from engine.errors import StoreError
 from engine.request import GenerationRequest
 from engine.storage.clip_files import FILES, has_files, load_clip, remove_files, save_clip
 from engine.storage.images import fit_picture, save_picture
-from engine.storage.temp_folders import machine, remove_orphans, temp_path
+from engine.storage.temp_folders import machine, remove_orphans, temp_folders, temp_path
 from rewards.clip import Clip
 
 CLIP_ID = "0123456789abcdef"
@@ -29,7 +31,7 @@ def test_the_exact_frames_come_back(workspace, clip):
     assert np.array_equal(again.frames, clip.frames)
     assert (again.fps, again.prompt, again.seams) == (7.5, "a naïve <b>prompt</b>", (3, 6))
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
-    assert list(workspace.tmp.iterdir()) == []
+    assert temp_folders(workspace) == []
 
 
 def test_the_full_request_lies_beside_the_frames(workspace, clip):
@@ -90,7 +92,7 @@ def test_many_writers_of_one_clip_leave_one_whole_clip(workspace, clip):
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: save_clip(workspace, CLIP_ID, clip), range(4)))
     assert np.array_equal(load_clip(workspace, CLIP_ID).frames, clip.frames)
-    assert list(workspace.tmp.iterdir()) == []
+    assert temp_folders(workspace) == []
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(workspace):
@@ -108,7 +110,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(workspace):
     )
     assert done.stdout.startswith(f"Clip {CLIP_ID} was not kept: ") and "Free some space" in done.stdout
     assert len(done.stdout.strip().splitlines()) == 1
-    assert not workspace.clip_folder(CLIP_ID).exists() and list(workspace.tmp.iterdir()) == []
+    assert not workspace.clip_folder(CLIP_ID).exists() and temp_folders(workspace) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(workspace, clip):
@@ -116,7 +118,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(workspace, clip):
     workspace.clips.write_text("in the way")
     with pytest.raises(StoreError, match=f"Clip {CLIP_ID} was not kept: Not a directory. Free some space"):
         save_clip(workspace, CLIP_ID, clip)
-    assert list(workspace.tmp.iterdir()) == []
+    assert temp_folders(workspace) == []
 
 
 def test_sweeping_takes_what_the_dead_left_and_nothing_else(workspace):
@@ -160,15 +162,34 @@ def test_a_writer_killed_in_the_middle_leaves_no_clip(workspace):
     )
     writer = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert writer.stdout.readline() == b"written\n"
-    assert len(list(workspace.tmp.iterdir())) == 1
+    assert len(temp_folders(workspace)) == 1
     writer.kill()
     writer.communicate()
     assert not workspace.clip_folder(CLIP_ID).exists()
-    assert remove_orphans(workspace) == 1 and list(workspace.tmp.iterdir()) == []
+    assert remove_orphans(workspace) == 1 and temp_folders(workspace) == []
 
 
 def test_removing_takes_the_folder_and_is_harmless_when_there_is_none(workspace, clip):
     save_clip(workspace, CLIP_ID, clip)
     remove_files(workspace, CLIP_ID)
     remove_files(workspace, CLIP_ID)
-    assert not workspace.clip_folder(CLIP_ID).exists() and list(workspace.tmp.iterdir()) == []
+    assert not workspace.clip_folder(CLIP_ID).exists() and temp_folders(workspace) == []
+
+
+def test_a_clip_is_kept_and_removed_where_the_clips_are_a_link_to_another_disk(workspace, clip, tmp_path, monkeypatch):
+    """Renames that leave the other disk are refused as the system refuses them."""
+    disk, rename = tmp_path / "disk", os.rename
+    workspace.clips.rename(disk) if workspace.clips.exists() else disk.mkdir()
+    workspace.clips.symlink_to(disk, target_is_directory=True)
+
+    def rename_on_one_disk(source, target):
+        if Path(source).resolve().is_relative_to(disk) != Path(target).resolve().is_relative_to(disk):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", rename_on_one_disk)
+    save_clip(workspace, CLIP_ID, clip)
+    assert load_clip(workspace, CLIP_ID).num_frames == clip.num_frames
+    assert workspace.clip_folder(CLIP_ID).resolve().is_relative_to(disk)
+    remove_files(workspace, CLIP_ID)
+    assert not workspace.clip_folder(CLIP_ID).exists() and temp_folders(workspace) == []
