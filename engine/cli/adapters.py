@@ -16,7 +16,7 @@ from engine.config.presets import load_model_preset
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError, FamilyError
 from engine.families.base import folder_needs, preferred_variant
-from engine.families.combining import write_fused
+from engine.families.exchange.combining import write_fused
 from engine.families.exchange.exporting import write_format
 from engine.families.exchange.importing import check_fit, convert
 from engine.families.loading import find_folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.config.schema import ModelPreset
 from engine.errors import ConfigError
-from engine.families.combining import combine
+from engine.families.exchange.combining import combine
 from engine.families.lora_files import Lora, for_pipeline, read_parts, write_parts
 from engine.families.registry import family_spec
 from engine.runs.adapters import combined_card, find_adapter, write_card

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.errors import FamilyError, StoreError
-from engine.families.combining import combine, write_fused
+from engine.families.exchange.combining import combine, write_fused
 from engine.families.lora import activate_adapter, activate_adapters, save_adapter
 from engine.families.lora_files import for_pipeline, read_parts, write_parts
 from engine.families.registry import family_class
