@@ -57,6 +57,7 @@ class FamilySpec:
     - `text_tokens` is the maximum number of prompt tokens that the text encoder reads (None: no known limit).
     - `passes_by_prompt`: the network has no mask for padding, so a batch takes a pass for each length of prompt.
     - `has_free_noise`: with `FamilyOptions.context_frames` set, the family generates clips of any length.
+    - `has_plain_negatives`: `encode_negative` differs from `encode`, which adds an instruction to prompts.
     - `lead_latents` is the number of latent frames before those of the clip: they are denoised and not decoded.
     - `block_classes` are the modules gathered one at a time when weights are sharded: each is small compared with the
       network, and together they are most of it.
@@ -79,6 +80,7 @@ class FamilySpec:
     embedded_guidance: bool = False
     passes_by_prompt: bool = False
     has_free_noise: bool = False
+    has_plain_negatives: bool = False
     lead_latents: int = 0
     licence: str = ""
     source: str = ""
@@ -240,6 +242,10 @@ class ModelFamily(Protocol):
         ...
 
     def encode(self, prompts: Sequence[str]) -> Conditioning: ...
+
+    def encode_negative(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode negative prompts: as `encode` does, unless `spec.has_plain_negatives`."""
+        ...
 
     def text_encoders_on_device(self) -> "AbstractContextManager[None]":
         """Keep offloaded text encoders on the device inside the block, for several calls of `encode`.

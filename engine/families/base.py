@@ -24,7 +24,7 @@ from engine.families.loading import (
     text_fingerprint,
 )
 from engine.families.vae import decode_rows, encode_rows, from_pixels, to_pixels
-from engine.family_interface import FamilyOptions, FamilySpec
+from engine.family_interface import Conditioning, FamilyOptions, FamilySpec, ModelFamily
 from engine.hardware.weight_storage import offload_blocks, store_weights
 from engine.hub.selection import CONFIG, Needs
 from engine.sampling.scheduler_settings import check_settings
@@ -138,6 +138,10 @@ class DiffusersFamily:
     def find_network(self, source: str) -> Path:
         """Return the folder of one network; see `find_folder`."""
         return find_folder(source, replace(NETWORK, variant=preferred_variant(self.dtype)))
+
+    def encode_negative(self: ModelFamily, prompts: Sequence[str]) -> Conditioning:
+        """See `ModelFamily`."""
+        return self.encode(prompts)
 
     def decode(self, latents: "Tensor") -> "np.ndarray":
         """Decode denoised latents, see `ModelFamily.decode`."""

@@ -33,6 +33,7 @@ FAMILIES = {
     "hunyuanvideo15_i2v": "engine.families.hunyuanvideo:HunyuanVideo15ImageFamily",
     "kandinsky5": "engine.families.kandinsky5:Kandinsky5Family",
     "mochi": "engine.families.mochi:MochiFamily",
+    "sana_video": "engine.families.sana_video:SanaVideoFamily",
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import FamilyError
-from engine.families.prompt_cache import PromptCache
+from engine.families.prompt_cache import PromptCache, encode_prompts
 from engine.family_interface import Conditioning, ModelFamily, Predictor
 from engine.request import GenerationRequest
 from engine.sampling.sampler import DenoiseStep, denoise
@@ -103,14 +103,15 @@ def encode(
     `guidance` is the highest in use, and at 1 or less negative prompts are not encoded.
     """
 
-    def encode_all(prompts: Sequence[str]) -> Conditioning:
-        rows = family.encode(prompts) if context.prompts is None else context.prompts.encode(family, prompts)
+    def encode_all(prompts: Sequence[str], *, negative: bool) -> Conditioning:
+        encode_rows = encode_prompts if context.prompts is None else context.prompts.encode
+        rows = encode_rows(family, prompts, negative=negative)
         return replace(rows, fps=batch[0].fps)
 
     needed = guidance > 1 and not family.spec.embedded_guidance
     return Prompts(
-        positive=encode_all([request.prompt for request in batch]),
-        negative=encode_all([request.negative_prompt for request in batch]) if needed else None,
+        positive=encode_all([request.prompt for request in batch], negative=False),
+        negative=encode_all([request.negative_prompt for request in batch], negative=True) if needed else None,
     )
 
 

@@ -26,6 +26,7 @@ _COGVIDEOX = (*_TABLE, *_SPACING, "snr_shift_scale")
 EFFECTIVE: Mapping[str, tuple[str, ...]] = {
     "FlowMatchEulerDiscreteScheduler": (*_SHIFTS, "time_shift_type", *_SPACED),
     "UniPCMultistepScheduler": ("flow_shift", "use_flow_sigmas", "final_sigmas_type", *_SPACED),
+    "DPMSolverMultistepScheduler": ("flow_shift", "use_flow_sigmas", "num_train_timesteps"),
     "DDIMScheduler": (*_TABLE, *_SPACING),
     "CogVideoXDDIMScheduler": _COGVIDEOX,
     "CogVideoXDPMScheduler": _COGVIDEOX,

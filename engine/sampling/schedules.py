@@ -51,10 +51,10 @@ def num_tokens(latents: "Tensor", extras: Mapping[str, Any] | None = None) -> in
 def flow_timesteps(scheduler_config: Mapping[str, Any], sigma: "Tensor") -> "Tensor":
     """Return the float32 timesteps that a flow model's pipeline passes to its network for `sigma`.
 
-    FlowMatchEuler: 1000 sigma. UniPC rounds this down to an integer, so its first level 0.999999 becomes 999.
+    FlowMatchEuler: 1000 sigma. The solvers round this down to an integer, so UniPC's first level 0.999999 becomes 999.
     """
     timesteps = sigma.float() * scheduler_config.get("num_train_timesteps", 1000)
-    return timesteps.floor() if scheduler_config.get("_class_name") == "UniPCMultistepScheduler" else timesteps
+    return timesteps.floor() if scheduler_config.get("_class_name") in SOLVERS else timesteps
 
 
 def training_sigmas(scheduler_config: Mapping[str, Any]) -> "Tensor":
@@ -115,11 +115,12 @@ _GRIDS: dict[str, Callable[[int], np.ndarray] | None] = {
 }
 
 
-def _flow_unipc(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
-    """Shifted levels of Wan's scheduler, float32; raise FamilyError when it is not configured for a flow."""
+def _flow_solver(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
+    """Shifted levels of a multistep solver, float32; raise FamilyError when it is not configured for a flow."""
     if not config.get("use_flow_sigmas"):
         raise FamilyError(
-            "A UniPC scheduler without use_flow_sigmas is not supported: set it in the preset's scheduler."
+            f"A {SOLVERS[config['_class_name']]} scheduler without use_flow_sigmas is not supported: set it in the "
+            "preset's scheduler."
         )
     scheduler = _diffusers(config)
     scheduler.set_timesteps(num_steps)
@@ -139,12 +140,15 @@ def _ddim(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor
     return (1 - abar.double()).clamp(min=0).sqrt()
 
 
+SOLVERS = {"UniPCMultistepScheduler": "UniPC", "DPMSolverMultistepScheduler": "DPM-Solver"}
+"""Multistep solvers of flows, with their short names: Wan's and Sana-Video's."""
+
 # Solvers that use the same levels as another class, which provides them.
 DIFFUSERS_CLASS = {"CogVideoXDPMScheduler": "CogVideoXDDIMScheduler"}
 
 _SCHEDULES: dict[str, Callable[[Mapping[str, Any], int, int], "Tensor"]] = {
     "FlowMatchEulerDiscreteScheduler": _flow_match_euler,
-    "UniPCMultistepScheduler": _flow_unipc,
+    **dict.fromkeys(SOLVERS, _flow_solver),
     "DDIMScheduler": _ddim,
     "CogVideoXDDIMScheduler": _ddim,
     "CogVideoXDPMScheduler": _ddim,

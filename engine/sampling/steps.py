@@ -28,8 +28,9 @@ sage has the variance of flow_grpo's SDE, integrated over the step: the integral
 flow_grpo takes its value at s for the whole step, which is more noise. Both agree for short steps.
 The authors test for s = 1 exactly. UniPC's schedules begin at 0.999999, which is 1 minus the margin that keeps its
 logarithms finite; there the std of the table is 57 to 220 for 50 to 4 steps instead of l. With 1 - s' the std is
-l * sqrt(s h / (1 - s')), which is at most l, since h <= 1 - s'. The limit is a tenth of a training timestep (1/1000): a
-level above it is the same timestep as pure noise, and only a schedule with hundreds of steps has a second level there.
+l * sqrt(s h / (1 - s')), which is at most l, since h <= 1 - s'. Sana-Video's DPM-Solver begins at 0.99987. The limit is
+a fifth of a training timestep (1/1000): a level above it is the same timestep as pure noise, and only a schedule with
+hundreds of steps has a second level there.
 """
 
 import math
@@ -62,7 +63,7 @@ the factor s; its authors' l is the schedule's second level, such as 0.98 (20 st
 sin(l pi / 2) of the next level's noise fresh, 0.89 at 0.7, and keeps the sum of signal and noise exact at any level.
 eta = 1 is DDPM's step, as in DDPO (arXiv:2305.13301).
 """
-PURE_NOISE = 1e-4
+PURE_NOISE = 2e-4
 """Levels within this distance of 1 count as 1."""
 Latents = Float[Tensor, "B *dims"]
 LogProb = Float[Tensor, "B"]

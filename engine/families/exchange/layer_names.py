@@ -171,3 +171,4 @@ _KANDINSKY_BLOCK = (
 KANDINSKY_5 = _of_diffusers(
     "Kandinsky 5", _joined(["visual_transformer_blocks.*", "text_transformer_blocks.*"], _KANDINSKY_BLOCK)
 )
+SANA_VIDEO = _of_diffusers("Sana-Video", _joined(["transformer_blocks.*"], _joined(["attn1", "attn2"], QKVO)))

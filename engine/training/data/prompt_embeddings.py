@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.families.prompt_cache import PromptCache
+from engine.families.prompt_cache import PromptCache, encode_prompts
 from engine.family_interface import Conditioning, ModelFamily
 from engine.generation.given_pictures import LoadPicture, first_picture, picture_extras
 from engine.request import GenerationRequest
@@ -48,6 +48,7 @@ class PromptEmbeddings:
         self._disk = disk
         self.guidance = guidance
         self._known: dict[str, Conditioning] = {}
+        self._known_negative: dict[str, Conditioning] = {}
         self._shown: dict[tuple[Any, ...], dict[str, Tensor]] = {}
         self._device: Any = None
         self.encoded = 0
@@ -72,31 +73,29 @@ class PromptEmbeddings:
         """Return the conditioning of the negative prompts, with the same pictures; None without guidance."""
         if requests[0].guidance <= 1:
             return None
-        return self._with_pictures(self.rows([request.negative_prompt for request in requests]), requests)
+        rows = self.rows([request.negative_prompt for request in requests], negative=True)
+        return self._with_pictures(rows, requests)
 
-    def rows(self, prompts: Sequence[str]) -> Conditioning:
-        """Return the conditioning of the prompts alone, one row each, with frame rate and guidance."""
-        unknown = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        new = [prompt for prompt in unknown if not self._read(prompt)]
+    def rows(self, prompts: Sequence[str], *, negative: bool = False) -> Conditioning:
+        """Return the conditioning of (negative) prompts alone, one row each, with frame rate and guidance."""
+        known = self._known_negative if negative and self._family.spec.has_plain_negatives else self._known
+        unknown = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        kind = {"negative": negative}
+        rows_on_disk = (
+            {} if self._disk is None else {one: self._disk.read(self._family, one, **kind) for one in unknown}
+        )
+        new = [prompt for prompt in unknown if rows_on_disk.get(prompt) is None]
         with self._family.text_encoders_on_device() if new else nullcontext():
-            for prompt in new:  # one at a time: a prompt's row must not depend on which others were new
-                row = self._family.encode([prompt])
-                self._keep(prompt, row)
-                if self._disk is not None and self.encoded < MOST_WRITTEN:
-                    self._disk.write(self._family, prompt, row)
-                self.encoded += 1
-        rows = self._known[prompts[0]].concat(*(self._known[prompt] for prompt in prompts[1:]))
+            for prompt in unknown:  # one at a time: a prompt's row must not depend on which others were new
+                row = rows_on_disk.get(prompt)
+                if row is None:
+                    row = encode_prompts(self._family, [prompt], **kind)
+                    if self._disk is not None and self.encoded < MOST_WRITTEN:
+                        self._disk.write(self._family, prompt, row, **kind)
+                    self.encoded += 1
+                known[prompt], self._device = replace(row, fps=self._fps).to("cpu"), row.embeds.device
+        rows = known[prompts[0]].concat(*(known[prompt] for prompt in prompts[1:]))
         return replace(rows.to(self._device), guidance=self.guidance)
-
-    def _read(self, prompt: str) -> bool:
-        """Take a prompt's row from the disk; return whether it is there."""
-        row = None if self._disk is None else self._disk.read(self._family, prompt)
-        if row is not None:
-            self._keep(prompt, row)
-        return row is not None
-
-    def _keep(self, prompt: str, row: Conditioning) -> None:
-        self._known[prompt], self._device = replace(row, fps=self._fps).to("cpu"), row.embeds.device
 
     def _with_pictures(self, rows: Conditioning, requests: Sequence[GenerationRequest]) -> Conditioning:
         shown = [self._pictures(request) for request in requests]

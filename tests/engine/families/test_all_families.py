@@ -38,15 +38,14 @@ def start(family: Any, model: Any, seeds: tuple[int, ...] = SEEDS) -> SimpleName
     given = family.encode_pictures(model.pictures(len(seeds)), model.places, request.num_frames) if model.places else {}
     sigmas = sigmas_for(family.scheduler_config, request.num_steps, num_tokens(latents, given))
 
-    def encoded(prompts: list[str]) -> Conditioning:
-        words = family.encode(prompts)
+    def encoded(words: Conditioning) -> Conditioning:
         return replace(words, fps=request.fps, extras={**(words.extras or {}), **given})
 
     return SimpleNamespace(
         latents=latents,
         sigmas=sigmas,
-        conditioning=encoded(PROMPTS[: len(seeds)]),
-        negative=encoded([""] * len(seeds)),
+        conditioning=encoded(family.encode(PROMPTS[: len(seeds)])),
+        negative=encoded(family.encode_negative([""] * len(seeds))),
     )
 
 
@@ -78,7 +77,7 @@ def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, ro
     model, request = tiny.model, tiny.model.request
     arguments = model.encode(tiny.pipeline, PROMPTS[rows])
     if guidance > 1 and not family_spec(model.family).embedded_guidance:
-        nothing = model.encode(tiny.pipeline, [""] * len(PROMPTS[rows]))
+        nothing = (model.encode_negative or model.encode)(tiny.pipeline, [""] * len(PROMPTS[rows]))
         arguments |= {f"negative_{name}": value for name, value in nothing.items()}
     if model.places:
         arguments |= model.show(model.pictures(len(latents))[rows][0], model.places, request)
@@ -88,7 +87,7 @@ def called(tiny: SimpleNamespace, latents: Any, guidance: float, output: str, ro
         **model.start(model.reorder(latents[rows]), SEEDS[rows.start or 0]),
         width=request.width,
         height=request.height,
-        num_frames=request.num_frames,
+        **{model.frames: request.num_frames},
         num_inference_steps=request.num_steps,
         **model.guide(tiny.pipeline, guidance),
         output_type=output,
@@ -300,12 +299,13 @@ def test_a_rollout_goes_the_way_of_generation(tiny_open: SimpleNamespace) -> Non
     pictures = picture_extras(family, wanted, shown.__getitem__)
     sigmas = sigmas_for(family.scheduler_config, wanted[0].num_steps, num_tokens(latents, pictures))
 
-    def words(prompt: str) -> Conditioning:
-        row = replace(family.encode([prompt]), fps=model.request.fps)
+    def words(encode: Any, prompt: str) -> Conditioning:
+        row = replace(encode([prompt]), fps=model.request.fps)
         both = row.concat(row)
         return replace(both, extras={**(both.extras or {}), **pictures})
 
-    steps = denoise(family, latents, sigmas, words(PROMPTS[0]), negative=words(""), guidance=2.0)
+    positive, negative = words(family.encode, PROMPTS[0]), words(family.encode_negative, "")
+    steps = denoise(family, latents, sigmas, positive, negative=negative, guidance=2.0)
     assert torch.equal(made.latents, list(steps)[-1].next_latents)
 
 

@@ -58,6 +58,7 @@ ONE_OF_EACH = [
     "wan_vace",
     "cogvideox_rotary",
     "cogvideox15",
+    "sana_video",
     "hunyuanvideo",
     "mochi",
     "skyreels_v2",

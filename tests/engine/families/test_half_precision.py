@@ -24,6 +24,7 @@ ONE_OF_EACH = [
     "cogvideox",
     "cogvideox_rotary",
     "cogvideox15",
+    "sana_video",
     "hunyuanvideo",
     "animatediff",
 ]

@@ -141,7 +141,7 @@ FORMS = [
 ROWS = [(*row, told) for row in FORMS for told in (True, False) if not (told and row[1] is processors)]
 OF_EACH_FAMILY = ["ltx", "ltx_condition", "ltx2", "wan", "wan_ti2v", "wan_i2v", "wan_flf", "wan_vace", "cogvideox"]
 OF_EACH_FAMILY += ["hunyuanvideo", "animatediff", "animatediff_sparsectrl", "skyreels_v2", "hunyuanvideo15"]
-OF_EACH_FAMILY += ["hunyuanvideo15_i2v", "kandinsky5", "mochi", "cogvideox15"]
+OF_EACH_FAMILY += ["hunyuanvideo15_i2v", "kandinsky5", "mochi", "cogvideox15", "sana_video"]
 LONG_ROWS = [(toy, form, (), True) for toy in OF_EACH_FAMILY for form in (comfyui, kohya, peft, down_up)]
 
 

@@ -8,7 +8,7 @@ from engine.config.presets import load_model_preset, preset_keys
 from engine.errors import FamilyError
 from engine.families.registry import family_spec
 from engine.sampling.scheduler_settings import EFFECTIVE, check_settings
-from engine.sampling.schedules import sigmas_for
+from engine.sampling.schedules import DIFFUSERS_CLASS, sigmas_for
 
 UNIPC = {
     "_class_name": "UniPCMultistepScheduler",
@@ -69,7 +69,7 @@ def test_every_setting_that_is_said_to_have_an_effect_exists() -> None:
     import diffusers
 
     for name, settings in EFFECTIVE.items():
-        known = inspect.signature(getattr(diffusers, name.replace("DPM", "DDIM")).__init__).parameters
+        known = inspect.signature(getattr(diffusers, DIFFUSERS_CLASS.get(name, name)).__init__).parameters
         assert set(settings) <= set(known), name
 
 

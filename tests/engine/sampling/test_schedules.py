@@ -90,21 +90,27 @@ def test_cogvideox_levels_begin_at_pure_noise(name: str, spacing: str) -> None:
     assert sigmas[-1] == 0 and (sigmas[0] == 1) == (spacing == "trailing")
 
 
-def test_wans_levels_are_those_of_its_solver() -> None:
-    from diffusers import UniPCMultistepScheduler
+SOLVERS = pytest.mark.parametrize("solver", ["UniPCMultistepScheduler", "DPMSolverMultistepScheduler"])
+
+
+@SOLVERS
+def test_levels_are_those_of_the_solver(solver: str) -> None:
+    """Of Wan and of Sana-Video."""
+    import diffusers
 
     own = {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"}
-    scheduler = UniPCMultistepScheduler(**own)
+    scheduler = getattr(diffusers, solver)(**own)
     scheduler.set_timesteps(20)
-    assert torch.equal(sigmas_for({"_class_name": "UniPCMultistepScheduler", **own}, 20, 0), scheduler.sigmas)
+    assert torch.equal(sigmas_for({"_class_name": solver, **own}, 20, 0), scheduler.sigmas)
 
 
-@pytest.mark.parametrize("shift", [2.0, 3.0, 5.0, 16.0])
-def test_wans_timesteps_are_the_integers_of_its_scheduler(shift: float) -> None:
-    from diffusers import UniPCMultistepScheduler
+@SOLVERS
+@pytest.mark.parametrize("shift", [2.0, 3.0, 5.0, 8.0, 16.0])
+def test_timesteps_are_the_integers_of_the_solver(shift: float, solver: str) -> None:
+    import diffusers
 
     own = {"use_flow_sigmas": True, "flow_shift": shift, "prediction_type": "flow_prediction"}
-    scheduler, config = UniPCMultistepScheduler(**own), {"_class_name": "UniPCMultistepScheduler", **own}
+    scheduler, config = getattr(diffusers, solver)(**own), {"_class_name": solver, **own}
     for num_steps in range(1, 61):
         scheduler.set_timesteps(num_steps)
         told = flow_timesteps(config, sigmas_for(config, num_steps, 0)[:-1])
@@ -159,3 +165,5 @@ def test_an_unknown_scheduler_is_named() -> None:
         sigmas_for({"_class_name": "HeunDiscreteScheduler"}, 10, 80)
     with pytest.raises(FamilyError, match="UniPC scheduler without use_flow_sigmas is not supported"):
         sigmas_for({"_class_name": "UniPCMultistepScheduler"}, 10, 80)
+    with pytest.raises(FamilyError, match="DPM-Solver scheduler without use_flow_sigmas is not supported"):
+        sigmas_for({"_class_name": "DPMSolverMultistepScheduler"}, 10, 80)

@@ -129,6 +129,16 @@ def test_unipcs_first_level_counts_as_pure_noise(num_steps: int, shift: float) -
     assert max(stds) <= 0.7 * 1.6 and stds[-1] == 0
 
 
+@pytest.mark.parametrize("num_steps", [4, 8, 50])
+def test_dpm_solvers_first_level_counts_as_pure_noise(num_steps: int) -> None:
+    """With Sana-Video's shift it begins at 0.99987, where sqrt(s / (1 - s)) would be 89."""
+    own = {"use_flow_sigmas": True, "flow_shift": 8.0, "prediction_type": "flow_prediction"}
+    levels = sigmas_for({"_class_name": "DPMSolverMultistepScheduler", **own}, num_steps, 0).tolist()
+    assert levels[0] == pytest.approx(0.999875, abs=1e-6)
+    stds = [sde_coefficients("flow_grpo", 0.7, *pair)[0] for pair in pairwise(levels)]
+    assert max(stds) <= 0.7 * 1.6 and stds[-1] == 0
+
+
 @pytest.mark.parametrize(("form", "level"), [("flow_grpo", -0.1), ("cps", 1.5)])
 def test_levels_out_of_range_are_refused(form: Form, level: float) -> None:
     with pytest.raises(ValueError, match="out of range"):

@@ -3,7 +3,7 @@
 A further family is one more entry of `MODELS`, in a file of its own.
 """
 
-from . import animatediff, cogvideox, hunyuanvideo, hunyuanvideo15, kandinsky5, ltx, ltx2, mochi, wan
+from . import animatediff, cogvideox, hunyuanvideo, hunyuanvideo15, kandinsky5, ltx, ltx2, mochi, sana_video, wan
 from .base import Kit, TinyModel
 from .comparing import adapted, latents_of, their_latents
 from .steps import of_order
@@ -19,6 +19,7 @@ MODELS: dict[str, TinyModel] = (
     | hunyuanvideo15.MODELS
     | kandinsky5.MODELS
     | mochi.MODELS
+    | sana_video.MODELS
     | animatediff.MODELS
 )
 OTHERS: dict[str, TinyModel] = ltx.OTHERS | ltx2.OTHERS | wan.OTHERS | animatediff.OTHERS
@@ -41,6 +42,7 @@ DOUBLES: dict[str, str] = {
     "ltx_095": "ltx_condition_without_pictures",
     "ltx_097_13b": "ltx_condition_without_pictures",
     "mochi_1": "mochi",
+    "sana_video_2b": "sana_video",
     "skyreels_v2_14b": "skyreels_v2",
     "wan21_14b": "wan",
     "wan21_1_3b": "wan",

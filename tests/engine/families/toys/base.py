@@ -60,7 +60,8 @@ class TinyModel:
 
     `build` creates the pipeline of diffusers. `save` writes the folder that our family reads and returns the parts in
     other folders. `reorder` converts between our order of dimensions and theirs, in both directions. `encode` returns
-    the embeddings of the pipeline by the names of its arguments, `start` its noise, `guide` its guidance, `finish` our
+    the embeddings of the pipeline by the names of its arguments (`encode_negative` those of negative prompts, if they
+    are encoded otherwise), `frames` names its number of frames, `start` its noise, `guide` its guidance, `finish` our
     latents from its own.
 
     With pictures at `places`, `show` returns the arguments of the pipeline for those of one clip. `one_by_one` is True
@@ -72,6 +73,7 @@ class TinyModel:
     build: Callable[[Kit], Any]
     request: GenerationRequest
     encode: Callable[[Any, list[str]], dict[str, Any]]
+    encode_negative: Callable[[Any, list[str]], dict[str, Any]] | None = None
     save: Callable[[Any, Path, Kit], dict[str, str]] = save_whole
     reorder: Callable[[Any], Any] = as_it_is
     start: Callable[[Any, int], dict[str, Any]] = give_latents
@@ -83,6 +85,7 @@ class TinyModel:
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     one_by_one: bool = False
     context_frames: int = 0
+    frames: str = "num_frames"
 
     def pictures(self, count: int) -> np.ndarray:
         """`uint8[count,N,H,W,3]`, other ones for each clip."""

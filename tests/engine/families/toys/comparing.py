@@ -63,7 +63,7 @@ def their_latents(tiny: Any, noise: Any, pipeline: Any = None) -> Any:
             **model.start(model.reorder(noise), SEED),
             width=request.width,
             height=request.height,
-            num_frames=request.num_frames,
+            **{model.frames: request.num_frames},
             num_inference_steps=request.num_steps,
             **model.guide(pipeline, 1.0),
             output_type="latent",

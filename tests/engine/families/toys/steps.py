@@ -11,16 +11,18 @@ from typing import Any
 def of_order(pipeline: Any, order: int | None) -> Iterator[None]:
     """Give the scheduler of a pipeline the steps of Dailies; levels and timesteps stay unchanged.
 
-    The steps are UniPC of this `order` without corrector, or DDIM from each level to the next one. None leaves the
-    scheduler as it is.
+    The steps are UniPC of this `order` without corrector, DPM-Solver of this order, or DDIM from each level to the
+    next one. None leaves the scheduler as it is.
 
-    Dailies steps flow models by Euler, which is UniPC's predictor of order 1. DDIM's step ends at the timestep
+    Dailies steps flow models by Euler, which is order 1 of both. DDIM's step ends at the timestep
     `t - 1000 // num_steps`, which is not the next one unless the number of steps divides 1000 and spacing is not
     "linspace".
     """
     own = pipeline.scheduler
     if order is not None and type(own).__name__ == "UniPCMultistepScheduler":
         pipeline.scheduler = type(own).from_config(own.config, solver_order=order, disable_corrector=list(range(100)))
+    if order is not None and type(own).__name__ == "DPMSolverMultistepScheduler":
+        pipeline.scheduler = type(own).from_config(own.config, solver_order=order)
     if order is not None and "DDIM" in type(own).__name__:
         pipeline.scheduler = copy.copy(own)
         pipeline.scheduler.step = partial(chained_step, pipeline.scheduler)
