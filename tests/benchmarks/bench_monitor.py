@@ -2,8 +2,9 @@
 
 The Monitor with 50 runs of 20,000 rows each, all overlaid, from pressing its tab to drawn curves. Bar: 1 s.
 
-Every row has ten metrics, so a million rows are ten million values. `first_time_s` is the same without the columns that
-the page's server keeps in the workspace's cache: the first time that anybody looks at runs from elsewhere.
+Every row has ten metrics, so a million rows are ten million values. The bar is for a second opening. `first_time_s` is
+the first one, which reads the files; `after_restart_s` is the first one of a new server, which finds the columns in the
+workspace's cache.
 """
 
 import json
@@ -117,11 +118,12 @@ def main() -> int:
         shutil.rmtree(workspace.cache, ignore_errors=True)
         with started_app(folder) as (address, process):
             wait_until_served(address, process)
-            first = opened_s(browser, address, runs)
+            first, again = [opened_s(browser, address, runs) for _ in range(2)]
         with started_app(folder) as (address, process):  # a page that starts anew finds the columns
             wait_until_served(address, process)
-            opened = opened_s(browser, address, runs)
-    drawn = report("monitor_opens", opened, "s", bar=BAR_S, runs=RUNS, rows=ROWS, first_time_s=round(first, 2))
+            anew = opened_s(browser, address, runs)
+    details = {"runs": RUNS, "rows": ROWS, "first_time_s": round(first, 2), "after_restart_s": round(anew, 2)}
+    drawn = report("monitor_opens", again, "s", bar=BAR_S, **details)
     return int(not (listed and drawn))
 
 
