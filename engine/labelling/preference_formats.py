@@ -116,10 +116,13 @@ def _rows(path: Path) -> tuple[Path, list[tuple[str, TableRow]]]:
     """Return the base folder of clip paths, and the rows with their positions."""
     if path.is_dir():
         return path, _official(path) if (path / PAIRS).is_file() else _mirror(path)
+    kinds = ", ".join(TABLE_READERS)
     if not path.is_file():
-        raise ConfigError(f"There is no preference data at {path}.")
+        raise ConfigError(
+            f"There is no preference data at {path}: give a folder that holds {PAIRS} or {MIRROR}, or a table of pairs "
+            f"({kinds})."
+        )
     if path.suffix not in TABLE_READERS:
-        kinds = ", ".join(TABLE_READERS)
         raise ConfigError(f"{path} cannot be read: preference data is a folder, or a file of these kinds: {kinds}.")
     return path.parent, [(f"line {row.line}", row) for row in TABLE_READERS[path.suffix](path).rows]
 

@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said_with_its_place(official: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="cannot be read as Parquet"):
         read_preference_data(torn)
     for path, message in (
-        (tmp_path / "none.csv", "no preference data at"),
+        (tmp_path / "none.csv", "no preference data at .*none.csv: give a folder that holds"),
         (tmp_path, "has no known layout of preference data"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -15,6 +15,7 @@ from engine.runs.adapters import find_adapter, list_adapters
 from engine.runs.checkpoint_series import CHECKPOINT, step_of
 from engine.runs.checkpoints import list_checkpoints, publish_named
 from engine.runs.run import Run
+from engine.storage.temp_folders import temp_folders
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_checkpoint_that_competes_becomes_an_adapter_and_stays(store, run):
         assert (adapter.folder / WEIGHTS_FILE).read_bytes() == f"{CHECKPOINT}{step}".encode()
         assert adapter.card.note == f"Run {run.id} after {step} steps."
     asked = {request.adapter for request in Campaigns(store).missing_requests(campaign.id)}
-    assert asked == {None, *names} and list(store.workspace.tmp.iterdir()) == []
+    assert asked == {None, *names} and temp_folders(store.workspace) == []
     again = CampaignSpec(title="again", prompts=("a star",), entrants=entrants)
     assert len(Campaigns(store).pairs(Campaigns(store).create(again).id)) == 3
 
@@ -75,7 +76,7 @@ def test_a_checkpoint_that_cannot_be_copied_leaves_nothing(store, run, monkeypat
     monkeypatch.setattr(shutil, "copy2", fails)
     with pytest.raises(StoreError, match="cannot become an adapter: No space left"):
         publish_named(store.workspace, "mini", [f"{run.id}@20"])
-    assert list(store.workspace.tmp.iterdir()) == [] and list_adapters(store.workspace) == []
+    assert temp_folders(store.workspace) == [] and list_adapters(store.workspace) == []
 
 
 @pytest.mark.parametrize(

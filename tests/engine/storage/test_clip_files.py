@@ -193,3 +193,29 @@ def test_a_clip_is_kept_and_removed_where_the_clips_are_a_link_to_another_disk(w
     assert workspace.clip_folder(CLIP_ID).resolve().is_relative_to(disk)
     remove_files(workspace, CLIP_ID)
     assert not workspace.clip_folder(CLIP_ID).exists() and temp_folders(workspace) == []
+
+
+def test_a_folder_whose_replacement_was_killed_between_two_renames_gets_its_name(workspace):
+    """Also for adapters; the new content is whole and on the disk by then."""
+    target = workspace.adapters / "mine.v2"
+    target.mkdir(parents=True)
+    (target / "file").write_text("old")
+    code = """
+import os, sys
+from pathlib import Path
+from engine.storage.temp_folders import replaced_folder
+renames, rename = [], os.replace
+def counted(*paths):
+    renames.append(paths)
+    if len(renames) == 2:
+        os._exit(9)
+    rename(*paths)
+os.replace = counted
+with replaced_folder(Path(sys.argv[1])) as partial:
+    (partial / "file").write_text("new")
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(target)], timeout=120)
+    assert killed.returncode == 9 and not target.exists()
+    remove_orphans(workspace)
+    assert (target / "file").read_text() == "new"
+    assert temp_folders(workspace) == [] and list(workspace.adapters.iterdir()) == [target]
