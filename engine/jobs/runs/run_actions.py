@@ -3,6 +3,7 @@
 The state is derived from the run's folder and its newest job; it is not stored.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -14,6 +15,7 @@ from engine.config.schema import TrainPreset
 from engine.errors import ConfigError, DailiesError, JobError
 from engine.execution.attempt import last_exit_code, was_killed
 from engine.execution.resources import Resources, read_resources
+from engine.files.atomic import write_text_atomic
 from engine.jobs.handlers.train import is_published
 from engine.jobs.job_rows import jobs_of, newest_by
 from engine.jobs.queue import JobQueue
@@ -32,6 +34,8 @@ JOB_STATES: Mapping[str, State] = {
     "failed": "failed",
     "lost": "lost",
 }
+CHANGE, ADAPTER_BEFORE = "change.json", "adapter.before"
+"""In a run's folder while it is extended: its newest job and its settings before, and its adapter."""
 RESUMABLE: tuple[State, ...] = ("new", "stopped", "killed", "failed", "lost")
 
 
@@ -137,6 +141,7 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
     with _filing(queue, run_id):
         if (filed := _filed_before(queue, key)) is not None:
             return filed
+        _settle_killed_change(queue, Run.find(queue.store.workspace, run_id))
         state = run_state(queue, run_id)
         if not state.can_extend or state.preset is None:
             raise JobError(f"The run {run_id} cannot be extended: it is {state.state}, or has no checkpoint.")
@@ -147,11 +152,11 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
 
 def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
     """Queue a run with other settings and without its adapter; restore both when it cannot be queued."""
-    aside = run.folder / "adapter.before"
-    if aside.is_dir() and not run.adapter.is_dir():  # of a process that was killed
-        aside.rename(run.adapter)
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = run.folder / ADAPTER_BEFORE
+    change = {"newest_job": _newest_job_id(queue, run), "preset": before.model_dump(mode="json")}
     with ExitStack() as undo:
+        undo.callback((run.folder / CHANGE).unlink, missing_ok=True)
+        write_text_atomic(run.folder / CHANGE, json.dumps(change))
         undo.callback(run.replace_preset, before)
         run.replace_preset(changed)
         if run.adapter.is_dir():
@@ -159,8 +164,20 @@ def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: Trai
             undo.callback(aside.rename, run.adapter)
         job = _submit(queue, run, key=key)
         undo.pop_all()
-    shutil.rmtree(aside, ignore_errors=True)
+    _settle_killed_change(queue, run)
     return job
+
+
+def _settle_killed_change(queue: JobQueue, run: Run) -> None:
+    """Undo a change of settings that was killed before its job was queued; otherwise remove what it set aside."""
+    change, aside = run.folder / CHANGE, run.folder / ADAPTER_BEFORE
+    known = json.loads(change.read_text()) if change.exists() else None
+    if known is not None and known["newest_job"] == _newest_job_id(queue, run):
+        run.replace_preset(TrainPreset.model_validate(known["preset"]))
+        if aside.is_dir() and not run.adapter.is_dir():
+            aside.rename(run.adapter)
+    shutil.rmtree(aside, ignore_errors=True)
+    change.unlink(missing_ok=True)
 
 
 def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
@@ -183,6 +200,11 @@ def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
 def clone_preset(run: Run, changes: Mapping[str, Any]) -> TrainPreset:
     """Return the settings of a run with changes, for a new run. Raises ConfigError for invalid changes."""
     return change_preset(run.preset(), changes)
+
+
+def _newest_job_id(queue: JobQueue, run: Run) -> str:
+    job = _newest_job(queue, run)
+    return "" if job is None else job.id
 
 
 def _newest_job(queue: JobQueue, run: Run) -> Job | None:
