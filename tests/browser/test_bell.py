@@ -117,7 +117,8 @@ def test_it_stays_on_when_the_page_is_opened_again_and_tells_what_came_meanwhile
     opened(page, bench).click()
     page.wait_for_function("localStorage.getItem('dailies.bell.seen') !== null")
     watched.requests.wait()  # what is cut off is complained of
-    page.goto("about:blank")
+    with watched.leaving():
+        page.goto("about:blank")
     end_a_job(bench, "At night.")
     page.add_init_script("window.away = true;")
     page.goto(bench.address)

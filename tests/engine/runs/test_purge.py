@@ -14,6 +14,7 @@ from engine.errors import StoreError
 from engine.runs.purge import purge
 from engine.storage.clip_files import has_files
 from engine.storage.library import Library
+from engine.storage.temp_folders import remove_orphans, temp_folders
 from engine.storage.video_import import import_clip
 from engine.video.writer import write_lossless
 
@@ -42,7 +43,10 @@ def video(tmp_path: Path) -> Path:
 
 
 def folders(store: Library) -> set[str]:
-    return {folder.name for folder in store.workspace.clips.glob("*/*")}
+    """Those that are not set aside to be removed."""
+    return {folder.name for folder in store.workspace.clips.glob("*/*")} - {
+        folder.name for folder in temp_folders(store.workspace)
+    }
 
 
 def rows(store: Library) -> set[str]:
@@ -86,6 +90,8 @@ def test_a_purge_that_is_killed_leaves_nothing_for_ever(store: Library, video: P
     assert subprocess.run([python, "-c", CUT_OFF], cwd=root, check=False, timeout=120).returncode == 9
     assert set(store.deleted_ids()) == set(clips), "their rows are removed last"
     assert purge(store, NOW) == 3 and folders(store) == set() and store.deleted_ids() == []
+    remove_orphans(store.workspace)
+    assert list(store.workspace.clips.glob("*/*")) == []
 
 
 def test_one_folder_that_cannot_be_moved_stops_no_other(

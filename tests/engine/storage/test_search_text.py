@@ -68,6 +68,7 @@ def test_rows_from_before_are_searched_too(store):
         connection.execute(text("UPDATE clips SET search = NULL, number = 0"))
         partial = "pairs_free pairs_gone pairs_dropped assignments_open assignments_repeats"
         whole = "clips_number clips_deleted_at_number_id votes_campaign_id_labeller_current_number"
+        whole += " clips_deleted_at_model clips_deleted_at_adapter"
         for index in f"{whole} {partial}".split():
             connection.execute(text(f"DROP INDEX ix_{index}"))
         later = "clips.search clips.number clips.file pairs.free pairs.dropped_at votes.labeller"
