@@ -152,36 +152,6 @@ def test_a_finished_run_is_extended_and_not_resumed(queue: JobQueue, run: Run) -
     assert run_state(queue, run.id).state == "queued" and not list(run.folder.glob("adapter*"))
 
 
-@pytest.mark.parametrize("queued", [False, True])
-def test_an_extension_that_was_killed_is_not_counted_twice(queue: JobQueue, run: Run, queued: bool) -> None:
-    """Killed before its job was queued, or after it."""
-    checkpoint(run, STEPS)
-    run.adapter.mkdir()
-    (run.adapter / WEIGHTS_FILE).write_text("trained")
-    code = """
-import os, sys
-from engine.jobs.queue import JobQueue
-from engine.jobs.runs.run_actions import extend
-from engine.storage.library import Library
-from engine.workspace import Workspace
-queue = JobQueue(Library(Workspace.from_env(sys.argv[1])))
-def killed(*request, submit=queue.submit):
-    if sys.argv[3] == "True":
-        submit(*request)
-    os._exit(9)
-queue.submit = killed
-extend(queue, sys.argv[2], 100)
-"""
-    command = [sys.executable, "-c", code, str(queue.store.workspace.root), run.id, str(queued)]
-    assert subprocess.run(command, timeout=120).returncode == 9
-    assert not run.adapter.exists()
-    if queued:
-        work(queue, "cancelled")
-    extend(queue, run.id, 100)
-    assert run.preset().settings["max_steps"] == STEPS + (200 if queued else 100)
-    assert sorted(path.name for path in run.folder.glob("*") if path.name.startswith(("adapter", "change"))) == []
-
-
 def test_of_two_windows_one_extends_a_run(queue: JobQueue, run: Run) -> None:
     """The second window begins while the first submits its job."""
     both = threading.Barrier(2)
