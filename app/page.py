@@ -22,6 +22,7 @@ from app.events import bind
 from app.forms.kept_form import begin_js, read_js
 from app.middleware.body_limits import BodyLimit
 from app.middleware.error_responses import silent
+from app.middleware.event_streams import EventStreams
 from app.middleware.gradio_guard import GradioGuard, enforce
 from app.middleware.origin_check import Reach, SameOrigin
 from app.middleware.page_head import PageHead
@@ -220,6 +221,7 @@ def _mount(server: FastAPI, page: gr.Blocks, path: str) -> FastAPI:
     enforce(page)
     mounted: Any = next(route.app for route in reversed(server.routes) if isinstance(route, Mount))
     silent(mounted)
+    mounted.add_middleware(EventStreams, page=page)
     mounted.add_middleware(GradioGuard, page=page, max_file_size=MAX_UPLOAD)
     used = {block.module for block in page.blocks.values() if isinstance(block, Component)}
     mounted.add_middleware(PageHead, head=page_head(used, PATHS))
