@@ -25,8 +25,13 @@ export default function mount({ element, trigger, props, server }) {
 
   // Gradio has an event for a tab that was pressed; only the tabs' buttons show that the page itself switched.
   let here = OPENS; // written to the address after the first switch
+  let leaving = null; // the tab that Back or Forward leaves, while the page still shows it
+  const openTab = () =>
+    document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
   function follow() {
-    const open = document.querySelector('#tabs button[id$="-tab-button"][aria-selected="true"]')?.dataset.tabId ?? here;
+    const open = openTab();
+    if (open === leaving) return;
+    leaving = null;
     if (open !== here) {
       here = open;
       const came = addressOf("tab") === open ? {} : { view: null, shown: null };
@@ -57,6 +62,7 @@ export default function mount({ element, trigger, props, server }) {
     const clip = addressOf("clip"),
       wanted = clip ? "library" : (addressOf("tab") ?? OPENS);
     if (wanted !== here) {
+      leaving = openTab();
       here = wanted;
       trigger("arrive_at", { tab: wanted });
     }

@@ -193,3 +193,25 @@ def test_a_link_is_copied_on_a_host_without_a_clipboard(page: Page, archive: Any
     with page.expect_download() as download:
         facts.get_by_role("link", name=general.FACTS_WORDS["mp4"]).click()
     assert download.value.suggested_filename == "clip.mp4"
+
+
+def test_the_tab_that_back_leaves_does_not_take_the_address(page: Page, archive: Any) -> None:
+    """While the server's answer for the other tab is awaited, a view of the open tab may still change."""
+    page.goto(f"{archive.address}?tab=monitor")
+    at(page, monitor.MONITOR)
+    go(page, labelling.LABEL)
+    held: list[Any] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.evaluate("history.back()")
+    expect(page).to_have_url(re.compile("tab=monitor"))
+    view = page.locator('#label-views button[aria-selected="true"]')
+    view.evaluate("view => view.setAttribute('aria-selected', 'true')")
+    address = page.evaluate("new Promise(done => setTimeout(() => done(location.search), 0))")
+    assert address.startswith("?tab=monitor")
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
+    at(page, monitor.MONITOR)
+    expect(page).to_have_url(re.compile("tab=monitor"))
+    go(page, labelling.LABEL)
+    expect(page).to_have_url(re.compile("tab=label"))

@@ -1,5 +1,6 @@
 """Help where a person looks: a sentence behind an icon at each setting, and the documentation."""
 
+import re
 from typing import Any
 
 import pytest
@@ -74,4 +75,6 @@ def test_the_documentation_is_a_page_with_links_and_the_theme_of_the_page(page: 
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.get_by_role("link", name=HELP_WORDS["docs"]).click()
     page.get_by_role("link", name="Quickstart").first.click()
+    expect(page).to_have_url(re.compile("quickstart"))
+    page.wait_for_load_state("load")  # of the images, too
     assert page.locator("main img").evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 0)")
