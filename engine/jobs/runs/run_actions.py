@@ -3,12 +3,13 @@
 The state is derived from the run's folder and its newest job; it is not stored.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from engine.config.presets import change_preset
 from engine.config.schema import TrainPreset
@@ -25,6 +26,7 @@ from engine.runs.in_use import remedy, user_of_run
 from engine.runs.purge import move_to_trash
 from engine.runs.run import Run, list_runs
 from engine.training.exit_codes import REFUSED
+from rewards.models import FrozenModel
 
 State = Literal["new", "queued", "training", "stopping", "stopped", "failed", "refused", "killed", "lost", "finished"]
 JOB_STATES: Mapping[str, State] = {
@@ -35,8 +37,15 @@ JOB_STATES: Mapping[str, State] = {
     "lost": "lost",
 }
 CHANGE, ADAPTER_BEFORE = "change.json", "adapter.before"
-"""In a run's folder while it is extended: its newest job and its settings before, and its adapter."""
+"""In a run's folder while it is extended: what it was before, and its adapter."""
 RESUMABLE: tuple[State, ...] = ("new", "stopped", "killed", "failed", "lost")
+
+
+class Change(FrozenModel):
+    """Content of CHANGE: the id of the run's newest job, "" without one, and its settings."""
+
+    newest_job: str
+    preset: TrainPreset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +131,7 @@ def resume(queue: JobQueue, run_id: str, key: str | None = None) -> Job:
     with _filing(queue, run_id):
         if (filed := _filed_before(queue, key)) is not None:
             return filed
+        _settle_killed_change(queue, Run.find(queue.store.workspace, run_id))
         run = run_state(queue, run_id)
         if run.state == "finished":
             raise JobError(
@@ -153,10 +163,10 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
 def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
     """Queue a run with other settings and without its adapter; restore both when it cannot be queued."""
     aside = run.folder / ADAPTER_BEFORE
-    change = {"newest_job": _newest_job_id(queue, run), "preset": before.model_dump(mode="json")}
+    change = Change(newest_job=_newest_job_id(queue, run), preset=before)
     with ExitStack() as undo:
         undo.callback((run.folder / CHANGE).unlink, missing_ok=True)
-        write_text_atomic(run.folder / CHANGE, json.dumps(change))
+        write_text_atomic(run.folder / CHANGE, change.model_dump_json())
         undo.callback(run.replace_preset, before)
         run.replace_preset(changed)
         if run.adapter.is_dir():
@@ -169,15 +179,19 @@ def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: Trai
 
 
 def _settle_killed_change(queue: JobQueue, run: Run) -> None:
-    """Undo a change of settings that was killed before its job was queued; otherwise remove what it set aside."""
-    change, aside = run.folder / CHANGE, run.folder / ADAPTER_BEFORE
-    known = json.loads(change.read_text()) if change.exists() else None
-    if known is not None and known["newest_job"] == _newest_job_id(queue, run):
-        run.replace_preset(TrainPreset.model_validate(known["preset"]))
-        if aside.is_dir() and not run.adapter.is_dir():
-            aside.rename(run.adapter)
+    """Undo a change that was killed before its job was queued; else remove what it set aside."""
+    aside = run.folder / ADAPTER_BEFORE
+    try:
+        before = Change.model_validate_json((run.folder / CHANGE).read_bytes())
+    except (OSError, ValidationError):  # no change was killed, or one by an earlier version
+        before = None
+    is_queued = before is not None and before.newest_job != _newest_job_id(queue, run)
+    if before is not None and not is_queued:
+        run.replace_preset(before.preset)
+    if not is_queued and aside.is_dir() and not run.adapter.is_dir():
+        aside.rename(run.adapter)
     shutil.rmtree(aside, ignore_errors=True)
-    change.unlink(missing_ok=True)
+    (run.folder / CHANGE).unlink(missing_ok=True)
 
 
 def delete(queue: JobQueue, run_ids: Sequence[str]) -> None:
