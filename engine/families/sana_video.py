@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import Classes, on_device
-from engine.families.vae import latent_scale
+from engine.families.vae import NormalisedLatents
 from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.schedules import flow_timesteps
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 300  # text tokens after the instruction, as in SanaVideoPipeline
 
 
-class SanaVideoFamily(DiffusersFamily):
+class SanaVideoFamily(NormalisedLatents, DiffusersFamily):
     """A Sana-Video model: `source` is a diffusers folder or hub id; call `load` first."""
 
     spec: ClassVar[FamilySpec] = FamilySpec(
@@ -61,7 +61,10 @@ class SanaVideoFamily(DiffusersFamily):
         return super().read_vae(torch.float32)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts inside the pipeline's own instruction as `embeds[B,L,D]` with a mask; longer ones are cut."""
+        """Encode prompts inside the instruction of diffusers' pipeline as `embeds[B,L,D]` with a mask.
+
+        Longer ones are cut.
+        """
         from diffusers import SanaVideoPipeline
 
         parameters = inspect.signature(SanaVideoPipeline.__call__).parameters
@@ -105,11 +108,3 @@ class SanaVideoFamily(DiffusersFamily):
             timestep=flow_timesteps(self.scheduler_config, sigma),
             return_dict=False,
         )[0].float()
-
-    def unscale(self, latents: "Tensor") -> "Tensor":
-        mean, std = latent_scale(self.vae, self.device)
-        return latents * std + mean
-
-    def scale(self, latents: "Tensor") -> "Tensor":
-        mean, std = latent_scale(self.vae, self.device)
-        return (latents - mean) / std

@@ -107,3 +107,20 @@ def latent_scale(vae: Any, device: str) -> "tuple[Tensor, Tensor]":
 
     mean, std = (torch.tensor(values, device=device) for values in (vae.config.latents_mean, vae.config.latents_std))
     return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
+
+
+class NormalisedLatents:
+    """Methods of a family whose VAE is configured with the mean and the std of its latents."""
+
+    vae: Any
+    device: str
+
+    def unscale(self, latents: "Tensor") -> "Tensor":
+        """Return the VAE's own latents of the network's latents."""
+        mean, std = latent_scale(self.vae, self.device)
+        return latents * std + mean
+
+    def scale(self, latents: "Tensor") -> "Tensor":
+        """Return the network's latents of the VAE's own latents."""
+        mean, std = latent_scale(self.vae, self.device)
+        return (latents - mean) / std

@@ -27,7 +27,7 @@ from engine.families.base import DiffusersFamily
 from engine.families.exchange import layer_names
 from engine.families.loading import Classes, on_device, read_image_processor, read_json
 from engine.families.two_experts import two_experts
-from engine.families.vae import from_pixels, latent_scale
+from engine.families.vae import NormalisedLatents, from_pixels
 from engine.family_interface import Conditioning, FamilySpec
 from engine.sampling.given_frame import predict_with_first
 from engine.sampling.schedules import flow_timesteps
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 512  # text tokens, as in WanPipeline
 
 
-class WanFamily(DiffusersFamily):
+class WanFamily(NormalisedLatents, DiffusersFamily):
     """A Wan model: `source` is a diffusers folder or hub id; call `load` first."""
 
     spec: ClassVar[FamilySpec] = FamilySpec(
@@ -139,14 +139,6 @@ class WanFamily(DiffusersFamily):
     def _inputs(self, latents: "Tensor", conditioning: Conditioning) -> "dict[str, Tensor]":
         """Return the network's inputs: the latents, and in subclasses the given pictures."""
         return {"hidden_states": latents}
-
-    def unscale(self, latents: "Tensor") -> "Tensor":
-        mean, std = latent_scale(self.vae, self.device)
-        return latents * std + mean
-
-    def scale(self, latents: "Tensor") -> "Tensor":
-        mean, std = latent_scale(self.vae, self.device)
-        return (latents - mean) / std
 
     def _clip_of(self, pictures: "np.ndarray", places: Sequence[int], num_frames: int) -> "Tensor":
         """Return a clip `[B,3,T,H,W]` with pictures `uint8[B,N,H,W,3]` at the frames `places`, grey elsewhere."""
