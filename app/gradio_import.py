@@ -1,6 +1,6 @@
 """Import of Gradio without its stub files.
 
-For each component class, Gradio parses the file of the class and writes a `.pyi` file beside it. That takes half the
+For each component class, Gradio parses the file of the class and writes a `.pyi` file next to it. That takes half the
 time of its import and writes into the installation. It does neither for a class without a file.
 """
 

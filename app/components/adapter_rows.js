@@ -1,6 +1,7 @@
-// Adapters and their strengths. `props.value` = {names, titles: {name: text}, triggers: {name: text}, rows: [{name, scale}]}; what is chosen
-// here is written to its rows. Without one, a single row has the base model. A mistake is marked at its field, and told
-// below, as is a text that the prompt lacks for the effect of an adapter, with a button that inserts it.
+// Adapters and their strengths. `props.value` = {names, titles: {name: text}, triggers: {name: text}, rows: [{name,
+// scale}]}; what is chosen here is written to its rows. Without one, a single row has the base model. A mistake is
+// marked at its field, and told below, as is a text that the prompt lacks for the effect of an adapter, with a button
+// that inserts it.
 import { listen, make, stamp } from "../scripts/dom.js";
 
 export default function mount({ element, props, watch }) {

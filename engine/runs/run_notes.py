@@ -42,7 +42,10 @@ def name_of(run: Run) -> str:
 
 
 def adapter_title(workspace: Workspace, adapter: str) -> str:
-    """Return "name (adapter)" for an adapter or a checkpoint of a run that was named, else the adapter's own name."""
+    """Return "name (adapter)" for an adapter or a checkpoint of a run with a name.
+
+    Others keep their own name.
+    """
     match = OF_RUN.fullmatch(adapter)
     run = match[1] if match else ""
     name = read_notes(Run(workspace.runs / run)).name if is_name(run) else ""

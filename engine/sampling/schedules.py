@@ -116,7 +116,10 @@ _GRIDS: dict[str, Callable[[int], np.ndarray] | None] = {
 
 
 def _flow_solver(config: Mapping[str, Any], num_steps: int, num_tokens: int) -> "Tensor":
-    """Shifted levels of a multistep solver, float32; raise FamilyError when it is not configured for a flow."""
+    """Return the shifted levels of a multistep solver, float32.
+
+    Raises FamilyError when it is not configured for a flow.
+    """
     if not config.get("use_flow_sigmas"):
         raise FamilyError(
             f"A {SOLVERS[config['_class_name']]} scheduler without use_flow_sigmas is not supported: set it in the "

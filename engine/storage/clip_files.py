@@ -175,7 +175,10 @@ def remove_files(workspace: Workspace, clip_id: str) -> None:
 
 
 def set_aside(workspace: Workspace, clip_id: str) -> Path | None:
-    """Rename a clip's folder, out of sight, and return its new path; None without a folder. Raises OSError."""
+    """Rename a clip's folder, so that no listing has it, and return its new path.
+
+    None without a folder. Raises OSError.
+    """
     folder = workspace.clip_folder(clip_id)
     if not folder.exists():
         return None
@@ -215,7 +218,7 @@ def _write_folder(workspace: Workspace, folder: Path, write: Callable[[Path], No
 
 @contextmanager
 def _filled(target: Path, write: Callable[[Path], None]) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` with its files synced to disk.
+    """Yield a temporary folder next to `target` with its files synced to disk.
 
     It is removed afterwards unless it was moved.
     """

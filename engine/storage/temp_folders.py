@@ -1,6 +1,6 @@
 """Temporary folders, each named after the process that writes it.
 
-A folder that a rename moves to its place is made beside that place, as `.NAME.HOST-BOOT.PID.RANDOM.staged`: parts of a
+A folder that a rename moves to its place is made next to that place, as `.NAME.HOST-BOOT.PID.RANDOM.staged`: parts of a
 workspace may be links to other disks, and no rename leaves a disk. The others are made in the workspace's `tmp`, as
 `NAME.HOST-BOOT.PID.RANDOM`. Machines may share a workspace: HOST and BOOT are hashes of the writer's host and boot.
 """
@@ -35,9 +35,9 @@ def temp_path(workspace: Workspace, name: str) -> Path:
 
 
 def staged_path(target: Path) -> Path:
-    """Return a new path beside `target` for this process; the caller removes the folder or renames it to `target`.
+    """Return a new path next to `target` for this process.
 
-    `target` is in one of PLACES.
+    The caller removes the folder or renames it to `target`, which is in one of PLACES.
     """
     return target.with_name(f".{_own_name(target.name)}{STAGED}")
 
