@@ -6,7 +6,6 @@ them forever. Here they are dropped when no stream of the session was opened aga
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,13 +17,11 @@ STREAM = "/gradio_api/queue/data"
 GRACE_S = 5.0
 
 
-@dataclass(eq=False, slots=True)
 class Stream:
     """A stream of a session: the queue of its messages, whether it is open, and whether a removal waits for it."""
 
-    messages: Any
-    is_open: bool = True
-    is_closing: bool = False
+    def __init__(self, messages: Any) -> None:
+        self.messages, self.is_open, self.is_closing = messages, True, False
 
 
 class EventStreams:

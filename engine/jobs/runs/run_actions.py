@@ -41,7 +41,7 @@ CHANGE, ADAPTER_BEFORE = "change.json", "adapter.before"
 RESUMABLE: tuple[State, ...] = ("new", "stopped", "killed", "failed", "lost")
 
 
-class Change(FrozenModel):
+class SettingsBefore(FrozenModel):
     """Content of CHANGE: the id of the run's newest job, "" without one, and its settings."""
 
     newest_job: str
@@ -163,7 +163,7 @@ def extend(queue: JobQueue, run_id: str, steps: int, key: str | None = None) -> 
 def _filed_changed(queue: JobQueue, run: Run, before: TrainPreset, changed: TrainPreset, key: str | None) -> Job:
     """Queue a run with other settings and without its adapter; restore both when it cannot be queued."""
     aside = run.folder / ADAPTER_BEFORE
-    change = Change(newest_job=_newest_job_id(queue, run), preset=before)
+    change = SettingsBefore(newest_job=_newest_job_id(queue, run), preset=before)
     with ExitStack() as undo:
         undo.callback((run.folder / CHANGE).unlink, missing_ok=True)
         write_text_atomic(run.folder / CHANGE, change.model_dump_json())
@@ -182,7 +182,7 @@ def _settle_killed_change(queue: JobQueue, run: Run) -> None:
     """Undo a change that was killed before its job was queued; else remove what it set aside."""
     aside = run.folder / ADAPTER_BEFORE
     try:
-        before = Change.model_validate_json((run.folder / CHANGE).read_bytes())
+        before = SettingsBefore.model_validate_json((run.folder / CHANGE).read_bytes())
     except (OSError, ValidationError):  # no change was killed, or one by an earlier version
         before = None
     is_queued = before is not None and before.newest_job != _newest_job_id(queue, run)
